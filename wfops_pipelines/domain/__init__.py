@@ -1,0 +1,1 @@
+"""The rules: standard library, pydantic and orjson only; no IO, no clock, no randomness."""

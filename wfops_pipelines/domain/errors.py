@@ -1,0 +1,261 @@
+"""The one tree of exceptions.
+
+::
+
+    WfopsError
+    ├── UsageError                 what was asked for cannot be (exit 2)
+    │   ├── InvalidDocument        fleet.yaml or another document: file, line and field
+    │   ├── InvalidSetting         a WFOPS_ setting
+    │   ├── UnknownTenant, UnknownEnvironment, UnknownWorkflow, UnknownPartition
+    ├── MalformedWorkflow          JSON that is no n8n workflow
+    ├── MalformedFile              a file in Git that cannot be read as a workflow
+    ├── OutsideError               n8n or Git did not do what was asked (§3)
+    │   ├── Unreachable            no connection, TLS failure, time out, 429, 502, 503, 504 (transient, exit 5)
+    │   ├── Refused                credentials refused or not sufficient (exit 6)
+    │   ├── NotFound               the thing is not there
+    │   ├── Conflict               somebody else was faster, or the name or path is taken
+    │   │   └── HeadMoved          a Git branch moved between reading and writing
+    │   ├── Rejected               the server understood and said no (400, 415, 422, …)
+    │   ├── NotN8n                 an answer that no n8n gives: HTML, other JSON, a redirect loop
+    │   └── IncompleteRead         cut off in the middle: never taken for an empty or complete inventory
+    ├── StoreError                 PostgreSQL
+    │   ├── StoreUnavailable       down, or went away in the middle (exit 5)
+    │   ├── StoreNotReady          not migrated, or migrated by a newer version
+    │   ├── TenantRequired         a tenant's row was asked for without a tenant
+    │   └── SecretUnreadable       the encryption key is missing or wrong
+    ├── Blocked                    a rule says no (exit 4)
+    │   ├── OperationRunning       another operation holds the environment
+    │   └── LeaseLost              this operation no longer holds it
+    ├── HashCollision              one hash, two contents (§4.9)
+    └── Broken                     a promise of ours does not hold: audit chain, invariant (exit 1)
+
+Messages name the thing and the way out; ``fix`` carries the way out apart for ``--json``. No message holds a secret.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class WfopsError(Exception):
+    """Base of every error that WorkflowOps raises on purpose.
+
+    ``kind`` is the stable word for records, metrics and ``--json``; ``exit_code`` is the command line's (§22);
+    ``transient`` says whether trying again later can help without anybody changing anything.
+    """
+
+    kind: ClassVar[str] = "error"
+    exit_code: ClassVar[int] = 1
+    transient: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, fix: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.fix})" if self.fix else self.message
+
+
+class UsageError(WfopsError):
+    """What was asked for cannot be done as asked."""
+
+    kind = "usage"
+    exit_code = 2
+
+
+class InvalidDocument(UsageError):
+    """A document (fleet.yaml, …) does not fit its schema; nothing of it was applied."""
+
+    kind = "invalid_document"
+
+    def __init__(self, message: str, *, file: str, line: int | None = None, field: str | None = None,
+                 fix: str | None = None) -> None:
+        where = file if line is None else f"{file}:{line}"
+        super().__init__(f"{where}: {field + ': ' if field else ''}{message}", fix=fix)
+        self.file, self.line, self.field = file, line, field
+
+
+class InvalidSetting(UsageError):
+    """A setting of the environment (WFOPS_…) cannot be used."""
+
+    kind = "invalid_setting"
+
+
+class UnknownTenant(UsageError):
+    """No tenant has this slug."""
+
+    kind = "unknown_tenant"
+
+
+class UnknownEnvironment(UsageError):
+    """The tenant has no environment of this slug."""
+
+    kind = "unknown_environment"
+
+
+class UnknownWorkflow(UsageError):
+    """No workflow answers to this name or id."""
+
+    kind = "unknown_workflow"
+
+
+class UnknownPartition(UsageError):
+    """A partition key that no environment in the database stands behind."""
+
+    kind = "unknown_partition"
+
+
+class MalformedWorkflow(WfopsError):
+    """JSON that is no n8n workflow; the message says which part."""
+
+    kind = "malformed_workflow"
+
+
+class MalformedFile(WfopsError):
+    """A file in a repository that cannot be read as a workflow."""
+
+    kind = "malformed_file"
+
+    def __init__(self, message: str, *, path: str, reason: str, fix: str | None = None) -> None:
+        super().__init__(f"{path}: {message}", fix=fix)
+        self.path = path
+        self.reason = reason  # stable word: invalid_json, not_utf8, not_a_workflow, symlink, submodule, too_large, …
+
+
+class OutsideError(WfopsError):
+    """n8n or a Git remote did not do what was asked.
+
+    ``target`` names it as the user knows it (base URL or remote URL without credentials); ``status`` is the
+    HTTP status where there was one.
+    """
+
+    kind = "outside"
+
+    def __init__(self, message: str, *, target: str, status: int | None = None, fix: str | None = None) -> None:
+        super().__init__(f"{target}: {message}", fix=fix)
+        self.target = target
+        self.status = status
+
+
+class Unreachable(OutsideError):
+    """No answer, or one that says to try again later."""
+
+    kind = "unreachable"
+    exit_code = 5
+    transient = True
+
+
+class Refused(OutsideError):
+    """The credentials were refused, or do not allow this."""
+
+    kind = "refused"
+    exit_code = 6
+
+
+class NotFound(OutsideError):
+    """What was asked for is not there."""
+
+    kind = "not_found"
+
+
+class Conflict(OutsideError):
+    """Somebody else was faster, or a name or path is taken."""
+
+    kind = "conflict"
+
+
+class HeadMoved(Conflict):
+    """The branch moved between reading and writing; read again and retry."""
+
+    kind = "head_moved"
+    transient = True
+
+
+class Rejected(OutsideError):
+    """The server understood the request and said no."""
+
+    kind = "rejected"
+
+
+class NotN8n(OutsideError):
+    """The answer is none that n8n gives: HTML, other JSON, a redirect loop."""
+
+    kind = "not_n8n"
+    exit_code = 5
+
+
+class IncompleteRead(OutsideError):
+    """An answer or a listing was cut off in the middle."""
+
+    kind = "incomplete_read"
+    exit_code = 5
+    transient = True
+
+
+class StoreError(WfopsError):
+    """PostgreSQL did not do what was asked."""
+
+    kind = "store"
+
+
+class StoreUnavailable(StoreError):
+    """PostgreSQL is down, or went away in the middle."""
+
+    kind = "store_unavailable"
+    exit_code = 5
+    transient = True
+
+
+class StoreNotReady(StoreError):
+    """The schema is older or newer than this version of WorkflowOps."""
+
+    kind = "store_not_ready"
+
+
+class TenantRequired(StoreError):
+    """A tenant's rows were asked for without saying which tenant."""
+
+    kind = "tenant_required"
+
+
+class SecretUnreadable(StoreError):
+    """A secret cannot be decrypted with the keys that are set."""
+
+    kind = "secret_unreadable"
+
+
+class Blocked(WfopsError):
+    """A rule says no; nothing was broken."""
+
+    kind = "blocked"
+    exit_code = 4
+
+
+class OperationRunning(Blocked):
+    """Another operation holds the environment; its id is in the message."""
+
+    kind = "operation_running"
+    transient = True
+
+    def __init__(self, message: str, *, operation_id: str, fix: str | None = None) -> None:
+        super().__init__(message, fix=fix)
+        self.operation_id = operation_id
+
+
+class LeaseLost(Blocked):
+    """This operation no longer holds its environment, and stops before it writes anything more."""
+
+    kind = "lease_lost"
+
+
+class HashCollision(WfopsError):
+    """One hash stands for two different contents (§4.9); nothing was linked or overwritten."""
+
+    kind = "hash_collision"
+
+
+class Broken(WfopsError):
+    """A promise of ours does not hold: the audit chain, an invariant of the store."""
+
+    kind = "broken"

@@ -1,0 +1,1 @@
+"""What runs without installation: PostgreSQL, the demo fleet, real n8n servers, the processes of `wfops up`."""

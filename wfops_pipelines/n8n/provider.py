@@ -1,0 +1,157 @@
+"""What WorkflowOps asks of a workflow engine (§3), and the registry of engines.
+
+n8n 1.x and 2.x are one provider that finds out which it talks to. Everything that goes in and comes out here is
+plain JSON in n8n's own shapes; turning it into our types is the domain's work (``domain.workflow``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+JsonObject = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """How to reach one environment's engine. The key never shows in ``repr``."""
+
+    base_url: str
+    api_key: str = field(repr=False)
+    provider: str = "n8n"
+    verify_tls: bool | str = True  # a path names a CA bundle
+    connect_timeout: float = 10.0  # seconds
+    read_timeout: float = 60.0  # seconds between two bytes
+    max_concurrency: int = 4  # requests in flight; n8n gains nothing above 4
+    attempts: int = 4  # for calls that are safe to repeat
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """What answers: ``generation`` 1 or 2 (``/discover`` tells), and what that means for a client."""
+
+    generation: int
+
+    @property
+    def has_drafts(self) -> bool:
+        """2.x keeps a draft beside the published version."""
+        return self.generation >= 2
+
+    @property
+    def lists_credentials(self) -> bool:
+        """1.x offers no listing of credentials."""
+        return self.generation >= 2
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowPage:
+    """One page of a listing: the workflows as n8n sent them, and the bytes received for them."""
+
+    workflows: Sequence[JsonObject]
+    received_bytes: int
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Answer of a health probe. ``latency`` in seconds; ``problem`` is an error kind or none."""
+
+    reachable: bool
+    key_valid: bool | None
+    generation: int | None
+    latency: float | None
+    problem: str | None = None
+    message: str | None = None
+
+
+class WorkflowProvider(Protocol):
+    """One environment's engine. Methods raise the ``OutsideError`` tree; a partial read raises and returns nothing."""
+
+    @property
+    def base_url(self) -> str: ...
+
+    async def server(self) -> ServerInfo:
+        """Which generation answers; asked once, then remembered."""
+        ...
+
+    def list_workflows(self, *, page_size: int = 250) -> AsyncIterator[WorkflowPage]:
+        """Every workflow, archived ones too, page by page; the next page is fetched while one is handled.
+
+        Pages are offset pages and shift while people work: a workflow can show twice or be missed (facts §4);
+        the caller handles both. Ends with a page whose ``last`` is true, or raises.
+        """
+        ...
+
+    async def get_workflow(self, workflow_id: str) -> JsonObject:
+        """One workflow; :class:`NotFound` when it is gone."""
+        ...
+
+    async def create_workflow(self, body: Mapping[str, Any]) -> JsonObject:
+        """Create from ``body`` (any workflow JSON: the provider sends only the keys this server takes)."""
+        ...
+
+    async def update_workflow(self, workflow_id: str, body: Mapping[str, Any], *, publish: bool = True) -> JsonObject:
+        """Replace name, nodes, connections; settings are merged by n8n. ``publish=False`` keeps the live version (2.x)."""
+        ...
+
+    async def activate_workflow(self, workflow_id: str, *, version_id: str | None = None) -> JsonObject: ...
+
+    async def deactivate_workflow(self, workflow_id: str) -> JsonObject: ...
+
+    async def archive_workflow(self, workflow_id: str) -> JsonObject: ...
+
+    async def unarchive_workflow(self, workflow_id: str) -> JsonObject: ...
+
+    async def delete_workflow(self, workflow_id: str) -> None: ...
+
+    async def list_tags(self) -> Sequence[JsonObject]: ...
+
+    async def create_tag(self, name: str) -> JsonObject: ...
+
+    async def set_workflow_tags(self, workflow_id: str, tag_ids: Sequence[str]) -> Sequence[JsonObject]: ...
+
+    async def list_credentials(self) -> Sequence[JsonObject]:
+        """Names, types and ids, never data; :class:`Rejected` on 1.x, which has no such listing."""
+        ...
+
+    async def create_credential(self, body: Mapping[str, Any]) -> JsonObject: ...
+
+    async def credential_schema(self, credential_type: str) -> JsonObject: ...
+
+    async def list_executions(self, *, cursor: str | None = None, limit: int = 100, include_data: bool = False,
+                              ) -> tuple[Sequence[JsonObject], str | None]:
+        """One page of executions, newest first, and the cursor of the next."""
+        ...
+
+    async def health(self) -> Health:
+        """Probe without raising: reachable, key valid, generation, latency."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give back the connections."""
+        ...
+
+
+ProviderFactory = Callable[[Connection], WorkflowProvider]
+_factories: dict[str, ProviderFactory] = {}
+
+
+def register(name: str, factory: ProviderFactory) -> None:
+    """Make an engine known under the name that ``provider:`` in fleet.yaml uses."""
+    _factories[name] = factory
+
+
+def providers() -> list[str]:
+    """The names of the engines that are known."""
+    return sorted(_factories)
+
+
+def open_provider(connection: Connection) -> WorkflowProvider:
+    """The provider for a connection; :class:`UsageError` names the known ones when there is none."""
+    from wfops_pipelines.domain.errors import UsageError
+
+    factory = _factories.get(connection.provider)
+    if factory is None:
+        raise UsageError(f"unknown provider {connection.provider!r}", fix=f"known: {', '.join(providers())}")
+    return factory(connection)

@@ -1,0 +1,1 @@
+"""PostgreSQL: tables, tenancy, units of work, secrets and migrations."""
