@@ -1,7 +1,10 @@
 """What WorkflowOps asks of a Git repository (§7), whether it is GitHub's API or any plain remote.
 
-All calls are synchronous (services run them in worker threads) and raise the ``OutsideError`` tree. Nothing is ever
-force-pushed. No message, log line or process argument holds a token.
+All calls are synchronous (services run them in worker threads; one object may be used by several at once) and raise the
+``OutsideError`` tree. Nothing is ever force-pushed. No message, log line or process argument holds a token.
+
+Paths are ``str`` with ``/``; bytes of a path that are not UTF-8 are kept as lone surrogates (``os.fsdecode``'s way), so
+such a path can be named and written again but not stored in PostgreSQL as it is.
 """
 
 from __future__ import annotations
@@ -12,6 +15,10 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
+
+
+MAX_FILE_BYTES = 16 * 1024 * 1024
+"""Larger files are no workflows: they are reported, never read into memory (§25)."""
 
 
 class EntryKind(StrEnum):
@@ -87,23 +94,31 @@ class Repository(Protocol):
         ...
 
     def tree(self, commit: str, folder: str) -> list[TreeEntry]:
-        """Every entry below ``folder`` (``""`` is the root), recursively; an absent folder is an empty list."""
+        """Every entry below ``folder`` (``""`` is the root), recursively; an absent folder is an empty list.
+        :class:`MalformedFile` (``not_a_folder``) when ``folder`` is a file, a symlink or a submodule there."""
         ...
 
-    def read_blobs(self, commit: str, blobs: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-        """The contents of blobs reachable from ``commit``, in any order, each once; in one transfer where possible."""
+    def read_blobs(self, commit: str, blobs: Iterable[str], *,
+                   max_bytes: int = MAX_FILE_BYTES) -> Iterator[tuple[str, bytes | None]]:
+        """The contents of blobs reachable from ``commit``, in any order, each once; what is not here yet comes in one
+        transfer. ``None`` in place of the content of a blob larger than ``max_bytes``: it is never held in memory."""
         ...
 
     def commit(self, branch: str, *, expected_head: str | None, changes: Mapping[str, bytes | None], message: str,
                author: str, email: str, when: datetime) -> str:
-        """One commit on top of ``expected_head`` (``None``: the branch does not exist yet) with files set or, with
-        ``None``, deleted; returns its SHA. :class:`HeadMoved` when somebody was faster: nothing was written."""
+        """One commit on top of ``expected_head`` (``None``: the branch does not exist yet, perhaps nothing does) with
+        files set or, with ``None``, deleted (a path that is not there stays so); returns its SHA. When nothing
+        differs, ``expected_head`` is returned and nothing is written. ``when`` is aware.
+        :class:`HeadMoved` when somebody was faster: nothing was written. :class:`Rejected` when the remote's rules say
+        no (protected branch, hook)."""
         ...
 
     def open_pull_request(self, base: str, *, expected_head: str, branch: str, changes: Mapping[str, bytes | None],
                           title: str, body: str, message: str, author: str, email: str, when: datetime) -> PullRequest:
-        """A branch with one commit and a pull request into ``base``; a second call with the same ``branch`` updates it.
-        :class:`UsageError` where the remote knows no pull requests."""
+        """A branch with ``expected_head`` plus ``changes`` and a pull request into ``base``; a second call with the same
+        ``branch`` adds a commit, so that the request again shows exactly ``changes``, and updates title and body.
+        :class:`HeadMoved` when ``base`` moved; :class:`UsageError` where the remote knows no pull requests, and when
+        ``changes`` change nothing."""
         ...
 
     def last_commit(self, commit: str, path: str) -> Commit | None:
