@@ -1,0 +1,154 @@
+"""JSON as n8n means it: read what n8n keeps, write one form for equal values (§4.5).
+
+n8n is JavaScript: a number is an IEEE double, a string any sequence of UTF-16 units (NUL and lone surrogates survive),
+the order of keys means nothing. orjson does nearly all the work; what it refuses goes the standard library's way, and
+the choice of way depends on the value alone, so that equal values always give equal bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from wfops_pipelines.domain.errors import MalformedWorkflow
+
+MAX_DEPTH = 400
+"""Levels of nesting that are read. Real workflows have less than 30; code that walks one frame a level stays safe."""
+
+_EXACT = 2**53
+_BOM = b"\xef\xbb\xbf"
+_INTEGRAL_FLOAT = re.compile(rb"\.0[,\]}]")
+
+
+def parse_json(data: bytes | str) -> Any:
+    """The value of a JSON document, as n8n's own parser would keep it.
+
+    A byte order mark is skipped; of a key given twice the last one holds, as in JavaScript; numbers beyond the
+    doubles become null, as they do when n8n writes them. Raises :class:`MalformedWorkflow` for anything that is no
+    JSON: other encodings, ``NaN`` and ``Infinity``, nesting that no parser here can follow.
+    """
+    if isinstance(data, str):
+        data = data.removeprefix("\ufeff")
+    elif data.startswith(_BOM):
+        data = data[3:]
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return _parse_leniently(data)
+
+
+def _parse_leniently(data: bytes | str) -> Any:
+    if isinstance(data, bytes):
+        try:
+            data = data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise MalformedWorkflow(f"not UTF-8 (byte {error.start})", fix="save the file as UTF-8") from error
+    try:
+        return _LENIENT.decode(data)
+    except json.JSONDecodeError as error:
+        raise MalformedWorkflow(f"no valid JSON: {error.msg} at line {error.lineno}, column {error.colno}") from error
+    except RecursionError as error:
+        raise MalformedWorkflow("JSON that is nested too deeply to be read") from error
+
+
+def _refuse_constant(literal: str) -> Any:
+    raise MalformedWorkflow(f"no valid JSON: {literal} is not a JSON value")
+
+
+def _integer(literal: str) -> int | float | None:
+    return int(literal) if len(literal) < 20 else _double(literal)
+
+
+def _double(literal: str) -> float | None:
+    value = float(literal)
+    return value if value - value == 0 else None
+
+
+_LENIENT = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_integer, parse_float=_double)
+
+
+def encode(value: Any) -> bytes:
+    """Compact JSON with sorted keys of ``value`` as it is; :func:`parse_json` gives the value back.
+
+    Lone surrogates are written as escapes: the bytes are UTF-8 whatever the value holds.
+    """
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        return _encode_leniently(value)
+
+
+def _encode_leniently(value: Any) -> bytes:
+    try:
+        text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    except RecursionError as error:
+        raise MalformedWorkflow("nested too deeply to be written as JSON") from error
+    # The only characters UTF-8 cannot hold are lone surrogates, always inside a string: the escape is JSON's own.
+    return text.encode("utf-8", "backslashreplace")
+
+
+def encode_canonical(value: Any, *, suspect: bytes = b"", clean: Callable[[Any], Any] | None = None) -> bytes:
+    """:func:`encode` after every number was made the double that it is to n8n (``1`` = ``1.0``, §4.5).
+
+    Walking a document costs several times writing it, so it is written first and walked only where the bytes show
+    something that may need it: an integral float, an integer beyond 2^53, or ``suspect``. ``clean`` is the walk
+    (default :func:`canonical_numbers`).
+    """
+    walk = clean or canonical_numbers
+    try:
+        encoded = orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER)
+    except TypeError:
+        return encode(walk(value))
+    if (suspect and suspect in encoded) or (b".0" in encoded and _INTEGRAL_FLOAT.search(encoded)):
+        return encode(walk(value))
+    return encoded
+
+
+def canonical_number(value: int | float) -> int | float | None:
+    """The one Python number for a JavaScript number: an ``int`` up to 2^53 where it is integral, else a ``float``.
+
+    What overflows is null, as in ``JSON.stringify``; -0 is 0.
+    """
+    if isinstance(value, int) and -_EXACT <= value <= _EXACT:
+        return value
+    try:
+        double = float(value)
+    except OverflowError:
+        return None
+    if -_EXACT <= double <= _EXACT:
+        return int(double) if double.is_integer() else double
+    return double if double - double == 0 else None
+
+
+def canonical_numbers(value: Any) -> Any:
+    """A copy of ``value`` with every number canonical."""
+    kind = value.__class__
+    if kind is dict:
+        result = {}
+        for key, item in value.items():
+            result[key] = item if item.__class__ is str else canonical_numbers(item)
+        return result
+    if kind is list:
+        items = []
+        for item in value:
+            items.append(item if item.__class__ is str else canonical_numbers(item))
+        return items
+    if kind is int or kind is float:
+        return canonical_number(value)
+    return value
+
+
+def depth_exceeds(value: Any, limit: int) -> bool:
+    """Whether containers nest deeper than ``limit`` levels; walks in a loop, so that no nesting can break it."""
+    level = [value]
+    for _ in range(limit + 1):
+        level = [item for container in level
+                 for item in (container.values() if container.__class__ is dict else container)
+                 if item.__class__ is dict or item.__class__ is list] if level else level
+        if not level:
+            return False
+    return True
