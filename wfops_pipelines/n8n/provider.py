@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any, Protocol
+
+from wfops_pipelines.domain.errors import UsageError
 
 JsonObject = dict[str, Any]
 
@@ -92,24 +95,39 @@ class WorkflowProvider(Protocol):
         ...
 
     async def update_workflow(self, workflow_id: str, body: Mapping[str, Any], *, publish: bool = True) -> JsonObject:
-        """Replace name, nodes, connections; settings are merged by n8n. ``publish=False`` keeps the live version (2.x)."""
+        """Replace name, nodes, connections; settings are merged by n8n.
+
+        ``publish=False`` keeps the live version of an active workflow (2.x); 1.x has no drafts, there it goes live at
+        once either way. After :class:`Rejected` the draft may have been saved all the same (2.x): read again.
+        """
         ...
 
-    async def activate_workflow(self, workflow_id: str, *, version_id: str | None = None) -> JsonObject: ...
+    async def activate_workflow(self, workflow_id: str, *, version_id: str | None = None) -> JsonObject:
+        """Publish and activate; ``version_id`` chooses the version (2.x; :class:`Rejected` on 1.x).
+
+        2.x registers webhooks only afterwards: ``active`` is true before they answer.
+        """
+        ...
 
     async def deactivate_workflow(self, workflow_id: str) -> JsonObject: ...
 
-    async def archive_workflow(self, workflow_id: str) -> JsonObject: ...
+    async def archive_workflow(self, workflow_id: str) -> JsonObject:
+        """Archive, which also deactivates; :class:`Rejected` on 1.x, whose API cannot."""
+        ...
 
     async def unarchive_workflow(self, workflow_id: str) -> JsonObject: ...
 
-    async def delete_workflow(self, workflow_id: str) -> None: ...
+    async def delete_workflow(self, workflow_id: str) -> None:
+        """Delete, active or not; :class:`NotFound` when it was gone before."""
+        ...
 
     async def list_tags(self) -> Sequence[JsonObject]: ...
 
     async def create_tag(self, name: str) -> JsonObject: ...
 
-    async def set_workflow_tags(self, workflow_id: str, tag_ids: Sequence[str]) -> Sequence[JsonObject]: ...
+    async def set_workflow_tags(self, workflow_id: str, tag_ids: Sequence[str]) -> Sequence[JsonObject]:
+        """Replace the tags of a workflow; :class:`NotFound` for an unknown tag id."""
+        ...
 
     async def list_credentials(self) -> Sequence[JsonObject]:
         """Names, types and ids, never data; :class:`Rejected` on 1.x, which has no such listing."""
@@ -137,6 +155,11 @@ ProviderFactory = Callable[[Connection], WorkflowProvider]
 _factories: dict[str, ProviderFactory] = {}
 
 
+def _load_engines() -> None:
+    """Ours register themselves when first asked for: importing this module stays cheap (no HTTP client)."""
+    import_module("wfops_pipelines.n8n.engines")
+
+
 def register(name: str, factory: ProviderFactory) -> None:
     """Make an engine known under the name that ``provider:`` in fleet.yaml uses."""
     _factories[name] = factory
@@ -144,13 +167,13 @@ def register(name: str, factory: ProviderFactory) -> None:
 
 def providers() -> list[str]:
     """The names of the engines that are known."""
+    _load_engines()
     return sorted(_factories)
 
 
 def open_provider(connection: Connection) -> WorkflowProvider:
     """The provider for a connection; :class:`UsageError` names the known ones when there is none."""
-    from wfops_pipelines.domain.errors import UsageError
-
+    _load_engines()
     factory = _factories.get(connection.provider)
     if factory is None:
         raise UsageError(f"unknown provider {connection.provider!r}", fix=f"known: {', '.join(providers())}")

@@ -1,0 +1,234 @@
+"""What an n8n answered: decoding, and which error a refusal is.
+
+Pure: bytes and headers in, JSON or an :class:`OutsideError` out. n8n's errors are ``{"message": …}``, but a client must
+survive HTML pages from n8n itself (413, 500) and from whatever proxy stands before it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import orjson
+
+from wfops_pipelines.domain.canonical_json import parse_json
+from wfops_pipelines.domain.errors import (
+    Conflict,
+    IncompleteRead,
+    MalformedWorkflow,
+    NotFound,
+    NotN8n,
+    OutsideError,
+    Refused,
+    Rejected,
+    Unreachable,
+)
+from wfops_pipelines.n8n.retry import TRANSIENT_STATUSES
+
+#: The most that one answer may inflate to: a guard against an answer made to eat our memory.
+MAX_ANSWER_BYTES = 512 * 1024 * 1024
+_SHOWN = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer: ``body`` decoded, ``received_bytes`` as they came over the wire, ``attempts`` it took."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    received_bytes: int
+    attempts: int = 1
+
+    @property
+    def is_html(self) -> bool:
+        return "html" in self.headers.get("content-type", "") or self.body[:256].lstrip()[:1] == b"<"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The request an answer belongs to. ``secret`` is taken out of every text before it is shown."""
+
+    target: str
+    method: str
+    url: str
+    secret: str = ""
+
+    def __repr__(self) -> str:
+        return f"Asked({self.method} {self.url})"
+
+    @property
+    def what(self) -> str:
+        return f"{self.method} {urlsplit(self.url).path}"
+
+    def clean(self, text: str) -> str:
+        """One line of bounded length without the secret."""
+        if self.secret:
+            text = text.replace(self.secret, "***")
+        text = " ".join(text.split())
+        return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+
+def inflate(raw: bytes, encoding: str, asked: Asked) -> bytes:
+    """Undo ``Content-Encoding``. A stream that ends early, or is none, raises :class:`IncompleteRead`."""
+    encoding = encoding.strip().lower()
+    if encoding in {"", "identity"} or not raw:
+        return raw
+    if encoding not in {"gzip", "x-gzip", "deflate"}:
+        raise NotN8n(f"{asked.what} answered with the encoding {encoding!r} that was not asked for",
+                     target=asked.target, fix="let the proxy in front of n8n send gzip or nothing")
+    inflater = zlib.decompressobj(47 if encoding != "deflate" or raw[:1] == b"\x78" else -15)
+    try:
+        body = inflater.decompress(raw, MAX_ANSWER_BYTES)
+    except zlib.error as error:
+        raise IncompleteRead(f"{asked.what} answered with broken {encoding} data ({error})",
+                             target=asked.target) from error
+    if inflater.unconsumed_tail:
+        raise too_large(asked)
+    if not inflater.eof:
+        raise IncompleteRead(f"the answer to {asked.what} was cut off inside its {encoding} data", target=asked.target)
+    return body
+
+
+def too_large(asked: Asked) -> OutsideError:
+    return Rejected(f"the answer to {asked.what} is larger than {MAX_ANSWER_BYTES >> 20} MiB", target=asked.target,
+                    fix="ask for smaller pages")
+
+
+def dump_json(value: Any) -> bytes:
+    """JSON to send; what orjson refuses (lone surrogates, integers beyond 64 bits) the standard library writes."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return json.dumps(value, ensure_ascii=True, allow_nan=False).encode()
+
+
+def json_of(answer: Answer, asked: Asked) -> Any:
+    """The JSON of a successful answer; :class:`NotN8n` for HTML, :class:`IncompleteRead` for JSON that breaks off."""
+    if not answer.body:
+        return None
+    if answer.is_html:
+        raise NotN8n(f"{asked.what} answered with a web page instead of JSON", target=asked.target,
+                     status=answer.status, fix=_NOT_N8N_FIX)
+    try:
+        return parse_json(answer.body)
+    except MalformedWorkflow as error:
+        if answer.body.lstrip()[:1] not in {b"{", b"["}:
+            raise NotN8n(f"{asked.what} answered with something that is no JSON", target=asked.target,
+                         status=answer.status, fix=_NOT_N8N_FIX) from error
+        raise IncompleteRead(f"the answer to {asked.what} is broken: {asked.clean(str(error))}",
+                             target=asked.target, status=answer.status) from error
+
+
+def object_of(answer: Answer, asked: Asked) -> dict[str, Any]:
+    """As :func:`json_of`, and a JSON object at that."""
+    value = json_of(answer, asked)
+    if not isinstance(value, dict):
+        raise _wrong_shape(answer, asked, "an object")
+    return value
+
+
+def list_of(answer: Answer, asked: Asked) -> list[Any]:
+    """As :func:`json_of`, and a JSON array at that."""
+    value = json_of(answer, asked)
+    if not isinstance(value, list):
+        raise _wrong_shape(answer, asked, "a list")
+    return value
+
+
+def _wrong_shape(answer: Answer, asked: Asked, wanted: str) -> OutsideError:
+    return NotN8n(f"{asked.what} answered with JSON that is not {wanted}", target=asked.target, status=answer.status,
+                  fix=_NOT_N8N_FIX)
+
+
+_NOT_N8N_FIX = ("check the URL and its path: it must be the address under which n8n's /api/v1 answers, with the public "
+                "API switched on and no login page before it")
+
+
+def error_of(answer: Answer, asked: Asked) -> OutsideError:  # noqa: PLR0911 - a table
+    """The error that an answer other than 2xx stands for."""
+    status, message = answer.status, _message(answer, asked)
+    if 300 <= status < 400:
+        return _redirect(answer, asked)
+    if status in {401, 403}:
+        return _refused(answer, asked, message)
+    if status == 404:
+        return _not_found(answer, asked, message)
+    if status == 409:
+        return Conflict(f"{asked.what}: {message or 'conflict'}", target=asked.target, status=status)
+    if status in TRANSIENT_STATUSES:
+        fix = ("n8n, or the proxy before it, limits the rate of requests: ask less often" if status == 429
+               else "is n8n running? A proxy or n8n itself says that it is not ready")
+        return Unreachable(f"{asked.what} answered {status} {message}".rstrip(), target=asked.target, status=status,
+                           fix=fix)
+    if status == 413:
+        return Rejected(f"{asked.what}: the workflow is larger than n8n takes (413)", target=asked.target, status=status,
+                        fix="raise N8N_PAYLOAD_SIZE_MAX (MiB) on that n8n, and the limit of the proxy before it")
+    if status >= 500:
+        return Rejected(f"{asked.what}: n8n failed with {status}: {message or 'no message'}", target=asked.target,
+                        status=status, fix="the log of that n8n says why")
+    return Rejected(f"{asked.what}: {message or f'answered {status}'}", target=asked.target, status=status)
+
+
+def _message(answer: Answer, asked: Asked) -> str:
+    """The words of an error answer: n8n's ``message``, or the text of an HTML page."""
+    if answer.is_html:
+        text = answer.body[:65536].decode("utf-8", "replace")
+        shown = re.search(r"<(?:pre|title)[^>]*>(.*?)</(?:pre|title)>", text, re.DOTALL | re.IGNORECASE)
+        return asked.clean(re.sub(r"<[^>]+>|&nbsp;", " ", shown.group(1) if shown else text))
+    try:
+        value = parse_json(answer.body)
+    except MalformedWorkflow:
+        return asked.clean(answer.body[:4096].decode("utf-8", "replace"))
+    message = value.get("message") if isinstance(value, dict) else None
+    return asked.clean(message if isinstance(message, str) else str(value))
+
+
+def _redirect(answer: Answer, asked: Asked) -> OutsideError:
+    here = urlsplit(asked.url)
+    try:
+        location = urlsplit(urljoin(asked.url, answer.headers.get("location", "")))
+    except ValueError:
+        location = urlsplit("nowhere:")
+    address = location.netloc.rpartition("@")[2]
+    there = asked.clean(f"{location.scheme}://{address}{location.path}")
+    if (location.hostname, location.path) == (here.hostname, here.path) and location.scheme == here.scheme:
+        message, fix = "redirects to itself", _NOT_N8N_FIX
+    elif location.hostname == here.hostname and (here.scheme, location.scheme) == ("http", "https"):
+        message = f"redirects to {there}"
+        fix = "set the environment's URL to https://, so that the key never travels in clear"
+    else:
+        message = f"redirects to {there}"
+        fix = ("redirects are not followed, so that the API key goes nowhere else: set the environment's URL to where "
+               "n8n's API answers, or let /api/v1 past the login page")
+    return NotN8n(f"{asked.what} {message}", target=asked.target, status=answer.status, fix=fix)
+
+
+def _refused(answer: Answer, asked: Asked, message: str) -> OutsideError:
+    if answer.is_html:
+        text = f"{asked.what}: something before n8n refuses the request ({answer.status})"
+        fix = "let /api/v1 past the proxy or firewall in front of n8n"
+    elif "licen" in message.lower():
+        text = f"{asked.what}: the licence of that n8n does not include this: {message}"
+        fix = "leave it out, or licence that n8n"
+    elif answer.status == 401:
+        text = f"the API key was refused: {message}"
+        fix = "make a new key in n8n under Settings > n8n API: this one is wrong, expired, or another instance's"
+    else:
+        text = f"the API key does not allow {asked.what}: {message}"
+        fix = "give the key all scopes of workflows, tags, credentials and executions in n8n, Settings > n8n API"
+    return Refused(text, target=asked.target, status=answer.status, fix=fix)
+
+
+def _not_found(answer: Answer, asked: Asked, message: str) -> OutsideError:
+    if answer.is_html:
+        return NotN8n(f"{asked.what} is not there (404, a web page)", target=asked.target, status=404, fix=_NOT_N8N_FIX)
+    fix = None
+    if "permission" in message.lower():  # 2.x says so of an unknown id, too
+        fix = "it is gone, or belongs to a user whose workflows this API key may not change"
+    return NotFound(f"{asked.what}: {message or 'not found'}", target=asked.target, status=404, fix=fix)
