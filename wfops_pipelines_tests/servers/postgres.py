@@ -1,0 +1,149 @@
+"""PostgreSQL for tests: one embedded server per pytest run, shared by its xdist workers, and a fresh database for whoever asks.
+
+Use it from a ``conftest.py``::
+
+    from wfops_pipelines_tests.servers.postgres import *   # the fixtures
+
+    @pytest.fixture
+    def store_urls(fresh_database_urls) -> Urls:
+        return fresh_database_urls(upgrade)                # a copy of a database that ``upgrade(owner_url)`` migrated once
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from wfops_pipelines.embedded.postgres import EmbeddedPostgres, Holder
+from wfops_pipelines.store.roles import Urls, allow_in_database, bootstrap_roles, derived_passwords, in_database
+from wfops_pipelines.store.secrets import SecretBox
+
+__all__ = ["PostgresServer", "fresh_dagster_url", "fresh_database_urls", "postgres_server"]
+
+Migration = Callable[[str], object]
+TEST_KEY = "dGVzdHMgdXNlIHRoaXMga2V5LCBub2JvZHkgZWxzZSE="
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "100", "wal_level": "minimal",
+        "max_wal_senders": "0", "autovacuum": "off", "shared_buffers": "32MB"}
+
+
+@dataclass
+class PostgresServer:
+    """The running server: an administrator's URL, the roles, and databases on demand."""
+
+    admin_url: str = field(repr=False)
+    urls: Urls
+    box: SecretBox
+
+    def create_database(self, migrate: Migration | None = None) -> Urls:
+        """A new store database for the roles, empty or migrated as ``migrate(owner_url)`` does it (once per run, then copied)."""
+        name = f"t_{secrets.token_hex(6)}"
+        with psycopg.connect(self.admin_url, autocommit=True) as admin:
+            template = "template0" if migrate is None else self._template(admin, migrate)
+            admin.execute(_CREATE.format(sql.Identifier(name), sql.Identifier("wfops_owner"), sql.Identifier(template)))
+            _allow(admin, name)
+        return self._urls(name)
+
+    def create_dagster_database(self) -> str:
+        """The URL of a new, empty database of the role ``wfops_dagster``."""
+        name = f"d_{secrets.token_hex(6)}"
+        with psycopg.connect(self.admin_url, autocommit=True) as admin:
+            admin.execute(_CREATE.format(sql.Identifier(name), sql.Identifier("wfops_dagster"), sql.Identifier("template0")))
+        return in_database(self.urls.dagster, name)
+
+    def drop_database(self, url: str) -> None:
+        """Drop the database of a URL, whoever is still connected to it."""
+        name = str(psycopg.conninfo.conninfo_to_dict(url)["dbname"])
+        with psycopg.connect(self.admin_url, autocommit=True) as admin:
+            admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def _urls(self, database: str) -> Urls:
+        return replace(self.urls, owner=in_database(self.urls.owner, database), app=in_database(self.urls.app, database),
+                       system=in_database(self.urls.system, database))
+
+    def _template(self, admin: psycopg.Connection, migrate: Migration) -> str:
+        """A database that ``migrate`` was applied to; several workers make one."""
+        origin = f"{getattr(migrate, '__module__', '')}.{getattr(migrate, '__qualname__', repr(migrate))}"
+        name = f"template_{hashlib.sha256(origin.encode()).hexdigest()[:12]}"
+        admin.execute("SELECT pg_advisory_lock(1, hashtext(%s))", (name,))
+        try:
+            if not admin.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone():
+                draft = f"draft_{secrets.token_hex(6)}"
+                admin.execute(_CREATE.format(sql.Identifier(draft), sql.Identifier("wfops_owner"), sql.Identifier("template0")))
+                _allow(admin, draft)
+                migrate(in_database(self.urls.owner, draft))
+                admin.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(draft), sql.Identifier(name)))
+        finally:
+            admin.execute("SELECT pg_advisory_unlock(1, hashtext(%s))", (name,))
+        return name
+
+
+_CREATE = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {} STRATEGY file_copy")
+
+
+def _allow(admin: psycopg.Connection, database: str) -> None:
+    allow_in_database(admin, database, "wfops_owner", {"wfops_app": "CONNECT, TEMPORARY", "wfops_system": "CONNECT"})
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """One server for the whole run. The last worker that is done with it stops it and deletes its data."""
+    with shared_server(_run_directory(tmp_path_factory)).acquire(ephemeral=True) as holder:
+        yield describe(holder)
+
+
+def describe(holder: Holder) -> PostgresServer:
+    """The server of a holder, with roles."""
+    box = SecretBox([TEST_KEY])
+    urls = bootstrap_roles(holder.admin_url(), passwords=derived_passwords(box.derive))
+    return PostgresServer(holder.admin_url(), urls, box)
+
+
+def shared_server(directory: Path) -> EmbeddedPostgres:
+    """The embedded server with its locks in ``directory`` and, as root, its data where the account that runs it can reach."""
+    return EmbeddedPostgres(directory, base=reachable_base(), settings=FAST)
+
+
+def reachable_base() -> Path:
+    """A directory for servers that root starts: pytest's own have mode 0700."""
+    base = Path(tempfile.gettempdir()) / f"wfops-tests-{os.geteuid()}"
+    if os.geteuid() == 0:
+        base.mkdir(mode=0o755, exist_ok=True)
+        base.chmod(0o755)
+    return base
+
+
+def _run_directory(factory: pytest.TempPathFactory) -> Path:
+    """The same directory for every xdist worker of this run."""
+    base = factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "postgres-server"
+
+
+@pytest.fixture
+def fresh_database_urls(postgres_server: PostgresServer) -> Iterator[Callable[..., Urls]]:
+    """``fresh_database_urls(migrate=None) -> Urls``: a new store database, dropped after the test."""
+    made: list[Urls] = []
+
+    def create(migrate: Migration | None = None) -> Urls:
+        made.append(postgres_server.create_database(migrate))
+        return made[-1]
+
+    yield create
+    for urls in made:
+        postgres_server.drop_database(urls.owner)
+
+
+@pytest.fixture
+def fresh_dagster_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """The URL of a new database for Dagster's storage, dropped after the test."""
+    url = postgres_server.create_dagster_database()
+    yield url
+    postgres_server.drop_database(url)
