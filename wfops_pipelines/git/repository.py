@@ -16,7 +16,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-
 MAX_FILE_BYTES = 16 * 1024 * 1024
 """Larger files are no workflows: they are reported, never read into memory (§25)."""
 
@@ -51,8 +50,8 @@ class GitHubApp:
 
 @dataclass(frozen=True, slots=True)
 class TreeEntry:
-    """One entry below the folder asked for. ``path`` is relative to the repository's root, ``/``-separated; ``size`` in bytes
-    where known (plain Git with partial clones may not know it: ``None``)."""
+    """One entry below the folder asked for. ``path`` is relative to the repository's root, ``/``-separated; ``size`` in
+    bytes where known (``None`` where the content has not been fetched yet)."""
 
     path: str
     blob: str
@@ -115,8 +114,8 @@ class Repository(Protocol):
 
     def open_pull_request(self, base: str, *, expected_head: str, branch: str, changes: Mapping[str, bytes | None],
                           title: str, body: str, message: str, author: str, email: str, when: datetime) -> PullRequest:
-        """A branch with ``expected_head`` plus ``changes`` and a pull request into ``base``; a second call with the same
-        ``branch`` adds a commit, so that the request again shows exactly ``changes``, and updates title and body.
+        """A branch with ``expected_head`` plus ``changes`` and a pull request into ``base``; a second call with the
+        same ``branch`` adds a commit, so that the request again shows exactly ``changes``, and updates title and body.
         :class:`HeadMoved` when ``base`` moved; :class:`UsageError` where the remote knows no pull requests, and when
         ``changes`` change nothing."""
         ...
