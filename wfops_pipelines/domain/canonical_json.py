@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -21,6 +20,7 @@ MAX_DEPTH = 400
 
 _EXACT = 2**53
 _BOM = b"\xef\xbb\xbf"
+_STRICT = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
 _INTEGRAL_FLOAT = re.compile(rb"\.0[,\]}]")
 
 
@@ -91,21 +91,17 @@ def _encode_leniently(value: Any) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-def encode_canonical(value: Any, *, suspect: bytes = b"", clean: Callable[[Any], Any] | None = None) -> bytes:
-    """:func:`encode` after every number was made the double that it is to n8n (``1`` = ``1.0``, §4.5).
+def encode_if_canonical(value: Any) -> bytes | None:
+    """:func:`encode`, where the bytes prove that every number is canonical already; else none.
 
-    Walking a document costs several times writing it, so it is written first and walked only where the bytes show
-    something that may need it: an integral float, an integer beyond 2^53, or ``suspect``. ``clean`` is the walk
-    (default :func:`canonical_numbers`).
+    Walking a document costs several times writing it. So it is written first, and only walked
+    (:func:`canonical_numbers`) when it holds an integral float, an integer beyond 2^53, or what orjson refuses.
     """
-    walk = clean or canonical_numbers
     try:
-        encoded = orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER)
+        encoded = orjson.dumps(value, option=_STRICT)
     except TypeError:
-        return encode(walk(value))
-    if (suspect and suspect in encoded) or (b".0" in encoded and _INTEGRAL_FLOAT.search(encoded)):
-        return encode(walk(value))
-    return encoded
+        return None
+    return None if _INTEGRAL_FLOAT.search(encoded) else encoded
 
 
 def canonical_number(value: int | float) -> int | float | None:

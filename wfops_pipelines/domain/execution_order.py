@@ -10,75 +10,119 @@ a time: there the order of one output's list is never executed.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
+from functools import cached_property
 from typing import Any
 
 JsonObject = dict[str, Any]
 Position = tuple[float, float]
+_TARGET_KEYS = {"node", "type", "index"}
 _NOWHERE: Position = (float("inf"), float("inf"))
 
 
-def comparable_connections(connections: JsonObject, nodes: Iterable[JsonObject], *, by_position: bool) -> JsonObject:
+def comparable_connections(
+    connections: JsonObject, nodes: Iterable[JsonObject], *, by_position: bool, ignored: AbstractSet[str] = frozenset(),
+) -> JsonObject:
     """``connections`` without what means nothing: ``{source: {type: [[{node, type, index, order?}]]}}``.
 
     Empty outputs at the end, empty types and empty sources are left out, null outputs are empty ones. With
     ``by_position`` (execution order v1) the targets of a node with several ``main`` targets carry their ``order``
-    of execution, counted over all its outputs, and stand in that order.
+    of execution, counted over all its outputs, and stand in that order. ``ignored`` names what is no node (sticky
+    notes): connections from and to it are none.
     """
+    canvas = _Canvas(nodes) if by_position else None
     result: JsonObject = {}
-    positions: dict[str, Position] | None = None
     for source, by_type in connections.items():
+        if source in ignored:
+            continue
         if by_type.__class__ is not dict:
             if by_type:
                 result[source] = by_type  # nothing n8n executes, but somebody wrote it
             continue
         types: JsonObject = {}
         for kind, outputs in by_type.items():
-            if not outputs:
-                continue
-            if outputs.__class__ is not list:
+            if outputs.__class__ is list and len(outputs) == 1 and _is_one_plain_target(outputs[0], ignored):
                 types[kind] = outputs
-                continue
-            plain = _plain_outputs(outputs)
-            if not plain:
-                continue
-            if by_position and (len(plain) > 1 or len(plain[0]) > 1):
-                if kind == "main":
-                    if positions is None:
-                        positions = _positions(nodes)
-                    plain = _in_execution_order(plain, positions)
-                else:
-                    plain = [sorted(output, key=_identity) for output in plain]
-            types[kind] = plain
+            elif comparable := _comparable_outputs(kind, outputs, canvas, ignored):
+                types[kind] = comparable
         if types:
             result[source] = types
     return result
 
 
-def _plain_outputs(outputs: list[Any]) -> list[list[Any]]:
-    plain = []
+class _Canvas:
+    """Where the nodes are, asked for only by workflows whose execution order depends on it."""
+
+    def __init__(self, nodes: Iterable[JsonObject]) -> None:
+        self._nodes = nodes
+
+    @cached_property
+    def positions(self) -> dict[str, Position]:
+        """(y, x) by name; of nodes that share one the first on the canvas, as the order in the array means nothing."""
+        positions: dict[str, Position] = {}
+        for node in self._nodes:
+            name = node["name"]
+            place = _position(node.get("position"))
+            positions[name] = min(place, positions[name]) if name in positions else place
+        return positions
+
+
+def _comparable_outputs(kind: str, outputs: Any, canvas: _Canvas | None, ignored: AbstractSet[str]) -> Any:
+    if outputs.__class__ is not list:
+        return outputs
+    plain = _plain_outputs(outputs, ignored)
+    if canvas is None or not plain:
+        return plain
+    if kind != "main":
+        return [sorted(output, key=_identity) for output in plain]
+    if len(plain) == 1 and len(plain[0]) == 1:
+        return plain
+    return _in_execution_order(plain, canvas.positions)
+
+
+def _is_one_plain_target(output: Any, ignored: AbstractSet[str]) -> bool:
+    """Four outputs in five: one target that spells out its node, type and index."""
+    if output.__class__ is not list or len(output) != 1:
+        return False
+    target = output[0]
+    if target.__class__ is not dict or target.keys() != _TARGET_KEYS:
+        return False
+    node = target["node"]
+    return (node.__class__ is str and node not in ignored
+            and target["type"] is not None and target["index"] is not None)
+
+
+def _plain_outputs(outputs: list[Any], ignored: AbstractSet[str]) -> list[list[Any]]:
+    plain: list[list[Any]] = []
     last = 0
     for number, output in enumerate(outputs, 1):
-        if output:
-            plain.append([_plain_target(target) for target in output if target is not None]
-                         if output.__class__ is list else [output])
-            if plain[-1]:
-                last = number
-        else:
-            plain.append([])
-    if last != len(plain):
-        del plain[last:]
+        targets: list[Any] = []
+        if output.__class__ is list:
+            targets = [_plain_target(target) for target in output if not _is_nothing(target, ignored)]
+        elif output:
+            targets = [output]
+        if targets:
+            last = number
+        plain.append(targets)
+    del plain[last:]
     return plain
+
+
+def _is_nothing(target: Any, ignored: AbstractSet[str]) -> bool:
+    if target.__class__ is dict:
+        node = target.get("node")
+        return node.__class__ is str and node in ignored
+    return target is None
 
 
 def _plain_target(target: Any) -> Any:
     """``{node, type, index}`` with n8n's defaults; keys of later versions are kept."""
     if target.__class__ is not dict:
         return target
-    if len(target) == 3 and target.get("type") and target.get("index") is not None:
+    if target.keys() == _TARGET_KEYS and None not in target.values():
         return target
     plain = {key: value for key, value in target.items() if value is not None}
-    if not plain.get("type"):
-        plain["type"] = "main"
+    plain.setdefault("type", "main")
     plain.setdefault("index", 0)
     return plain
 
@@ -101,18 +145,6 @@ def _in_execution_order(outputs: list[list[Any]], positions: dict[str, Position]
 
 def _place(entry: tuple[Position, int, Any]) -> Position:
     return entry[0]
-
-
-def _positions(nodes: Iterable[JsonObject]) -> dict[str, Position]:
-    """(y, x) by name; of nodes that share one the first on the canvas, since the order in the array means nothing."""
-    positions: dict[str, Position] = {}
-    for node in nodes:
-        name = node["name"]
-        place = _position(node.get("position"))
-        if name in positions:
-            place = min(place, positions[name])
-        positions[name] = place
-    return positions
 
 
 def _position(position: Any) -> Position:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from operator import itemgetter
 from typing import Any
 
-from wfops_pipelines.domain.canonical_json import canonical_number, encode, encode_canonical
+from wfops_pipelines.domain.canonical_json import canonical_number, encode, encode_if_canonical
 from wfops_pipelines.domain.execution_order import comparable_connections
 from wfops_pipelines.domain.workflow import Content
 
@@ -22,14 +22,14 @@ JsonObject = dict[str, Any]
 
 STICKY_NOTE = "n8n-nodes-base.stickyNote"
 
-_NOT_COMPARED = frozenset({"id", "position", "webhookId", "notesInFlow", "color"})
-"""Node keys of the canvas or of one instance (§4.2)."""
+_USUAL_KEYS = {"name", "type", "typeVersion", "parameters"}
+_name = itemgetter("name")
 
 _NODE_DEFAULTS: dict[str, Any] = {
     # An absent key means this to n8n. `onError` is not among them: an AI tool without it continues after an error,
     # one with `stopWorkflow` does not.
     "disabled": False, "executeOnce": False, "alwaysOutputData": False, "retryOnFail": False, "continueOnFail": False,
-    "notes": "", "maxTries": 3, "waitBetweenTries": 1000, "parameters": {}, "credentials": {},
+    "notes": "", "maxTries": 3, "waitBetweenTries": 1000, "parameters": {},
 }
 
 _SETTING_DEFAULTS: dict[str, tuple[Any, ...]] = {
@@ -52,10 +52,10 @@ _SETTING_DEFAULTS: dict[str, tuple[Any, ...]] = {
 }
 _SETTINGS_NOT_COMPARED = frozenset({"binaryMode", "credentialResolverId"})
 
-_PICKER_CACHES = ("cachedResultName", "cachedResultUrl")
-_SUSPECT = b'"cachedResult'
+_PICKER_CACHES = frozenset({"cachedResultName", "cachedResultUrl"})
+_PICKER_CACHE = b'"cachedResult'
 
-EditNode = Callable[[JsonObject], JsonObject]
+EditNode = Callable[[JsonObject], None]
 
 
 def normalize(content: Content) -> JsonObject:
@@ -78,57 +78,61 @@ def content_hash(content: Content) -> str:
 
 
 def shaped_bytes(shaped: JsonObject) -> bytes:
-    """The canonical bytes of what :func:`shape` gave."""
-    return encode_canonical(shaped, suspect=_SUSPECT, clean=clean)
+    """The canonical bytes of what :func:`shape` gave, whose nodes may lose their pickers' caches by it.
+
+    The cheap ways first; whichever is taken, the bytes are those of ``encode(clean(shaped))``.
+    """
+    encoded = encode_if_canonical(shaped)
+    if encoded is not None and _PICKER_CACHE in encoded:
+        _drop_top_level_caches(shaped["nodes"])
+        encoded = encode_if_canonical(shaped)
+        if encoded is not None and _PICKER_CACHE in encoded:
+            encoded = None
+    return encode(clean(shaped)) if encoded is None else encoded
 
 
 def shape(content: Content, edit: EditNode | None = None) -> JsonObject:
     """The normalised form but for what hides inside parameters: caches of pickers, numbers (see :func:`clean`).
 
-    ``edit`` is given each comparable node, which it may change at its top level, before nodes are ordered.
+    ``edit`` may change the top level of each comparable node in place, before nodes are ordered.
     Below that level the result shares its parts with ``content``.
     """
-    raw_nodes = content["nodes"]
-    settings = comparable_settings(content.get("settings"))
-    nodes = []
-    names = set()
-    notes = set()
-    for node in raw_nodes:
+    nodes, notes = [], set()
+    for node in content["nodes"]:
         if node.get("type") == STICKY_NOTE:
             notes.add(node["name"])
             continue
-        names.add(node["name"])
         comparable = comparable_node(node)
-        nodes.append(edit(comparable) if edit else comparable)
-    if len(names) == len(nodes):
-        nodes.sort(key=itemgetter("name"))
-    else:
+        if edit:
+            edit(comparable)
+        nodes.append(comparable)
+    nodes.sort(key=_name)
+    names = set(map(_name, nodes))
+    if len(names) != len(nodes):
         nodes.sort(key=lambda node: (node["name"], encode(clean(node))))
-    connections = content["connections"]
-    notes -= names
-    if notes:
-        connections = _without(connections, notes)
-    return {
-        "connections": comparable_connections(
-            connections, (node for node in raw_nodes if node.get("type") != STICKY_NOTE),
-            by_position=settings.get("executionOrder") == "v1"),
-        "name": content["name"],
-        "nodes": nodes,
-        "settings": settings,
-    }
+    settings = comparable_settings(content.get("settings"))
+    connections = comparable_connections(
+        content["connections"], (node for node in content["nodes"] if node.get("type") != STICKY_NOTE),
+        by_position=settings.get("executionOrder") == "v1", ignored=notes - names)
+    return {"connections": connections, "name": content["name"], "nodes": nodes, "settings": settings}
 
 
 def comparable_node(node: JsonObject) -> JsonObject:
     """One node without what is not compared and without defaults; credentials by type and name (§4.2)."""
-    result = {}
-    for key, value in node.items():
-        if key in _NOT_COMPARED or value is None:
-            continue
-        if key in _NODE_DEFAULTS and value == _NODE_DEFAULTS[key]:
-            continue
-        result[key] = value
-    if "credentials" in result:
-        result["credentials"] = _credential_names(result["credentials"])
+    result = node.copy()
+    drop = result.pop
+    drop("id", None)
+    drop("position", None)
+    drop("webhookId", None)
+    drop("notesInFlow", None)  # shows the notes on the canvas
+    drop("color", None)
+    credentials = drop("credentials", None)
+    if result.keys() != _USUAL_KEYS or not result["parameters"] or None in result.values():
+        for key in [key for key, value in result.items()
+                    if value is None or (key in _NODE_DEFAULTS and value == _NODE_DEFAULTS[key])]:
+            del result[key]
+    if credentials and (by_name := _credential_names(credentials)):
+        result["credentials"] = by_name
     return result
 
 
@@ -136,7 +140,7 @@ def _credential_names(credentials: Any) -> Any:
     if credentials.__class__ is not dict:
         return credentials
     return {kind: reference.get("name") if reference.__class__ is dict else reference
-            for kind, reference in credentials.items()}
+            for kind, reference in credentials.items() if reference is not None}
 
 
 def comparable_settings(settings: JsonObject | None) -> JsonObject:
@@ -162,19 +166,19 @@ def caller_ids(value: Any) -> list[str]:
     return [part for part in (piece.strip() for piece in value.split(",")) if part]
 
 
-def _without(connections: JsonObject, names: set[str]) -> JsonObject:
-    """Connections from and to notes are none: a note has neither inputs nor outputs."""
-    def real(target: Any) -> bool:
-        return target.__class__ is not dict or target.get("node") not in names
-
-    return {
-        source: {
-            kind: [[target for target in output if real(target)] if output.__class__ is list else output
-                   for output in outputs] if outputs.__class__ is list else outputs
-            for kind, outputs in by_type.items()
-        } if by_type.__class__ is dict else by_type
-        for source, by_type in connections.items() if source not in names
-    }
+def _drop_top_level_caches(nodes: list[JsonObject]) -> None:
+    """Most pickers are parameters of their node, not deeper: these lose their caches without a walk."""
+    for node in nodes:
+        parameters = node.get("parameters")
+        if parameters.__class__ is not dict:
+            continue
+        cached = [key for key, value in parameters.items()
+                  if value.__class__ is dict and "__rl" in value and not _PICKER_CACHES.isdisjoint(value)]
+        if cached:
+            node["parameters"] = parameters = parameters.copy()
+            for key in cached:
+                parameters[key] = {part: value for part, value in parameters[key].items()
+                                   if part not in _PICKER_CACHES}
 
 
 def clean(value: Any) -> Any:

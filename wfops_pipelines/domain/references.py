@@ -68,7 +68,7 @@ def called_workflow(node: JsonObject) -> str | None:
 def error_workflow(settings: Mapping[str, Any]) -> str | None:
     """The id of the workflow that handles errors, if one is set."""
     handler = settings.get("errorWorkflow")
-    return handler if handler.__class__ is str and handler not in ("", "DEFAULT") else None
+    return handler if handler.__class__ is str and handler not in ("", "DEFAULT") and handler[0] != "=" else None
 
 
 def _workflow_id(selected: Any) -> str | None:
@@ -77,11 +77,14 @@ def _workflow_id(selected: Any) -> str | None:
         mode, selected = selected.get("mode"), selected.get("value")
     if selected.__class__ is int:
         selected = str(selected)  # n8n before 0.214 numbered workflows
-    if selected.__class__ is not str or not selected or selected.startswith("="):
+    if selected.__class__ is not str:
+        return None
+    selected = selected.strip()
+    if selected.startswith("="):
         return None
     if mode == "url":
         return urlsplit(selected).path.rstrip("/").rpartition("/")[2] or None
-    return selected
+    return selected or None
 
 
 def portable_bytes(
@@ -99,12 +102,11 @@ def portable_bytes(
         meant = _ITSELF if workflow_id == self_id else canonical_id_of.get(workflow_id, _UNKNOWN)
         return {"workflow": meant}
 
-    def edit(node: JsonObject) -> JsonObject:
+    def edit(node: JsonObject) -> None:
         if node.get("type") in CALLING_NODES and (called := called_workflow(node)):
             node["parameters"] = {**node["parameters"], "workflowId": portable(called)}
         if credential_key_of and "credentials" in node:
             node["credentials"] = _by_key(node["credentials"], credential_key_of)
-        return node
 
     shaped = shape(content, edit)
     settings = shaped["settings"]
