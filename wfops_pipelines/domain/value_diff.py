@@ -1,0 +1,92 @@
+"""Where two JSON values differ, place by place."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from wfops_pipelines.domain.canonical_json import encode
+from wfops_pipelines.domain.masking import pair_is_secret, secret_below
+
+
+class _Absent:
+    """Stands where there is no value: JSON's null is one."""
+
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+    def __bool__(self) -> bool:
+        return False
+
+
+ABSENT: Final = _Absent()
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One place where two JSON values differ: ``ABSENT`` on the side that has nothing there. ``secret`` when the keys
+    on the way say that the value is one."""
+
+    path: str
+    before: Any = field(repr=False)
+    after: Any = field(repr=False)
+    secret: bool
+
+
+def compare_values(before: Any, after: Any) -> list[Leaf]:
+    """Where two JSON values with canonical numbers differ, each place once, as deep as both sides have something."""
+    leaves: list[Leaf] = []
+    _compare(before, after, "", False, leaves)
+    return leaves
+
+
+def _compare(before: Any, after: Any, path: str, secret: bool, leaves: list[Leaf]) -> None:
+    if before.__class__ is dict and after.__class__ is dict:
+        pair = pair_is_secret(before) or pair_is_secret(after)
+        for key in sorted({*before, *after}):
+            _compare(before.get(key, ABSENT), after.get(key, ABSENT), _below(path, key),
+                     secret_below(secret, key) or (pair and key == "value"), leaves)
+    elif before.__class__ is list and after.__class__ is list:
+        _compare_lists(before, after, path, secret, leaves)
+    elif before.__class__ is not after.__class__ or before != after:
+        leaves.append(Leaf(path, before, after, secret))
+
+
+def _compare_lists(before: list[Any], after: list[Any], path: str, secret: bool, leaves: list[Leaf]) -> None:
+    """Lists of one length item by item; else without what both start and end with, so that one item put in or taken out
+    is one change."""
+    start = 0
+    if len(before) == len(after):
+        end_before = end_after = len(before)
+    else:
+        shorter = min(len(before), len(after))
+        while start < shorter and same_value(before[start], after[start]):
+            start += 1
+        end_before, end_after = len(before), len(after)
+        while min(end_before, end_after) > start and same_value(before[end_before - 1], after[end_after - 1]):
+            end_before, end_after = end_before - 1, end_after - 1
+    both = min(end_before, end_after)
+    for index in range(start, both):
+        _compare(before[index], after[index], f"{path}[{index}]", secret, leaves)
+    for index in range(both, end_before):
+        leaves.append(Leaf(f"{path}[{index}]", before[index], ABSENT, secret))
+    for index in range(both, end_after):
+        leaves.append(Leaf(f"{path}[{index}]", ABSENT, after[index], secret))
+
+
+def same_value(one: Any, other: Any) -> bool:
+    """Equality of JSON values with canonical numbers; unlike Python's, ``True`` is not 1."""
+    if one.__class__ is not other.__class__ or one != other:
+        return False
+    return encode(one) == encode(other) if one.__class__ is dict or one.__class__ is list else True
+
+
+_PLAIN_KEY: Final = re.compile(r"[A-Za-z_$][\w$-]*")
+
+
+def _below(path: str, key: str) -> str:
+    if not _PLAIN_KEY.fullmatch(key):
+        return f"{path}[{json.dumps(key, ensure_ascii=False)}]"
+    return f"{path}.{key}" if path else key
