@@ -37,7 +37,7 @@ class BareRepository:
         """The same, as text without the last line's end."""
         return self.git(*arguments, data=data).decode("utf-8", "surrogateescape").rstrip("\n")
 
-    def commit(self, files: Mapping[str | bytes, bytes | None | tuple[str, bytes]], *, branch: str = "main",
+    def commit(self, files: Mapping[str | bytes, bytes | tuple[str, bytes] | None], *, branch: str = "main",
                message: str = "change", orphan: bool = False) -> str:
         """One commit on a branch with files set or (``None``) deleted; ``(mode, content)`` sets any mode: ``120000`` a
         symlink, ``160000`` a submodule (content: a commit id). ``orphan`` starts the branch anew, as a forced push does."""

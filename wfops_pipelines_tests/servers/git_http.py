@@ -103,7 +103,8 @@ class GitHttpServer:
     @contextlib.contextmanager
     def counting(self) -> Iterator[list[Request]]:
         """The requests that came while the block ran (filled when it ends)."""
-        before, seen = len(self.requests), []
+        seen: list[Request] = []
+        before = len(self.requests)
         yield seen
         seen += self.requests[before:]
 
