@@ -25,7 +25,9 @@
     │   └── SecretUnreadable       the encryption key is missing or wrong
     ├── Blocked                    a rule says no (exit 4)
     │   ├── OperationRunning       another operation holds the environment
+    │   ├── ForbiddenTransition    a state cannot follow another (operation, incident, promotion)
     │   └── LeaseLost              this operation no longer holds it
+    ├── ProcessFailed              a process of `wfops up` or `demo` did not come up, or keeps dying
     ├── HashCollision              one hash, two contents (§4.9)
     └── Broken                     a promise of ours does not hold: audit chain, invariant (exit 1)
 
@@ -34,6 +36,8 @@ Messages name the thing and the way out; ``fix`` carries the way out apart for `
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 
@@ -64,15 +68,36 @@ class UsageError(WfopsError):
     exit_code = 2
 
 
+@dataclass(frozen=True, slots=True)
+class DocumentProblem:
+    """One thing wrong with a document: its line (from 1) and dotted field where known. Never a value of the document."""
+
+    message: str
+    line: int | None = None
+    field: str | None = None
+
+    def at(self, file: str) -> str:
+        """``fleet.yaml:12: tenants[0].slug: …``"""
+        where = file if self.line is None else f"{file}:{self.line}"
+        return f"{where}: {self.field + ': ' if self.field else ''}{self.message}"
+
+
 class InvalidDocument(UsageError):
-    """A document (fleet.yaml, …) does not fit its schema; nothing of it was applied."""
+    """A document (fleet.yaml, …) does not fit its schema; nothing of it was applied.
+
+    ``line`` and ``field`` are those of the first problem; ``problems`` are all of them, the first included.
+    """
 
     kind = "invalid_document"
+    _SHOWN = 20
 
     def __init__(self, message: str, *, file: str, line: int | None = None, field: str | None = None,
-                 fix: str | None = None) -> None:
-        where = file if line is None else f"{file}:{line}"
-        super().__init__(f"{where}: {field + ': ' if field else ''}{message}", fix=fix)
+                 fix: str | None = None, more: Sequence[DocumentProblem] = ()) -> None:
+        self.problems = (DocumentProblem(message, line, field), *more)
+        lines = [problem.at(file) for problem in self.problems[:self._SHOWN]]
+        if len(self.problems) > self._SHOWN:
+            lines.append(f"{file}: and {len(self.problems) - self._SHOWN} more")
+        super().__init__("\n".join(lines), fix=fix)
         self.file, self.line, self.field = file, line, field
 
 
@@ -243,10 +268,26 @@ class OperationRunning(Blocked):
         self.operation_id = operation_id
 
 
+class ForbiddenTransition(Blocked):
+    """A thing cannot go from one state to another; ``before`` and ``after`` name both."""
+
+    kind = "forbidden_transition"
+
+    def __init__(self, message: str, *, before: str, after: str, fix: str | None = None) -> None:
+        super().__init__(message, fix=fix)
+        self.before, self.after = before, after
+
+
 class LeaseLost(Blocked):
     """This operation no longer holds its environment, and stops before it writes anything more."""
 
     kind = "lease_lost"
+
+
+class ProcessFailed(WfopsError):
+    """A process that `wfops up` or `demo` runs did not come up, or keeps dying; its log is in the message."""
+
+    kind = "process_failed"
 
 
 class HashCollision(WfopsError):

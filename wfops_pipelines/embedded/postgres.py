@@ -5,8 +5,9 @@
     with EmbeddedPostgres(home).acquire() as holder:
         urls = bootstrap_roles(holder.admin_url(), passwords=…)
 
-Each holder has a shared lock on a file in the home; the kernel takes it back when the process dies, however it dies. The first holder starts the
-server, further ones attach, the last one that closes stops it. Three lock files, always taken in this order:
+Each holder has a shared lock on a file in the home; the kernel takes it back when the process dies, however it dies.
+The first holder starts the server, further ones attach, the last one that closes stops it. Three lock files, always
+taken in this order:
 
 ``start.lock``    held alone while the server is started, attached to or stopped: two starters make one server
 ``holders.lock``  held shared by every holder
@@ -18,13 +19,13 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from wfops_pipelines.domain.errors import StoreUnavailable
+from wfops_pipelines.domain.errors import StoreUnavailable, WfopsError
 from wfops_pipelines.embedded.postgres_locks import LockFile, opened
 from wfops_pipelines.embedded.postgres_place import Place, find_place
 from wfops_pipelines.embedded.postgres_server import START_SECONDS, Server
@@ -57,22 +58,25 @@ class EmbeddedPostgres:
     def acquire(self, *, keep_running: bool = False, ephemeral: bool = False) -> Holder:
         """Start the server, or attach to the one that runs, and hold it until the holder is closed.
 
-        ``keep_running``: closing this holder does not stop the server even as the last one. ``ephemeral``: stopping it as the last
-        one also deletes its data (tests). Raises :class:`StoreUnavailable` (no place, no space, does not start; with the last
-        lines of the log), :class:`StoreNotReady` (data of another major version), :class:`InvalidSetting` (not installed).
+        ``keep_running``: closing this holder does not stop the server even as the last one. ``ephemeral``: stopping it
+        as the last one also deletes its data (tests). Raises :class:`StoreUnavailable` (no place, no space, does not
+        start; with the last lines of the log), :class:`StoreNotReady` (data of another major version),
+        :class:`InvalidSetting` (not installed).
         """
-        server = self._server()
-        with _starting(server.place):
-            shared = LockFile(server.place.locks / "holders.lock")
+        with self._alone() as server:
+            lock = LockFile(server.place.locks / "holders.lock")
+            lock.shared()
+            hold = _Hold(server, lock, keep_running=keep_running, ephemeral=ephemeral)
             try:
-                if not shared.try_shared():  # taken alone under the start lock only
-                    raise StoreUnavailable(f"{server.place.locks} is locked by another program", fix="end it, then try again")
-                server = self._server() if not server.place.server.is_dir() else server  # removed by an ephemeral holder
                 server.ensure_serving()
-            except BaseException:
-                shared.close()
+            except WfopsError:
+                lock.release()
                 raise
-        return Holder(self, server, shared, keep_running=keep_running, ephemeral=ephemeral)
+            except BaseException:  # Ctrl-C while it starts: nobody waits for it any more
+                with suppress(WfopsError):
+                    hold.end()
+                raise
+        return Holder(hold)
 
     def status(self) -> Status:
         """How the server is, without starting it."""
@@ -85,41 +89,33 @@ class EmbeddedPostgres:
 
     def stop(self) -> None:
         """Stop the server now, whoever holds it; the next one that acquires starts it again."""
-        server = self._server()
-        with _starting(server.place):
+        with self._alone() as server:
             server.stop()
 
     def destroy(self) -> None:
         """Stop the server and delete its data."""
-        server = self._server()
-        with _starting(server.place):
+        with self._alone() as server:
             server.stop()
             server.remove()
 
     def _server(self) -> Server:
         return Server(find_place(self._home, self._base), self._settings)
 
-    def _let_go(self, server: Server, shared: LockFile, *, keep_running: bool, ephemeral: bool) -> None:
-        with _starting(server.place):
-            shared.release()
-            if keep_running:
-                return
-            with opened(server.place.locks / "holders.lock") as lock:
-                if lock.try_exclusive():  # nobody else holds it
-                    server.stop()
-                    if ephemeral:
-                        server.remove()
+    @contextmanager
+    def _alone(self) -> Iterator[Server]:
+        with _start_lock(self._server().place):
+            yield self._server()  # looked up again: an ephemeral holder may have removed it while we waited
 
 
 class Holder:
     """A hold on the running server. Close it, or leave its ``with`` block; the end of the process does it too."""
 
-    def __init__(self, owner: EmbeddedPostgres, server: Server, shared: LockFile, *, keep_running: bool, ephemeral: bool) -> None:
-        self._server = server
-        self._finalizer = weakref.finalize(self, _close, os.getpid(), owner, server, shared, keep_running, ephemeral)
+    def __init__(self, hold: _Hold) -> None:
+        self._server = hold.server
+        self._finalizer = weakref.finalize(self, hold.let_go)
 
     def admin_url(self, database: str = "postgres") -> str:
-        """libpq URL of the server's superuser: for :func:`wfops_pipelines.store.roles.bootstrap_roles` and backups alone."""
+        """libpq URL of the server's superuser: for making roles and databases, and for backups, alone."""
         return self._server.url(database)
 
     @property
@@ -145,22 +141,51 @@ class Holder:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
         self.close()
 
 
-def _close(process: int, owner: EmbeddedPostgres, server: Server, shared: LockFile, keep_running: bool, ephemeral: bool) -> None:
-    if process != os.getpid():  # forked off: the hold is the parent's
-        shared.close()
-        return
-    owner._let_go(server, shared, keep_running=keep_running, ephemeral=ephemeral)
+@dataclass(slots=True)
+class _Hold:
+    """What a holder has to give back."""
+
+    server: Server
+    lock: LockFile
+    keep_running: bool
+    ephemeral: bool
+    process: int = field(default_factory=os.getpid)
+
+    def let_go(self) -> None:
+        """Give the hold back, unless this process was forked off: then it is the parent's."""
+        if self.process != os.getpid():
+            self.lock.close()
+        elif not self.server.place.locks.is_dir():  # the home was deleted under the running server
+            self.lock.release()
+            self.server.interrupt()
+        else:
+            with _start_lock(self.server.place):
+                self.end()
+
+    def end(self) -> None:
+        """Called with the start lock: release, and stop the server if nobody else holds it."""
+        self.lock.release()
+        if self.keep_running:
+            return
+        with opened(self.server.place.locks / "holders.lock") as lock:
+            if not lock.try_exclusive():
+                return
+            self.server.stop()
+            if self.ephemeral:
+                self.server.remove()
 
 
 @contextmanager
-def _starting(place: Place) -> Iterator[None]:
-    """The start lock: one process at a time starts, attaches to, or stops the server of a home."""
+def _start_lock(place: Place) -> Iterator[None]:
+    """One process at a time starts, attaches to, or stops the server of a home."""
     with opened(place.locks / "start.lock") as lock:
         if not lock.exclusive(within=LOCK_SECONDS):
-            raise StoreUnavailable(f"another process has been starting or stopping PostgreSQL in {place.locks} for {LOCK_SECONDS:.0f} s",
-                                   fix="end it, then try again")
+            raise StoreUnavailable(
+                f"another process has been starting or stopping PostgreSQL in {place.locks} for {LOCK_SECONDS:.0f} s",
+                fix="end it, then try again")
         yield

@@ -1,8 +1,9 @@
 """Where the server's programs are: in the wheel, or in a copy that the unprivileged account can reach.
 
-As an ordinary user they run straight from the wheel. As root PostgreSQL refuses to run, so another account runs it, and that one
-cannot look into a virtual environment under a home of mode 0700: the few programs it needs are copied once to a
-directory of ours, named by version and content, and used from there. No mode of anybody else's directory is changed.
+As an ordinary user they run straight from the wheel. As root PostgreSQL refuses to run, so another account runs it,
+and that one cannot look into a virtual environment under a home of mode 0700: the few programs it needs are copied
+once to a directory of ours, named by version and content, and used from there. No mode of anybody else's directory is
+changed.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def copied_to(directory: Path, source: Binaries) -> Binaries:
 
 
 def _parts(source: Binaries) -> dict[Path, Path]:
-    """What is copied: target (relative) → source. The wheel's libraries lie beside the package, where the programs look for them."""
+    """What is copied: target (relative) → source, with the wheel's libraries where the programs look for them."""
     package = source.directory.parent
     inside = Path(PACKAGE) / source.directory.name
     parts = {inside / "bin" / name: source.directory / "bin" / name for name in PROGRAMS}

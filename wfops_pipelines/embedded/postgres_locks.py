@@ -1,6 +1,7 @@
 """Locks that the kernel gives back: `flock` on small files, so that a killed process leaves nothing stale.
 
-A lock belongs to the open file, not to the process: whoever inherits the descriptor holds it too, until the last of them is gone.
+A lock belongs to the open file, not to the process: whoever inherits the descriptor holds it too, until the last of
+them is gone.
 """
 
 from __future__ import annotations
@@ -30,11 +31,15 @@ class LockFile:
 
     def try_exclusive(self) -> bool:
         """Take the lock alone, if nobody else holds it at all."""
-        return self._try(fcntl.LOCK_EX)
+        try:
+            fcntl.flock(self.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
-    def try_shared(self) -> bool:
-        """Take the lock together with others, if nobody holds it alone."""
-        return self._try(fcntl.LOCK_SH)
+    def shared(self) -> None:
+        """Take the lock together with others, as soon as nobody holds it alone."""
+        fcntl.flock(self.fileno(), fcntl.LOCK_SH)
 
     def exclusive(self, *, within: float) -> bool:
         """Wait up to ``within`` seconds for the lock alone."""
@@ -43,13 +48,6 @@ class LockFile:
             if time.monotonic() > deadline:
                 return False
             time.sleep(POLL_SECONDS)
-        return True
-
-    def _try(self, mode: int) -> bool:
-        try:
-            fcntl.flock(self.fileno(), mode | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
         return True
 
     def release(self) -> None:

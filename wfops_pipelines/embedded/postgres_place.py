@@ -1,8 +1,9 @@
 """Where an embedded PostgreSQL keeps its things, and as which account it runs.
 
-As an ordinary user everything lies in ``<home>/postgres``. As root, PostgreSQL runs as ``nobody``, who cannot reach into a home of mode
-0700; its data lies under ``/var/lib/wfops/postgres/<id>`` then, where ``<id>`` is random and kept in the home: a home that is moved
-keeps its data, one that is made anew starts with an empty database, a copy of one is refused. Locks and the password stay in the home.
+As an ordinary user everything lies in ``<home>/postgres``. As root, PostgreSQL runs as ``nobody``, who cannot reach
+into a home of mode 0700; its data lies under ``/var/lib/wfops/postgres/<id>`` then, where ``<id>`` is random and kept
+in the home: a home that is moved keeps its data, one that is made anew starts with an empty database, a copy of one
+is refused. Locks and the password stay in the home.
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ class Account:
 class Place:
     """The directories of one embedded server.
 
-    ``locks`` (in the home) holds lock files and the password; ``server`` the configuration and, made for the account that runs it,
-    ``data``, ``log`` and the socket directory. ``binaries`` is where the programs are copied to (as root).
+    ``locks`` (in the home) holds lock files and the password; ``server`` the configuration and, made for the account
+    that runs it, ``data``, ``log`` and the socket directory. ``binaries`` is where the programs are copied to (as
+    root).
     """
 
     home: Path
@@ -92,8 +94,8 @@ class Place:
 def find_place(home: Path, base: Path | None = None) -> Place:
     """The place of the server of ``home``; its directories are made where they are missing.
 
-    ``base`` stands in for ``/var/lib/wfops`` (used as root only). Raises :class:`StoreUnavailable` where directories cannot be
-    made or do not belong to us, :class:`StoreNotReady` for a copied home.
+    ``base`` stands in for ``/var/lib/wfops`` (used as root only). Raises :class:`StoreUnavailable` where directories
+    cannot be made or do not belong to us, :class:`StoreNotReady` for a copied home.
     """
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -135,8 +137,9 @@ def _make_reachable(directory: Path) -> None:
     _check_owner(directory, 0)
     mode = directory.stat().st_mode
     if not mode & 0o001 or mode & 0o022:
-        raise StoreUnavailable(f"{directory} has mode {stat.S_IMODE(mode):04o}; the account {ACCOUNT!r} has to pass through it, "
-                               "and nobody but root may write to it", fix=f"chmod 755 {directory}")
+        raise StoreUnavailable(
+            f"{directory} has mode {stat.S_IMODE(mode):04o}: the account {ACCOUNT!r} has to pass through it, and "
+            "nobody but root may write to it", fix=f"chmod 755 {directory}")
 
 
 def _check_owner(directory: Path, uid: int) -> None:
@@ -191,7 +194,8 @@ def _names(file: Path, identity: str) -> bool:
 def _socket_directory(locks: Path) -> Path:
     """``<home>/postgres/run`` where its path is short and plain enough for a socket, else a short private directory."""
     wanted = locks / "run"
-    if len(os.fsencode(wanted / SOCKET_NAME)) <= LONGEST_SOCKET_PATH and re.fullmatch(r"[\w./~@+-]+", str(wanted), re.ASCII):
+    short = len(os.fsencode(wanted / SOCKET_NAME)) <= LONGEST_SOCKET_PATH
+    if short and re.fullmatch(r"[\w./~@+-]+", str(wanted), re.ASCII):
         return wanted
     name = f"wfops-{os.geteuid()}-{hashlib.sha256(os.fsencode(locks)).hexdigest()[:12]}"
     directory = Path("/tmp") / name  # noqa: S108 - not $TMPDIR or $XDG_RUNTIME_DIR: every process has to find the same one

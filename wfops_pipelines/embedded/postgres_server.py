@@ -1,9 +1,9 @@
 """One embedded PostgreSQL server: making its data directory, starting it, knowing whether it lives, ending it.
 
-Whether a server lives is never read off a pid file alone, for the pid may be another process's by now or a zombie's. Every process of a server
-inherits a descriptor of ``running.lock``, which holds that lock: it is free exactly when the last of them is gone, whatever they died
-of. Whether it *serves* is known by connecting. Everything here that changes something is called under the start lock
-(``postgres.py``).
+Whether a server lives is never read off a pid file alone, for the pid may be another process's by now or a zombie's.
+Every process of a server inherits a descriptor of ``running.lock``, which holds that lock: it is free exactly when
+the last of them is gone, whatever they died of. Whether it *serves* is known by connecting. Everything here that
+changes something is called under the start lock (``postgres.py``).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -36,7 +37,7 @@ STOP_SECONDS = 60.0
 LARGEST_LOG = 10_000_000
 
 SETTINGS: Mapping[str, str] = {
-    "listen_addresses": "",               # the socket alone: no port to collide with, nobody else on the machine gets in
+    "listen_addresses": "",  # the socket alone: no port to collide with, nobody else on the machine gets in
     "unix_socket_permissions": "0700",
     "max_connections": "200",             # daemon, UI, code server, run workers: a handful each
     "shared_buffers": "128MB",
@@ -50,7 +51,7 @@ SETTINGS: Mapping[str, str] = {
 
 _WAYS_OUT = (
     (r"No space left on device", "free some space on the file system of {data}"),
-    (r"Permission denied|could not open|could not access", "make {data} accessible again for the account that runs PostgreSQL"),
+    (r"Permission denied|could not open|could not access", "make {data} accessible to the account that runs it"),
     (r"Cannot allocate memory|could not map anonymous shared memory", "free some memory"),
     (r"could not look up effective user ID", "add an entry for this user to /etc/passwd, or set WFOPS_DATABASE_URL"),
     (r"pre-existing shared memory block", "end the remaining postgres processes of {data}"),
@@ -87,13 +88,13 @@ class Server:
 
     def lives(self) -> bool:
         """Whether any process of the server is left, serving or not."""
-        with opened(self._running_lock) as lock:
+        with suppress(FileNotFoundError), opened(self._running_lock) as lock:  # not found: the home was deleted
             if not lock.try_exclusive():
                 return True
         return self.postmaster() is not None  # a file system without working flock
 
     def postmaster(self) -> psutil.Process | None:
-        """The server's first process, if the pid file names it and it is that: alive, no zombie, at home in our data directory."""
+        """The server's first process, if the pid file names it truly: alive, no zombie, at home in our data."""
         try:
             pid = int((self.place.data / "postmaster.pid").read_text("utf-8").split("\n", 1)[0])
             process = psutil.Process(pid)
@@ -125,18 +126,21 @@ class Server:
         self._start()
 
     def stop(self) -> None:
-        """End the server: connections are closed, transactions rolled back, data written. Nothing to do if it does not live."""
-        for sign in (signal.SIGINT, signal.SIGQUIT):  # PostgreSQL's fast and immediate shutdown
-            process = self.postmaster()
-            if process is not None:
-                try:
-                    process.send_signal(sign)
-                except psutil.NoSuchProcess:
-                    continue
-                if self._wait_until_gone(STOP_SECONDS):
-                    return
+        """End the server, if it lives: connections are closed, transactions rolled back, data written."""
+        for number in (signal.SIGINT, signal.SIGQUIT):  # PostgreSQL's fast and immediate shutdown
+            if self.interrupt(number) and self._wait_until_gone(STOP_SECONDS):
+                return
         if self.lives():
             self._end_leftovers()
+
+    def interrupt(self, number: signal.Signals = signal.SIGINT) -> bool:
+        """Tell the server to end, without waiting for it; whether there was one."""
+        process = self.postmaster()
+        if process is None:
+            return False
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+        return True
 
     def remove(self) -> None:
         """Delete data, configuration and log of a stopped server. Locks and the home stay."""
@@ -200,8 +204,10 @@ class Server:
             place.own(draft / "password")
             place.own(draft)
             done = self._run([
-                binaries.program("initdb"), "--pgdata=data", f"--username={ADMIN}", "--pwfile=password", "--auth=scram-sha-256",
-                "--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-instructions",
+                binaries.program("initdb"), "--pgdata=data", f"--username={ADMIN}", "--pwfile=password",
+                "--auth=scram-sha-256", "--no-instructions", "--encoding=UTF8",
+                # PostgreSQL's own C.UTF-8: the same order and case on every system, whatever its libraries
+                "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8",
                 *(["--no-sync"] if self.settings.get("fsync") == "off" else []),
             ], cwd=draft)
             if done.returncode != 0:
@@ -222,34 +228,35 @@ class Server:
         place.write(place.configuration, "\n".join(lines) + "\n", mode=0o644)
 
     def _remove_stale_files(self) -> None:
-        """Called with ``running.lock`` held: no process of the server is left, so its pid and socket files say nothing true.
+        """Called with ``running.lock`` held: no process of the server is left, so its pid and socket files are stale.
 
-        PostgreSQL would refuse to start when the pid in them belongs to any living process of the same account, or to a zombie.
+        PostgreSQL would refuse to start when the pid in them belongs to any living process of the same account, or to
+        a zombie.
         """
         for path in (self.place.data / "postmaster.pid", self.place.sockets / SOCKET_NAME,
                      self.place.sockets / f"{SOCKET_NAME}.lock"):
             path.unlink(missing_ok=True)
 
     def _launch(self, binaries: Binaries, lock: LockFile) -> None:
-        """``pg_ctl start``. Paths are relative where its shell sees them, so that no character of the home means anything to it."""
+        """``pg_ctl start``, with relative paths, so that no character of the home means anything to its shell."""
         since = self.place.log.stat().st_size if self.place.log.is_file() else 0
         done = self._run(
-            [binaries.program("pg_ctl"), "start", "-D", "data", "-l", "log/postgres.log", "-o", "-c config_file=postgresql.conf",
-             "-w", "-t", str(int(START_SECONDS)), "-s"],
+            [binaries.program("pg_ctl"), "start", "-D", "data", "-l", "log/postgres.log",
+             "-o", "-c config_file=postgresql.conf", "-w", "-t", str(int(START_SECONDS)), "-s"],
             cwd=self.place.server, keep=(lock.fileno(),))
         if done.returncode != 0:
             raise self._failed("did not start", self.log_tail(since=since) or _tail(done.stderr))
 
     def _run(self, command: list[str], *, cwd: Path, keep: tuple[int, ...] = ()) -> subprocess.CompletedProcess[str]:
-        """Run a program of PostgreSQL as the account it belongs to, in a session of its own, with nothing of our environment.
+        """Run a program of PostgreSQL as the server's account, in a session of its own, without our environment.
 
         Its output goes to a file: a server that inherited a pipe would keep its reader waiting for ever.
         """
         account = self.place.account
         with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
             done = subprocess.run(
-                command, cwd=cwd, env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}, stdin=subprocess.DEVNULL, stdout=output,
-                stderr=output, start_new_session=True, pass_fds=keep, umask=0o077, check=False,
+                command, cwd=cwd, env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}, stdin=subprocess.DEVNULL,
+                stdout=output, stderr=output, start_new_session=True, pass_fds=keep, umask=0o077, check=False,
                 user=account.uid if account else None, group=account.gid if account else None,
                 extra_groups=[] if account else None)
             output.seek(0)
@@ -258,7 +265,7 @@ class Server:
     # -- waiting and ending
 
     def _wait_until_serving(self) -> bool:
-        """Whether the server answers before the deadline; False at once when it is gone, or only orphans of it are left."""
+        """Whether the server answers; False as soon as it is gone, or only orphans of it are left."""
         deadline = time.monotonic() + START_SECONDS
         while not self.serves():
             if self.postmaster() is None:
@@ -308,7 +315,8 @@ class Server:
 
     def _failed(self, what: str, detail: str) -> StoreUnavailable:
         where = self.place.log if self.place.log.is_file() else self.place.server
-        return StoreUnavailable(f"the embedded PostgreSQL {what} ({where}):\n{detail}".rstrip(": \n"), fix=self._way_out(detail))
+        message = f"the embedded PostgreSQL {what} ({where}):\n{detail}"
+        return StoreUnavailable(message.rstrip(": \n"), fix=self._way_out(detail))
 
     def _way_out(self, detail: str) -> str:
         for pattern, way_out in _WAYS_OUT:

@@ -7,9 +7,9 @@
 ``<prefix>_dagster`` owns Dagster's database
 ==================  ==========================================================================================
 
-None of them is a superuser, and nothing at run time ever says ``SET ROLE``: each has its own URL. FORCE ROW LEVEL SECURITY
-binds an owner too, whose updates would then touch nothing without a word, hence its BYPASSRLS. Roles belong to the whole
-server: two installations on one server take two prefixes.
+None of them is a superuser, and nothing at run time ever says ``SET ROLE``: each has its own URL. FORCE ROW LEVEL
+SECURITY binds an owner too, whose updates would then touch nothing without a word, hence its BYPASSRLS. Roles belong
+to the whole server: two installations on one server take two prefixes.
 
 Passwords are derived from the secret key, so that nothing more has to be stored, and set anew when the key changes.
 """
@@ -33,7 +33,7 @@ from wfops_pipelines.domain.errors import InvalidSetting, StoreNotReady, StoreUn
 
 OLDEST_SERVER = 15
 LOCK_SECONDS = 60
-SCRAM_ITERATIONS = 1  # more would slow down every connection (2 ms of CPU) and protect nothing: passwords are 256 random bits
+SCRAM_ITERATIONS = 1  # more would cost every connection 2 ms of CPU and protect nothing: passwords are 256 random bits
 _LOCK = 0x77666F7073_0001  # "wfops", lock 1
 
 Connection = psycopg.Connection[TupleRow]
@@ -89,10 +89,11 @@ def bootstrap_roles(admin_url: str, *, passwords: Callable[[str], str], store_da
                     dagster_database: str = "dagster", prefix: str = "wfops") -> Urls:
     """Make databases and roles as they should be, whatever is there already, and return one URL a role.
 
-    ``admin_url`` is a superuser's, or that of a role that may create databases and roles (and has BYPASSRLS itself). ``passwords``
-    gives the password of a role by its name. Safe when several processes do it at once; when there is nothing to do, it
-    only looks. Raises :class:`StoreUnavailable` when the server cannot be reached, :class:`StoreNotReady` when it is too old
-    or the administrator may not do this, :class:`InvalidSetting` when the URL is none.
+    ``admin_url`` is a superuser's, or that of a role that may create databases and roles (and has BYPASSRLS itself).
+    ``passwords`` gives the password of a role by its name. Safe when several processes do it at once; when there is
+    nothing to do, it only looks. Raises :class:`StoreUnavailable` when the server cannot be reached,
+    :class:`StoreNotReady` when it is too old or the administrator may not do this, :class:`InvalidSetting` when the
+    URL is none.
     """
     def role(suffix: str, *, bypasses_rls: bool = False) -> Role:
         name = f"{prefix}_{suffix}"
@@ -171,8 +172,9 @@ def _administering(url: str) -> Iterator[Connection]:
                                     fix=f"use PostgreSQL {OLDEST_SERVER} or newer")
             yield admin
     except psycopg.errors.InsufficientPrivilege as error:
+        who = parameters.get("user") or "the administrator"
         raise StoreNotReady(
-            f"{parameters.get('user') or 'the administrator'} may not make the roles and databases: {error.diag.message_primary}",
+            f"{who} may not make the roles and databases: {error.diag.message_primary}",
             fix="let WFOPS_DATABASE_URL name a superuser, or a role with CREATEDB, CREATEROLE and BYPASSRLS") from None
     except psycopg.OperationalError as error:
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else "connection lost"
@@ -202,7 +204,8 @@ def _is_as_wanted(admin: Connection, wanted: _Wanted, urls: Urls) -> bool:
 
 def _roles_are(admin: Connection, wanted: _Wanted) -> bool:
     rows = admin.execute(
-        "SELECT rolname, rolbypassrls, rolcanlogin AND rolinherit AND NOT (rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication)"
+        "SELECT rolname, rolbypassrls, rolcanlogin AND rolinherit"
+        " AND NOT (rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication)"
         " FROM pg_roles WHERE rolname = ANY(%s)", ([role.name for role in wanted.roles],)).fetchall()
     return {tuple(row) for row in rows} == {(role.name, role.bypasses_rls, True) for role in wanted.roles}
 
@@ -250,7 +253,8 @@ def _make_role(admin: Connection, role: Role) -> None:
     admin.execute(sql.SQL("{} ROLE {} WITH LOGIN INHERIT NOCREATEDB NOCREATEROLE {} PASSWORD {}").format(
         sql.SQL("ALTER" if exists else "CREATE"), sql.Identifier(role.name),
         sql.SQL("BYPASSRLS" if role.bypasses_rls else "NOBYPASSRLS"), sql.Literal(_verifier(role))))
-    if admin.execute("SELECT 1 FROM pg_roles WHERE rolname = %s AND (rolsuper OR rolreplication)", (role.name,)).fetchone():
+    too_much = "SELECT 1 FROM pg_roles WHERE rolname = %s AND (rolsuper OR rolreplication)"
+    if admin.execute(too_much, (role.name,)).fetchone():
         admin.execute(sql.SQL("ALTER ROLE {} WITH NOSUPERUSER NOREPLICATION").format(sql.Identifier(role.name)))
 
 
@@ -269,8 +273,8 @@ def _make_database(admin: Connection, name: str, owner: Role) -> None:
 def _verifier(role: Role) -> str:
     """The SCRAM verifier of a role's password, made here so that the password appears in no statement log.
 
-    Its salt comes from the password, so that the same password gives the same verifier; that gives nothing away, for the passwords
-    are 256 random bits.
+    Its salt comes from the password, so that the same password gives the same verifier; that gives nothing away, for
+    the passwords are 256 random bits.
     """
     salt = hmac.digest(role.password.encode(), b"salt of " + role.name.encode(), hashlib.sha256)[:16]
     salted = hashlib.pbkdf2_hmac("sha256", role.password.encode(), salt, SCRAM_ITERATIONS)

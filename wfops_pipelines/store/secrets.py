@@ -1,10 +1,12 @@
 """Secrets at rest: encryption under a rotatable key (§2.5), keys derived from it, and references to secrets (§2.6).
 
-A :class:`SecretBox` holds one or several Fernet keys, given as ``WFOPS_SECRET_KEY="newest,…,oldest"``: the first encrypts,
-each decrypts. A stored secret is ``<key id>.<Fernet token>``; the key id is a fingerprint of the key, so that ``doctor``
-can say which key is missing, and ``secrets rotate`` finds what is left to do without decrypting anything.
+A :class:`SecretBox` holds one or several Fernet keys, given as ``WFOPS_SECRET_KEY="newest,…,oldest"``: the first
+encrypts, each decrypts. A stored secret is ``<key id>.<Fernet token>``; the key id is a fingerprint of the key, so
+that ``doctor`` can say which key is missing, and ``secrets rotate`` finds what is left to do without decrypting
+anything.
 
-Rotation: put the new key first, run ``wfops secrets rotate``, and keep the old keys behind it (see :meth:`SecretBox.derive`).
+Rotation: put the new key first, run ``wfops secrets rotate``, and keep the old keys behind it (see
+:meth:`SecretBox.derive`).
 """
 
 from __future__ import annotations
@@ -50,8 +52,8 @@ def parse_keys(text: str, *, source: str = SETTING) -> list[str]:
         except (binascii.Error, UnicodeEncodeError):
             raw = b""
         if len(raw) != KEY_BYTES:
-            raise InvalidSetting(f"{source}: key {position} of {len(parts)} is not {KEY_BYTES} bytes in URL-safe base64",
-                                 fix=_NEW_KEY)
+            raise InvalidSetting(
+                f"{source}: key {position} of {len(parts)} is not {KEY_BYTES} bytes in URL-safe base64", fix=_NEW_KEY)
         key = base64.urlsafe_b64encode(raw).decode()
         if key not in keys:
             keys.append(key)
@@ -103,7 +105,7 @@ class SecretBox:
         return f"{self.key_id}.{self._fernets[self.key_id].encrypt(secret.encode('utf-8', 'surrogatepass')).decode()}"
 
     def decrypt(self, stored: str) -> str:
-        """The secret. Raises :class:`SecretUnreadable` naming the key that is missing, or saying that the value is damaged."""
+        """The secret. :class:`SecretUnreadable` names the key that is missing, or says that the value is damaged."""
         identity, dot, token = stored.partition(".")
         if not dot or not _is_key_id(identity):
             raise SecretUnreadable("a stored secret is damaged: it does not begin with the id of a key",
@@ -125,18 +127,18 @@ class SecretBox:
         return stored.partition(".")[0] != self.key_id
 
     def rotate(self, stored: str) -> str:
-        """The same secret under the newest key; ``stored`` itself when it is already. Raises :class:`SecretUnreadable`."""
+        """The same secret under the newest key: ``stored`` itself when it is already. :class:`SecretUnreadable`."""
         return self.encrypt(self.decrypt(stored)) if self.needs_rotation(stored) else stored
 
     def derive(self, purpose: str) -> bytes:
         """32 bytes for one purpose (``"audit-chain"``, ``"role:wfops_app"``), from the *oldest* key.
 
-        Putting a new key in front must change nothing that was computed before: the audit chain's HMACs could no longer be
-        proved, and running processes would lose their role passwords half-way through a rolling restart. The oldest key, last
-        in the list, is the one thing that stays when a key is added. When it is dropped in the end, derived values change
-        once: role passwords follow by themselves (the bootstrap sets them anew), and audit events keep the id of the key
-        they were made with (:attr:`derivation_key_id`, :meth:`derive_each`), so that ``audit verify`` names the key it
-        lacks instead of calling the chain forged.
+        Putting a new key in front must change nothing that was computed before: the audit chain's HMACs could no
+        longer be proved, and running processes would lose their role passwords half-way through a rolling restart.
+        The oldest key, last in the list, is the one thing that stays when a key is added. When it is dropped in the
+        end, derived values change once: role passwords follow by themselves (the bootstrap sets them anew), and audit
+        events keep the id of the key they were made with (:attr:`derivation_key_id`, :meth:`derive_each`), so that
+        ``audit verify`` names the key it lacks instead of calling the chain forged.
         """
         return _derive(self._keys[-1], purpose)
 
@@ -163,8 +165,9 @@ def _is_key_id(text: str) -> bool:
 def load_or_create_key_file(path: Path) -> str:
     """The contents of a key file, which is made with a new key when it is not there yet.
 
-    The file has mode 0600; several processes that start at once agree on one key, and a process that is killed leaves no half-written
-    file. Raises :class:`InvalidSetting` for one that others can read, that is no plain file, or that holds no key.
+    The file has mode 0600; several processes that start at once agree on one key, and a process that is killed leaves
+    no half-written file. Raises :class:`InvalidSetting` for one that others can read, that is no plain file, or that
+    holds no key.
     """
     try:
         return _read_key_file(path)
@@ -221,8 +224,9 @@ def _create_key_file(path: Path) -> None:
 def resolve_reference(reference: str, environ: Mapping[str, str], base: Path) -> str:
     """The secret behind ``env:NAME`` or ``file:PATH`` (relative to ``base``, the directory of the document).
 
-    One trailing line break of a file is not part of the secret. Raises :class:`InvalidSetting` naming NAME or PATH when there is nothing
-    behind it, :class:`UsageError` when it is no reference; the text is not repeated then, for it may be the secret itself.
+    One trailing line break of a file is not part of the secret. Raises :class:`InvalidSetting` naming NAME or PATH
+    when there is nothing behind it, :class:`UsageError` when it is no reference; the text is not repeated then, for
+    it may be the secret itself.
     """
     scheme, colon, rest = reference.partition(":")
     if colon and scheme == "env" and rest:
@@ -240,7 +244,8 @@ def _read_secret_file(name: str, base: Path) -> str:
     try:
         path = base / Path(name).expanduser()
         if not path.is_file():
-            raise InvalidSetting(f"file:{name}: there is no file {path}", fix="correct the path, or write the secret there")
+            raise InvalidSetting(f"file:{name}: there is no file {path}",
+                                 fix="correct the path, or write the secret there")
         with path.open("rb") as file:
             raw = file.read(LARGEST_SECRET_FILE + 1)
     except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: no home for `~`; ValueError: NUL in the path
