@@ -70,7 +70,7 @@ class UsageError(WfopsError):
 
 @dataclass(frozen=True, slots=True)
 class DocumentProblem:
-    """One thing wrong with a document: its line (from 1) and dotted field where known. Never a value of the document."""
+    """One thing wrong with a document: its line (from 1) and dotted field where known; never a value of it."""
 
     message: str
     line: int | None = None
