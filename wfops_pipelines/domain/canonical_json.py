@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -16,7 +17,8 @@ import orjson
 from wfops_pipelines.domain.errors import MalformedWorkflow
 
 MAX_DEPTH = 400
-"""Levels of nesting that are read. Real workflows have less than 30; code that walks one frame a level stays safe."""
+"""Levels of nesting in a workflow that is handled: real ones have less than 30, and n8n itself takes some thousands.
+Below it, code that walks one frame a level is safe from Python's own limit."""
 
 _EXACT = 2**53
 _BOM = b"\xef\xbb\xbf"
@@ -28,8 +30,8 @@ def parse_json(data: bytes | str) -> Any:
     """The value of a JSON document, as n8n's own parser would keep it.
 
     A byte order mark is skipped; of a key given twice the last one holds, as in JavaScript; numbers beyond the
-    doubles become null, as they do when n8n writes them. Raises :class:`MalformedWorkflow` for anything that is no
-    JSON: other encodings, ``NaN`` and ``Infinity``, nesting that no parser here can follow.
+    doubles become null, as they do when n8n writes them; any depth is read. Raises :class:`MalformedWorkflow` for
+    anything that is no JSON: other encodings, ``NaN`` and ``Infinity``, text after the end.
     """
     if isinstance(data, str):
         data = data.removeprefix("\ufeff")
@@ -48,11 +50,12 @@ def _parse_leniently(data: bytes | str) -> Any:
         except UnicodeDecodeError as error:
             raise MalformedWorkflow(f"not UTF-8 (byte {error.start})", fix="save the file as UTF-8") from error
     try:
-        return _LENIENT.decode(data)
+        try:
+            return _LENIENT.decode(data)
+        except RecursionError:
+            return _parse_deep_nesting(data)
     except json.JSONDecodeError as error:
         raise MalformedWorkflow(f"no valid JSON: {error.msg} at line {error.lineno}, column {error.colno}") from error
-    except RecursionError as error:
-        raise MalformedWorkflow("JSON that is nested too deeply to be read") from error
 
 
 def _refuse_constant(literal: str) -> Any:
@@ -69,6 +72,84 @@ def _double(literal: str) -> float | None:
 
 
 _LENIENT = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_integer, parse_float=_double)
+_scan_once: Callable[[str, int], tuple[Any, int]] = _LENIENT.scan_once  # type: ignore[attr-defined]
+
+
+def _parse_deep_nesting(text: str) -> Any:
+    """The value of a document at any depth, without recursion.
+
+    n8n 1.x and 2.x keep and list workflows that nest 3,000 levels deep: one of them must not make a page of 250
+    unreadable. It is refused later, on its own (``domain.workflow``).
+    """
+    root: list[Any] = []
+    container: Any = root
+    above: list[Any] = []
+    key = ""
+    at = _skip_space(text, 0)
+    while True:
+        opening = text[at : at + 1]
+        if opening in _CLOSING:
+            child: Any = {} if opening == "{" else []
+            _put(container, key, child)
+            above.append(container)
+            container = child
+            at = _skip_space(text, at + 1)
+            if text[at : at + 1] != _CLOSING[opening]:
+                key, at = _key_of_member(text, at) if opening == "{" else ("", at)
+                continue
+        else:
+            value, at = _scalar(text, at)
+            _put(container, key, value)
+        while container is not root:
+            at = _skip_space(text, at)
+            is_object = container.__class__ is dict
+            if text[at : at + 1] == ",":
+                at = _skip_space(text, at + 1)
+                key, at = _key_of_member(text, at) if is_object else ("", at)
+                break
+            if text[at : at + 1] != ("}" if is_object else "]"):
+                raise json.JSONDecodeError("Expecting ',' delimiter", text, at)
+            at += 1
+            container = above.pop()
+        else:
+            at = _skip_space(text, at)
+            if at != len(text):
+                raise json.JSONDecodeError("Extra data", text, at)
+            return root[0]
+
+
+_CLOSING = {"{": "}", "[": "]"}
+_SPACE = re.compile(r"[ \t\n\r]*")
+
+
+def _skip_space(text: str, at: int) -> int:
+    match = _SPACE.match(text, at)
+    return match.end() if match else at
+
+
+def _scalar(text: str, at: int) -> tuple[Any, int]:
+    try:
+        value, end = _scan_once(text, at)
+    except StopIteration as stop:
+        raise json.JSONDecodeError("Expecting value", text, int(stop.value)) from None
+    return value, end
+
+
+def _key_of_member(text: str, at: int) -> tuple[str, int]:
+    if text[at : at + 1] != '"':
+        raise json.JSONDecodeError("Expecting property name enclosed in double quotes", text, at)
+    key, at = _scalar(text, at)
+    at = _skip_space(text, at)
+    if text[at : at + 1] != ":":
+        raise json.JSONDecodeError("Expecting ':' delimiter", text, at)
+    return key, _skip_space(text, at + 1)
+
+
+def _put(container: Any, key: str, value: Any) -> None:
+    if container.__class__ is dict:
+        container[key] = value
+    else:
+        container.append(value)
 
 
 def encode(value: Any) -> bytes:

@@ -154,7 +154,8 @@ def _refuse_deep_nesting(content: Content) -> None:
         orjson.dumps(content)  # refuses more than 254 levels, at a tenth of what walking the content costs
     except TypeError:
         if depth_exceeds(content, MAX_DEPTH):
-            raise MalformedWorkflow(f"nested deeper than {MAX_DEPTH} levels") from None
+            raise MalformedWorkflow(f"nested deeper than {MAX_DEPTH} levels",
+                                    fix="flatten the JSON in its parameters") from None
 
 
 def _text(value: Any) -> str | None:
