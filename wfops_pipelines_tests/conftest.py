@@ -1,0 +1,3 @@
+"""Servers that several rooms of tests start."""
+
+pytest_plugins = ["wfops_pipelines_tests.servers.n8n"]
