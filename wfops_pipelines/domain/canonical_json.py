@@ -165,7 +165,9 @@ def encode(value: Any) -> bytes:
 
 def _encode_leniently(value: Any) -> bytes:
     try:
-        text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except ValueError:  # an infinite number: null, as orjson and n8n write it
+        return _encode_leniently(canonical_numbers(value))
     except RecursionError as error:
         raise MalformedWorkflow("nested too deeply to be written as JSON") from error
     # The only characters UTF-8 cannot hold are lone surrogates, always inside a string: the escape is JSON's own.

@@ -181,7 +181,7 @@ def _edge_change(edge: EdgeChange) -> Change:
 
 
 def _unnamed(old: JsonObject, new: JsonObject) -> tuple[Change, ...]:
-    """Contents differ and nothing above could say in what: connections of a shape that no n8n writes. Name the place."""
+    """Contents differ and nothing above could say in what: connections of a shape no n8n writes. Name the place."""
     leaves = compare_values(old["connections"], new["connections"]) or [Leaf("connections", ABSENT, ABSENT, False)]
     return tuple(Change(ChangeKind.EXECUTION_ORDER_CHANGED, None, leaf.path, leaf.before, leaf.after, leaf.secret)
                  for leaf in leaves)

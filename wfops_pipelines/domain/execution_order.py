@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from functools import cached_property
+from operator import itemgetter
 from typing import Any
 
 JsonObject = dict[str, Any]
@@ -128,23 +129,25 @@ def _plain_target(target: Any) -> Any:
 
 
 def _in_execution_order(outputs: list[list[Any]], positions: dict[str, Position]) -> list[list[Any]]:
-    places = []
+    places: list[tuple[Position, float, int, Any]] = []
     for number, output in enumerate(outputs):
         for target in output:
             name = target.get("node") if target.__class__ is dict else None
             place = positions.get(name, _NOWHERE) if name.__class__ is str else _NOWHERE
-            places.append((place, number, target))
+            places.append((place, _known_order(target), number, target))
     if len(places) < 2:
         return outputs
-    places.sort(key=_place)
+    places.sort(key=itemgetter(0, 1))
     ordered: list[list[Any]] = [[] for _ in outputs]
-    for rank, (_, number, target) in enumerate(places):
+    for rank, (_, _, number, target) in enumerate(places):
         ordered[number].append({**target, "order": rank} if target.__class__ is dict else target)
     return ordered
 
 
-def _place(entry: tuple[Position, int, Any]) -> Position:
-    return entry[0]
+def _known_order(target: Any) -> float:
+    """The order in a form that is comparable already and has no positions any more; never in n8n's own."""
+    order: Any = target.get("order") if target.__class__ is dict else None
+    return order if _is_number(order) else 0
 
 
 def _position(position: Any) -> Position:
