@@ -1,0 +1,275 @@
+"""Drift detection, Git ↔ n8n (§9).
+
+:func:`check_drift` refreshes the environment and its repository and then compares; :func:`compare_stored` compares what
+the store holds. An environment that cannot be read is ``ERROR`` with the kind; its last good status stays visible.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import orjson
+from sqlalchemy import Row
+
+from wfops_pipelines import failpoints
+from wfops_pipelines.domain.context import Context
+from wfops_pipelines.domain.diff import as_json, diff
+from wfops_pipelines.domain.drift import (
+    DriftCounts,
+    DriftKind,
+    EnvironmentDriftStatus,
+    GitWorkflow,
+    Matching,
+    RuntimeWorkflow,
+    WorkflowDrift,
+    count,
+    environment_status,
+    has_drift,
+    judge,
+    match_workflows,
+)
+from wfops_pipelines.domain.errors import OutsideError, WfopsError
+from wfops_pipelines.domain.mapping import MappingStatus
+from wfops_pipelines.domain.operation import OperationKind
+from wfops_pipelines.domain.workflow import decode_content
+from wfops_pipelines.services.holder import monotonic_ms
+from wfops_pipelines.services.operations import RunningOperation, run_operation
+from wfops_pipelines.services.rehash import rehash_environment
+from wfops_pipelines.services.services import Services
+from wfops_pipelines.services.sync_environment import read_environment
+from wfops_pipelines.services.sync_repository import read_repository
+from wfops_pipelines.store.unit_of_work import UnitOfWork
+
+CheckType = Literal["scheduled", "manual"]
+_LIVE = (MappingStatus.LINKED, MappingStatus.UNTRACKED, MappingStatus.IGNORED)
+
+
+@dataclass
+class DriftCheck:
+    """The answer of a check. ``workflows`` are what differs (``--json``'s shape); ``last_sync_at`` tells how old the
+    comparison is."""
+
+    tenant: str
+    environment: str
+    operation_id: str
+    status: str
+    reason: str | None = None
+    error: WfopsError | None = None
+    changed: bool = False
+    counts: dict[str, Any] = field(default_factory=dict)
+    workflows: list[dict[str, Any]] = field(default_factory=list)
+    last_sync_at: str | None = None
+    last_good_status: str | None = None
+    last_good_at: str | None = None
+    duration_ms: int = 0
+
+    @property
+    def drifted(self) -> bool:
+        """Whether the environment is not what Git says."""
+        return any(w["kind"] != DriftKind.UNPUBLISHED_CHANGES for w in self.workflows)
+
+    def as_json(self) -> dict[str, Any]:
+        """As ``wfops drift --json`` shows it."""
+        return {
+            "tenant": self.tenant, "environment": self.environment, "status": self.status, "reason": self.reason,
+            "message": str(self.error) if self.error is not None else None, "workflows": self.workflows,
+            "counts": self.counts, "last_sync_at": self.last_sync_at, "last_good_status": self.last_good_status,
+            "last_good_at": self.last_good_at, "operation_id": self.operation_id, "duration_ms": self.duration_ms,
+        }
+
+
+async def check_drift(services: Services, context: Context, environment: Row[Any], *,
+                      check_type: CheckType = "manual") -> DriftCheck:
+    """Refresh both sides, then compare. What n8n or Git refuse makes the status ``ERROR``, not an exception;
+    :class:`OperationRunning` is one, for then nothing was checked."""
+    failed: OutsideError | None = None
+    check: DriftCheck | None = None
+    try:
+        async with run_operation(services, context, OperationKind.DRIFT_DETECTION, environment) as operation:
+            started = monotonic_ms()
+            try:
+                if environment.repository_id is not None:
+                    async with operation.step("repository") as result:
+                        result.update((await read_repository(operation)).as_json())
+                    async with operation.step("environment") as result:
+                        result.update((await read_environment(operation)).as_json())
+            except OutsideError as error:
+                failed = error
+                check = await asyncio.to_thread(_record_error, operation, error, check_type, started)
+                raise
+            async with operation.step("comparison") as result:
+                check = await asyncio.to_thread(_compare, operation, check_type, started)
+                result.update(check.as_json())
+    except OutsideError as error:
+        if error is not failed or check is None:
+            raise
+    assert check is not None  # noqa: S101 - every way here made one
+    return check
+
+
+async def compare_stored(services: Services, context: Context, environment: Row[Any]) -> DriftCheck:
+    """Compare what the store holds, as it is; asks neither n8n nor Git."""
+    async with run_operation(services, context, OperationKind.DRIFT_DETECTION, environment) as operation:
+        return await asyncio.to_thread(_compare, operation, "manual", monotonic_ms())
+
+
+def _compare(operation: RunningOperation, check_type: CheckType, started: float) -> DriftCheck:
+    failpoints.reach("drift.compare")
+    rehash_environment(operation)
+    context, slug = operation.context, operation.environment.slug
+    with operation.services.store.bookkeeping(context, "drift.compare", held=operation.held) as work:
+        environment = work.fleet.environment(operation.environment.id)
+        matching = _matching(work, environment)
+        drifts = judge(matching) if environment.repository_id is not None else ()
+        counts = count(matching, drifts)
+        files = work.git_states.of_environment(environment.id)
+        status, reason = environment_status(
+            repository_configured=environment.repository_id is not None, error_kind=None, open_incident=None,
+            ever_mapped=environment.ever_mapped or work.mappings.ever_mapped(environment.id),
+            has_files=bool(files) or bool(work.git_states.errors(environment.id)), has_drift=has_drift(drifts),
+        )
+        if status is EnvironmentDriftStatus.UNTRACKED:
+            drifts = ()  # nothing was ever put under Git here: there is nothing to drift from
+        rows = _rows(work, operation, environment, drifts, files)
+        _remember_in_sync(work, environment, matching)
+        check = _check(operation, environment, status, reason, rows, counts, started)
+        check.changed = _record(work, operation, environment, check, check_type, rows)
+    operation.metrics.update({"status": status, "drifted": counts.drifted, "environment": slug})
+    return check
+
+
+def _matching(work: UnitOfWork, environment: Row[Any]) -> Matching:
+    deleted = {i for i, row in work.mappings.canonicals().items() if row.deleted_at is not None}
+    runtime = [
+        RuntimeWorkflow(
+            workflow_id=row.workflow_id, name=row.name, canonical_id=row.canonical_id, live_hash=row.live_hash,
+            draft_hash=row.draft_hash, active=row.active, archived=row.archived,
+            ignored=row.status == MappingStatus.IGNORED,
+        )
+        for row in work.mappings.of_environment(environment.id, statuses=_LIVE)
+        if row.missing_at is None or row.status == MappingStatus.IGNORED
+    ]
+    files = [
+        GitWorkflow(path=row.path, name=row.name, canonical_id=row.canonical_id, content_hash=row.content_hash,
+                    wants_active=row.wants_active, workflow_id=row.workflow_id)
+        for row in work.git_states.of_environment(environment.id) if row.canonical_id not in deleted
+    ]
+    return match_workflows(runtime, files)
+
+
+def _rows(work: UnitOfWork, operation: RunningOperation, environment: Row[Any], drifts: Iterable[WorkflowDrift],
+          files: list[Row[Any]]) -> list[dict[str, Any]]:
+    """Drift rows; what is known already keeps its beginning and, with equal hashes, its diff."""
+    drifts = list(drifts)
+    known = {row.subject: row for row in work.drift.of_environment(environment.id)}
+    digest_of_path = {row.path: row.digest for row in files}
+    ids = [d.workflow_id for d in drifts if d.workflow_id is not None]
+    mappings = work.mappings.by_workflow(environment.id, ids)
+    rows = []
+    for drift in drifts:
+        subject = drift.workflow_id or drift.path or ""
+        before = known.get(subject)
+        same = before is not None and (before.runtime_hash, before.git_hash) == (drift.runtime_hash, drift.git_hash)
+        rows.append({
+            "subject": subject, "name": drift.name, "canonical_id": drift.canonical_id, "path": drift.path,
+            "workflow_id": drift.workflow_id, "kind": drift.kind, "kinds": [str(k) for k in drift.kinds],
+            "runtime_hash": drift.runtime_hash, "git_hash": drift.git_hash, "active": drift.active,
+            "wants_active": drift.wants_active,
+            "since": before.since if before is not None else operation.context.now(),
+            "diff": before.diff if same and before is not None else _diff(work, drift, mappings, digest_of_path),
+        })
+    return rows
+
+
+def _diff(work: UnitOfWork, drift: WorkflowDrift, mappings: dict[str, Row[Any]],
+          digest_of_path: dict[str, str]) -> dict[str, Any] | None:
+    """Git before, n8n after; for unpublished changes what runs before, the draft after."""
+    mapping = mappings.get(drift.workflow_id or "")
+    git = digest_of_path.get(drift.path or "")
+    if drift.kind is DriftKind.MODIFIED and mapping is not None and git is not None:
+        pair = (git, mapping.live_digest)
+    elif drift.kind is DriftKind.UNPUBLISHED_CHANGES and mapping is not None:
+        pair = (mapping.live_digest, mapping.draft_digest)
+    else:
+        return None
+    bodies = work.payloads.load(pair)
+    return as_json(diff(decode_content(bodies[pair[0]]), decode_content(bodies[pair[1]])))
+
+
+def _remember_in_sync(work: UnitOfWork, environment: Row[Any], matching: Matching) -> None:
+    """What was last seen in sync here decides between a hotfix and Git having moved on (§8)."""
+    equal = [runtime.workflow_id for runtime, file in matching.pairs if runtime.live_hash == file.content_hash]
+    rows = work.mappings.by_workflow(environment.id, equal).values()
+    work.mappings.mark_in_sync({row.id: row.portable_hash for row in rows if row.in_sync_hash != row.portable_hash})
+
+
+def _check(operation: RunningOperation, environment: Row[Any], status: str, reason: str | None,
+           rows: list[dict[str, Any]], counts: DriftCounts | None, started: float) -> DriftCheck:
+    return DriftCheck(
+        tenant=operation.context.tenant_slug, environment=environment.slug, operation_id=str(operation.id),
+        status=str(status), reason=reason,
+        counts={} if counts is None else {
+            "workflows": counts.workflows, "files": counts.files, "in_sync": counts.in_sync,
+            "drifted": counts.drifted, "ignored": counts.ignored,
+            "kinds": {str(kind): n for kind, n in counts.kinds.items()},
+        },
+        workflows=[{
+            **{k: v for k, v in row.items() if k != "subject"}, "kind": str(row["kind"]), "since": _iso(row["since"]),
+            "canonical_id": str(row["canonical_id"]) if row["canonical_id"] else None,
+        } for row in rows],
+        last_sync_at=_iso(environment.last_sync_at), last_good_status=environment.last_good_drift_status,
+        last_good_at=_iso(environment.last_good_drift_at), duration_ms=round(monotonic_ms() - started),
+    )
+
+
+def _record(work: UnitOfWork, operation: RunningOperation, environment: Row[Any], check: DriftCheck,
+            check_type: CheckType, rows: list[dict[str, Any]]) -> bool:
+    """Store status, drift and history; an audit event when something changed. Returns whether it did."""
+    now = operation.context.now()
+    fingerprint = _fingerprint(check)
+    last = work.drift.last_check(environment.id)
+    changed = last is None or last.fingerprint != fingerprint
+    values: dict[str, Any] = {"last_drift_check_at": now, "drift_status": check.status, "drift_reason": check.reason,
+                              "drift_error": str(check.error) if check.error is not None else None}
+    if check.error is None:
+        values |= {"last_good_drift_status": check.status, "last_good_drift_at": now}
+        if changed:
+            work.drift.replace(environment.id, rows)
+    work.fleet.set_environment(environment.id, **values)
+    if last is not None and not changed and check_type == "scheduled" and last.type == "scheduled":
+        work.drift.repeat_check(last.id, at=now, duration_ms=check.duration_ms)
+    else:
+        work.drift.add_check(
+            id=operation.context.new_id(), environment_id=environment.id, type=check_type, status=check.status,
+            reason=check.reason, counts=check.counts, fingerprint=fingerprint, duration_ms=check.duration_ms,
+            first_at=now, last_at=now, operation_id=operation.id)
+    if changed:
+        work.record("drift.changed", "environment", environment.slug, environment=environment.slug,
+                    before=last.fingerprint if last is not None else None, after=fingerprint, status=check.status,
+                    reason=check.reason,
+                    workflows=[{"name": w["name"], "kind": w["kind"], "workflow_id": w["workflow_id"],
+                                "path": w["path"]} for w in check.workflows])
+    return changed
+
+
+def _record_error(operation: RunningOperation, error: OutsideError, check_type: CheckType, started: float) -> DriftCheck:
+    with operation.services.store.bookkeeping(operation.context, "drift.error", held=operation.held) as work:
+        environment = work.fleet.environment(operation.environment.id)
+        check = _check(operation, environment, EnvironmentDriftStatus.ERROR, error.kind, [], None, started)
+        check.error = error
+        check.changed = _record(work, operation, environment, check, check_type, [])
+    return check
+
+
+def _fingerprint(check: DriftCheck) -> str:
+    rows = sorted((w["workflow_id"] or "", w["path"] or "", w["kinds"], w["runtime_hash"], w["git_hash"])
+                  for w in check.workflows)
+    return hashlib.sha256(orjson.dumps([check.status, check.reason, rows])).hexdigest()
+
+
+def _iso(value: Any) -> str | None:
+    return None if value is None else value.isoformat()

@@ -1,0 +1,219 @@
+"""Export, n8n → Git (§7): an environment's workflows into its folder, as one commit or one pull request.
+
+Only files whose content hash, desired activation or tags changed are written, so that an unchanged environment makes no
+commit. What is written is linked: the file carries the canonical id, and the Git state is stored as if it had been read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import posixpath
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row
+
+from wfops_pipelines import failpoints
+from wfops_pipelines.domain.context import Context
+from wfops_pipelines.domain.diff import as_json, diff
+from wfops_pipelines.domain.errors import Blocked, HeadMoved, UsageError
+from wfops_pipelines.domain.layout import file_name, render_file
+from wfops_pipelines.domain.mapping import MappingStatus
+from wfops_pipelines.domain.operation import OperationKind
+from wfops_pipelines.domain.workflow import Content, decode_content
+from wfops_pipelines.git.repository import Repository
+from wfops_pipelines.services.holder import monotonic_ms
+from wfops_pipelines.services.operations import RunningOperation, run_operation
+from wfops_pipelines.services.services import Services
+from wfops_pipelines.services.sync_environment import read_environment
+from wfops_pipelines.services.sync_repository import read_repository
+
+ATTEMPTS = 5  # a head that moved is read again, and the write retried
+AUTHOR, EMAIL = "WorkflowOps", "wfops@localhost"
+
+
+@dataclass
+class Export:
+    """What an export wrote, or with ``dry_run`` would write: ``files`` are ``{path, change, name, diff?}`` with
+    ``change`` one of ``added``, ``modified``, ``removed``."""
+
+    environment: str
+    operation_id: str
+    commit: str | None = None
+    pull_request: str | None = None
+    files: list[dict[str, Any]] = field(default_factory=list)
+    unchanged: int = 0
+    dry_run: bool = False
+    duration_ms: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """As ``--json`` and metadata show it."""
+        return asdict(self)
+
+
+async def export_environment(services: Services, context: Context, environment: Row[Any], *, prune: bool = False,
+                             dry_run: bool = False) -> Export:
+    """Write the environment's workflows into its Git folder.
+
+    Both sides are read first, so that what is compared is what is there. Raises :class:`UsageError` without a
+    repository, :class:`Blocked` for a folder that n8n's own Source Control writes, and the ``OutsideError`` tree.
+    """
+    if environment.repository_id is None:
+        raise UsageError(f"{context.tenant_slug}/{environment.slug} has no repository",
+                         fix="give the tenant or the environment one in fleet.yaml")
+    async with run_operation(services, context, OperationKind.EXPORT, environment) as operation:
+        started = monotonic_ms()
+        async with operation.step("environment") as result:
+            result.update((await read_environment(operation)).as_json())
+        for attempt in range(1, ATTEMPTS + 1):
+            async with operation.step(f"repository-{attempt}") as result:
+                result.update((await read_repository(operation)).as_json())
+            try:
+                async with operation.step(f"write-{attempt}") as result:
+                    export = await asyncio.to_thread(_write, operation, prune, dry_run)
+                    result.update({"commit": export.commit, "files": len(export.files)})
+                break
+            except HeadMoved:
+                if attempt == ATTEMPTS:
+                    raise
+        if export.commit is not None:
+            async with operation.step("read-back") as result:
+                result.update((await read_repository(operation)).as_json())
+        export.duration_ms = round(monotonic_ms() - started)
+        operation.metrics.update({"commit": export.commit, "files": len(export.files)})
+        return export
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    path: str
+    change: str
+    name: str
+    data: bytes | None
+    mapping: Row[Any] | None = None
+    canonical_id: UUID | None = None
+    before: str | None = None  # digest of the content that the file holds
+
+
+def _write(operation: RunningOperation, prune: bool, dry_run: bool) -> Export:
+    opened = operation.services.repository_of(operation.context, operation.environment)
+    assert opened is not None  # noqa: S101 - checked before the operation began
+    repository, branch, folder = opened
+    try:
+        export = Export(operation.environment.slug, str(operation.id), dry_run=dry_run)
+        planned, export.unchanged, head = _plan(operation, folder, prune)
+        export.files = [_shown(operation, item) for item in planned]
+        if planned and not dry_run:
+            _commit(operation, repository, branch, head, planned, export)
+        return export
+    finally:
+        repository.close()
+
+
+def _plan(operation: RunningOperation, folder: str, prune: bool) -> tuple[list[_Planned], int, str | None]:
+    """What has to be written for Git to say what n8n holds; the count of files that say it already; and the head."""
+    context, environment = operation.context, operation.environment
+    with operation.services.store.read(context) as work:
+        head = work.fleet.environment(environment.id).git_commit
+        states = work.git_states.of_environment(environment.id)
+        unreadable = {row.path for row in work.git_states.errors(environment.id)}
+        mappings = [m for m in work.mappings.of_environment(
+            environment.id, statuses=[MappingStatus.LINKED, MappingStatus.UNTRACKED]) if not m.archived]
+        if any(state.read_only for state in states):
+            raise Blocked(f"the folder {folder or '/'} is written by n8n's own Source Control",
+                          fix="give the environment another folder or branch: n8n drops our key when it exports")
+        by_canonical = {state.canonical_id: state for state in states}
+        by_workflow = {state.workflow_id: state for state in states if state.workflow_id}
+        taken = {state.path for state in states} | unreadable
+        base = posixpath.join(folder, "workflows") if _uses_workflows(folder, taken) else folder
+        planned: list[_Planned] = []
+        unchanged = 0
+        for mapping in mappings:
+            state = by_canonical.get(mapping.canonical_id) or by_workflow.get(mapping.workflow_id)
+            if state is not None and _says(state, mapping):
+                unchanged += 1
+                continue
+            canonical_id = mapping.canonical_id or (state.canonical_id if state is not None else context.new_id())
+            path = state.path if state is not None else posixpath.join(
+                base, file_name(mapping.name, str(canonical_id), taken))
+            taken.add(path)
+            content = decode_content(work.payloads.load([mapping.live_digest])[mapping.live_digest])
+            planned.append(_Planned(
+                path, "modified" if state is not None else "added", mapping.name,
+                render_file(content, workflow_id=mapping.workflow_id, canonical_id=canonical_id, active=mapping.active,
+                            tags=mapping.tags),
+                mapping, canonical_id, state.digest if state is not None else None))
+        if prune:
+            kept = {m.canonical_id for m in mappings} | {i.canonical_id for i in planned}
+            ids = {m.workflow_id for m in mappings}
+            planned += [_Planned(s.path, "removed", s.name, None, before=s.digest) for s in states
+                        if s.canonical_id not in kept and s.workflow_id not in ids]
+    return sorted(planned, key=lambda item: item.path), unchanged, head
+
+
+def _says(state: Row[Any], mapping: Row[Any]) -> bool:
+    """Whether the file says already what n8n holds: content, desired activation, tags, and who it is."""
+    return bool(
+        state.content_hash == mapping.live_hash and state.wants_active == mapping.active
+        and state.tags is not None and sorted(state.tags) == sorted(mapping.tags)
+        and state.workflow_id == mapping.workflow_id
+    )
+
+
+def _uses_workflows(folder: str, paths: set[str]) -> bool:
+    """New files go beside the old ones: into ``workflows/`` where the folder has it, or has nothing yet."""
+    prefix = posixpath.join(folder, "workflows") + "/"
+    return not paths or any(path.startswith(prefix) for path in paths)
+
+
+def _shown(operation: RunningOperation, item: _Planned) -> dict[str, Any]:
+    shown: dict[str, Any] = {"path": item.path, "change": item.change, "name": item.name}
+    digests = [d for d in (item.before, item.mapping.live_digest if item.mapping is not None else None) if d]
+    with operation.services.store.read(operation.context) as work:
+        contents: Mapping[str, Content] = {d: decode_content(b) for d, b in work.payloads.load(digests).items()}
+    if item.change == "modified" and item.before is not None and item.mapping is not None:
+        shown["diff"] = as_json(diff(contents[item.before], contents[item.mapping.live_digest]))
+    return shown
+
+
+def _commit(operation: RunningOperation, repository: Repository, branch: str, head: str | None,
+            planned: list[_Planned], export: Export) -> None:
+    """One commit, then the audit event. Between the two a crash loses nothing: the next sync reads the commit back."""
+    context, environment = operation.context, operation.environment
+    changes = {item.path: item.data for item in planned}
+    message = _message(context, environment, planned, operation.id)
+    now = context.now()
+    actual = repository.head(branch)
+    if actual != head and not (actual is None and head is None):
+        raise HeadMoved(f"branch {branch} moved while the export was planned", target=repository.display_url)
+    with operation.services.store.bookkeeping(context, "export.lease", held=operation.held):
+        pass  # still ours, right before the outside write
+    failpoints.reach("export.before_write")
+    if environment.write_mode == "pull_request":
+        if head is None:
+            raise UsageError(f"branch {branch} does not exist: there is nothing to open a pull request against",
+                             fix="create the branch with a first commit")
+        request = repository.open_pull_request(
+            branch, expected_head=head, branch=f"wfops/export-{environment.slug}", changes=changes,
+            title=f"Export of {context.tenant_slug}/{environment.slug}", body=message, message=message, author=AUTHOR,
+            email=EMAIL, when=now)
+        export.pull_request = request.url
+    else:
+        export.commit = repository.commit(branch, expected_head=head, changes=changes, message=message, author=AUTHOR,
+                                          email=EMAIL, when=now)
+    failpoints.reach("export.after_write")
+    with operation.services.store.unit_of_work(context, "export.record", held=operation.held) as work:
+        work.record("git.exported", "environment", environment.slug, environment=environment.slug, before=head,
+                    after=export.commit, pull_request=export.pull_request,
+                    files=[{"path": item.path, "change": item.change} for item in planned])
+
+
+def _message(context: Context, environment: Row[Any], planned: list[_Planned], operation_id: UUID) -> str:
+    counts = {change: sum(item.change == change for item in planned) for change in ("added", "modified", "removed")}
+    summary = ", ".join(f"{n} {change}" for change, n in counts.items() if n)
+    names = "\n".join(f"- {item.change}: {item.name or '(no name)'} ({item.path})" for item in planned[:50])
+    more = f"\n- and {len(planned) - 50} more" if len(planned) > 50 else ""
+    return (f"{context.tenant_slug}/{environment.slug}: {summary}\n\n{names}{more}\n\n"
+            f"Wfops-Operation: {operation_id}\nWfops-Actor: {context.actor}\n")

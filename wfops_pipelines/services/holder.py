@@ -1,0 +1,53 @@
+"""Who holds a lease, and whether that process still lives.
+
+On the same host, boot and pid are looked up: a killed process is noticed at once. From another host only the heartbeat
+speaks.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+
+@cache
+def boot_id() -> str:
+    """One value per start of this machine."""
+    file = Path("/proc/sys/kernel/random/boot_id")
+    return file.read_text().strip() if file.exists() else str(int(psutil.boot_time()))
+
+
+def this_process() -> dict[str, Any]:
+    """Host, boot, pid and start time of this process."""
+    return {"host": socket.gethostname(), "boot": boot_id(), "pid": os.getpid(),
+            "started": int(psutil.Process().create_time())}
+
+
+def is_alive(holder: dict[str, Any], heartbeat_at: datetime, now: datetime, stale_after: float) -> bool:
+    """Whether the holder of a lease still works. ``stale_after`` in seconds is for holders elsewhere, and for those
+    that hang."""
+    if (now - heartbeat_at).total_seconds() > stale_after:
+        return False
+    if holder.get("host") != socket.gethostname():
+        return True
+    if holder.get("boot") != boot_id():
+        return False
+    try:
+        process = psutil.Process(int(holder["pid"]))
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        return abs(process.create_time() - float(holder["started"])) < 2
+    except psutil.NoSuchProcess:
+        return False
+
+
+def monotonic_ms() -> float:
+    """Milliseconds for measuring durations."""
+    return time.perf_counter() * 1000

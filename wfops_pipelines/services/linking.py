@@ -1,0 +1,152 @@
+"""Auto-linking untracked workflows to canonical ones (§5.2), in whichever transaction needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from wfops_pipelines.domain.mapping import LinkDecision, MappingStatus, decide_link
+from wfops_pipelines.domain.normalize import NORMALIZER_VERSION
+from wfops_pipelines.domain.workflow import decode_content
+from wfops_pipelines.services.hashing import Hashed, credential_keys, hash_all
+from wfops_pipelines.services.operations import RunningOperation
+from wfops_pipelines.store.unit_of_work import UnitOfWork
+
+_BATCH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An untracked workflow that might be a canonical one."""
+
+    workflow_id: str
+    name: str
+    hashed: Hashed
+
+
+def decide_links(work: UnitOfWork, environment_id: UUID, candidates: list[Candidate]) -> dict[str, LinkDecision]:
+    """A decision per n8n id. Two candidates for one canonical workflow: the first in the order given has it."""
+    files = work.git_states.by_workflow(environment_id, [c.workflow_id for c in candidates])
+    registered = work.mappings.registered([c.hashed.portable_hash for c in candidates], NORMALIZER_VERSION)
+    claimed_by_file = {state.canonical_id for states in files.values() if len(states) == 1 for state in states}
+    named = claimed_by_file | {row.canonical_id for rows in registered.values() for row in rows}
+    taken = work.mappings.canonical_ids_mapped(environment_id, named)
+    deleted = {i for i, row in work.mappings.canonicals(named).items() if row.deleted_at is not None}
+    decisions: dict[str, LinkDecision] = {}
+    # A file that names the n8n id decides first, so that no hash takes its canonical workflow away.
+    for candidate in sorted(candidates, key=lambda c: c.workflow_id not in files):
+        states = files.get(candidate.workflow_id, [])
+        rows = registered.get(candidate.hashed.portable_hash, [])
+        decision = decide_link(
+            file_canonical_id=states[0].canonical_id if len(states) == 1 else None,
+            registry_candidates={row.canonical_id for row in rows},
+            deleted_canonical_ids=deleted,
+            canonical_ids_mapped_here=taken,
+            collision=any(row.proof != candidate.hashed.proof for row in rows),
+        )
+        decisions[candidate.workflow_id] = decision
+        if decision.canonical_id is not None:
+            taken.add(decision.canonical_id)
+    return decisions
+
+
+def record_decision(work: UnitOfWork, environment: str, candidate: Candidate, decision: LinkDecision) -> None:
+    """The audit event of a link, or of a collision; an unlinked workflow is no event."""
+    if decision.canonical_id is not None:
+        work.record("mapping.linked", "workflow", candidate.workflow_id, environment=environment,
+                    after=candidate.hashed.content_hash, name=candidate.name,
+                    canonical_id=str(decision.canonical_id), by=decision.by)
+    elif decision.reason == "collision":
+        work.record("hash.collision", "workflow", candidate.workflow_id, environment=environment,
+                    after=candidate.hashed.content_hash, name=candidate.name,
+                    portable_hash=candidate.hashed.portable_hash)
+
+
+def link_untracked(operation: RunningOperation) -> int:
+    """Try every untracked workflow of the environment again, until nothing more links (§5.2); returns how many did.
+
+    Each link can make a reference of another workflow known, and with it its portable hash, hence the rounds.
+    """
+    linked = 0
+    while True:
+        changed = _refresh_portable_hashes(operation)
+        round_linked = _link_round(operation)
+        linked += round_linked
+        if not round_linked and not changed:
+            return linked
+        if not round_linked:
+            return linked
+
+
+def _link_round(operation: RunningOperation) -> int:
+    store, context, environment = operation.services.store, operation.context, operation.environment
+    with store.read(context) as work:
+        untracked = work.mappings.of_environment(environment.id, statuses=[MappingStatus.UNTRACKED])
+    linked = 0
+    for start in range(0, len(untracked), _BATCH):
+        rows = untracked[start:start + _BATCH]
+        with store.bookkeeping(context, "link.batch", held=operation.held) as work:
+            proofs = _proofs(work, environment.id, rows)
+            candidates = [Candidate(row.workflow_id, row.name, proofs[row.workflow_id]) for row in rows]
+            decisions = decide_links(work, environment.id, candidates)
+            by_id = {row.workflow_id: row for row in rows}
+            for candidate in candidates:
+                decision, row = decisions[candidate.workflow_id], by_id[candidate.workflow_id]
+                if decision.canonical_id is not None:
+                    work.mappings.change(row.id, canonical_id=decision.canonical_id, status=MappingStatus.LINKED,
+                                      unlinked_reason=None)
+                    record_decision(work, environment.slug, candidate, decision)
+                    linked += 1
+                elif decision.reason != row.unlinked_reason:
+                    work.mappings.change(row.id, unlinked_reason=decision.reason)
+                    record_decision(work, environment.slug, candidate, decision)
+            if linked and not environment.ever_mapped:
+                work.fleet.set_environment(environment.id, ever_mapped=True)
+    return linked
+
+
+def _proofs(work: UnitOfWork, environment_id: UUID, rows: list[Any]) -> dict[str, Hashed]:
+    """Hashes of stored live contents. The proof is not stored: it is made again where a candidate is looked up."""
+    contents = work.payloads.load(row.live_digest for row in rows)
+    return hash_all(work, environment_id, {
+        row.workflow_id: (row.workflow_id, decode_content(contents[row.live_digest])) for row in rows
+    }, credential_keys(work, environment_id))
+
+
+def _refresh_portable_hashes(operation: RunningOperation) -> int:
+    """Recompute portable hashes of workflows and files with references, now that more of those may be known."""
+    store, context, environment = operation.services.store, operation.context, operation.environment
+    with store.bookkeeping(context, "link.refresh", held=operation.held) as work:
+        keys = credential_keys(work, environment.id)
+        mappings = [m for m in work.mappings.of_environment(environment.id) if m.has_references]
+        states = [s for s in work.git_states.of_environment(environment.id) if s.has_references]
+        contents = work.payloads.load([m.live_digest for m in mappings] + [s.digest for s in states])
+        fresh = hash_all(work, environment.id, {
+            **{f"m{m.workflow_id}": (m.workflow_id, decode_content(contents[m.live_digest])) for m in mappings},
+            **{f"s{s.path}": (s.workflow_id, decode_content(contents[s.digest])) for s in states},
+        }, keys)
+        moved = _write_portable(work, environment.id, mappings, states, fresh)
+        work.mappings.register(
+            [(fresh[f"s{s.path}"].portable_hash, fresh[f"s{s.path}"].proof, s.canonical_id) for s in states],
+            NORMALIZER_VERSION, context.now(),
+        )
+    return moved
+
+
+def _write_portable(work: UnitOfWork, environment_id: UUID, mappings: list[Any], states: list[Any],
+                    fresh: Mapping[str, Hashed]) -> int:
+    moved = 0
+    for mapping in mappings:
+        portable = fresh[f"m{mapping.workflow_id}"].portable_hash
+        if portable != mapping.portable_hash:
+            in_sync = portable if mapping.in_sync_hash == mapping.portable_hash else mapping.in_sync_hash
+            work.mappings.change(mapping.id, portable_hash=portable, in_sync_hash=in_sync)
+            moved += 1
+    for state in states:
+        portable = fresh[f"s{state.path}"].portable_hash
+        if portable != state.portable_hash:
+            work.git_states.set(environment_id, state.path, portable_hash=portable)
+            moved += 1
+    return moved

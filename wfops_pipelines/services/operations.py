@@ -1,0 +1,186 @@
+"""Running an operation (§19.2): one lease per environment, attempts that resume, steps, checkpoint, heartbeat.
+
+An operation whose process died is taken over by the next one of the same kind on the same environment: it keeps its
+id, so that both attempts are one audit story, and finds the checkpoint of the first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row
+
+from wfops_pipelines.domain.context import Context
+from wfops_pipelines.domain.errors import OperationRunning, StoreError, WfopsError
+from wfops_pipelines.domain.operation import OperationKind, OperationState
+from wfops_pipelines.services import holder as holders
+from wfops_pipelines.services.services import Services
+from wfops_pipelines.store.unit_of_work import Held, UnitOfWork
+
+_POLL = 0.1  # seconds between two looks at a lease that somebody else holds
+
+
+@dataclass
+class RunningOperation:
+    """An operation while it runs: its context, its lease, and where it left off if it is resumed."""
+
+    services: Services
+    context: Context
+    kind: OperationKind
+    environment: Row[Any]
+    held: Held
+    attempt: int
+    checkpoint: dict[str, Any] | None
+    metrics: dict[str, Any] = field(default_factory=dict)
+    _steps: int = 0
+
+    @property
+    def id(self) -> UUID:
+        """The operation's id."""
+        assert self.context.operation_id is not None  # noqa: S101 - set when it was made
+        return self.context.operation_id
+
+    @property
+    def name(self) -> str:
+        """``tenant/environment``, for messages."""
+        return f"{self.context.tenant_slug}/{self.environment.slug}"
+
+    @asynccontextmanager
+    async def step(self, name: str) -> AsyncIterator[dict[str, Any]]:
+        """Record a step; what the block puts into the dictionary becomes its result."""
+        self._steps += 1
+        position, result = self._steps, dict[str, Any]()
+        await asyncio.to_thread(self._record_step, name, position, OperationState.RUNNING, None)
+        try:
+            yield result
+        except BaseException:
+            await asyncio.to_thread(self._record_step, name, position, OperationState.FAILED, result or None)
+            raise
+        await asyncio.to_thread(self._record_step, name, position, OperationState.COMPLETED, result)
+
+    def _record_step(self, name: str, position: int, state: OperationState, result: dict[str, Any] | None) -> None:
+        with self.services.store.bookkeeping(self.context, "operation.step", held=self.held) as work:
+            work.operations.step(self.id, name, position=position, state=state, now=self.context.now(), result=result)
+
+    def save_checkpoint(self, work: UnitOfWork, checkpoint: dict[str, Any]) -> None:
+        """Remember, in the same transaction as the work, how far it came."""
+        work.operations.checkpoint(self.id, checkpoint)
+        self.checkpoint = checkpoint
+
+
+@asynccontextmanager
+async def run_operation(services: Services, context: Context, kind: OperationKind,
+                        environment: Row[Any]) -> AsyncIterator[RunningOperation]:
+    """Hold the environment and run an operation on it.
+
+    Waits ``limits.lease_wait`` seconds for another operation to end, then raises :class:`OperationRunning` with its id.
+    An exception in the block fails the operation with its kind; cancellation cancels it. Either way the lease is released.
+    """
+    running = await _acquire(services, context, kind, environment)
+    beat = _Heartbeat(running)
+    beat.start()
+    try:
+        yield running
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        beat.stop()
+        _end(running, OperationState.CANCELLED, "cancelled", "cancelled")
+        raise
+    except BaseException as error:
+        beat.stop()
+        expected = isinstance(error, WfopsError)
+        error_kind = error.kind if isinstance(error, WfopsError) else "unexpected"
+        message = str(error) if expected else f"{type(error).__name__}: {error}"
+        try:
+            await asyncio.to_thread(_end, running, OperationState.FAILED, error_kind, message)
+        except WfopsError as secondary:  # the lease was lost, or the store is gone: the first error is the story
+            error.add_note(f"and the operation could not be recorded as failed: {secondary}")
+        raise
+    beat.stop()
+    await asyncio.to_thread(_end, running, OperationState.COMPLETED, None, None)
+
+
+async def _acquire(services: Services, context: Context, kind: OperationKind,
+                   environment: Row[Any]) -> RunningOperation:
+    deadline = time.monotonic() + services.limits.lease_wait
+    while True:
+        taken = await asyncio.to_thread(_try_acquire, services, context, kind, environment)
+        if isinstance(taken, RunningOperation):
+            return taken
+        if time.monotonic() >= deadline:
+            raise OperationRunning(
+                f"{context.tenant_slug}/{environment.slug} is held by operation {taken}", operation_id=str(taken),
+                fix="wait until it has ended",
+            )
+        await asyncio.sleep(_POLL)
+
+
+def _try_acquire(services: Services, context: Context, kind: OperationKind,
+                 environment: Row[Any]) -> RunningOperation | UUID:
+    """The running operation, or the id of the one that holds the environment."""
+    now = context.now()
+    with services.store.bookkeeping(context, "operation.acquire") as work:
+        lease = work.leases.lock(environment.id)
+        resumed: Row[Any] | None = None
+        if lease is not None and lease.released_at is None:
+            if holders.is_alive(lease.holder, lease.heartbeat_at, now, services.limits.lease_stale):
+                return lease.operation_id
+            resumed = _take_over(work, lease.operation_id, kind, now)
+        operation_id = resumed.id if resumed is not None else context.new_id()
+        within = context.within(operation_id)
+        if resumed is None:
+            work.operations.create(operation_id, kind, environment_id=environment.id, actor=context.actor,
+                                   run_id=context.run_id, now=now)
+        epoch = work.leases.take(environment.id, operation_id, holders.this_process(), now)
+        attempt = work.operations.start(operation_id, run_id=context.run_id, now=now)
+    return RunningOperation(
+        services, within, kind, environment, Held(environment.id, epoch), attempt,
+        checkpoint=resumed.checkpoint if resumed is not None else None,
+    )
+
+
+def _take_over(work: UnitOfWork, operation_id: UUID, kind: OperationKind, now: datetime) -> Row[Any] | None:
+    """The dead holder's operation: ours to resume when it is of our kind, failed otherwise."""
+    dead = work.operations.get(operation_id)
+    if dead is None or dead.state != OperationState.RUNNING:
+        return None
+    work.operations.end(operation_id, OperationState.FAILED, now=now, metrics=dead.metrics, error_kind="holder_died",
+                        error_message="the process that ran it died")
+    return dead if dead.kind == kind else None
+
+
+def _end(running: RunningOperation, state: OperationState, error_kind: str | None, message: str | None) -> None:
+    context = running.context
+    with running.services.store.bookkeeping(context, "operation.end", held=running.held) as work:
+        work.operations.end(running.id, state, now=context.now(), metrics=running.metrics or None,
+                            error_kind=error_kind, error_message=message)
+        work.leases.release(running.environment.id, running.held.epoch, context.now())
+
+
+class _Heartbeat(threading.Thread):
+    """Says every few seconds that the holder lives, whatever the event loop is busy with."""
+
+    def __init__(self, running: RunningOperation) -> None:
+        super().__init__(name=f"heartbeat-{running.id}", daemon=True)
+        self._running = running
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        services, context = self._running.services, self._running.context
+        while not self._stopped.wait(services.limits.heartbeat):
+            try:
+                with services.store.bookkeeping(context, "operation.heartbeat") as work:
+                    work.leases.heartbeat(self._running.environment.id, self._running.held.epoch, context.now())
+            except StoreError:
+                continue  # the next unit of work tells; a heartbeat missed is no failure yet
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self.join(timeout=10)

@@ -1,0 +1,295 @@
+"""Environment sync, n8n → database (§6).
+
+Pages stream in while the previous one is stored. What is stored already, by digest, is neither normalised nor written
+again (§4.8), so a resume after a crash is an ordinary sync that finds its first part unchanged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sqlalchemy import Row
+
+from wfops_pipelines import failpoints
+from wfops_pipelines.domain.context import Context
+from wfops_pipelines.domain.errors import MalformedWorkflow, NotFound
+from wfops_pipelines.domain.mapping import LinkDecision, MappingStatus, UnlinkedReason, status_of
+from wfops_pipelines.domain.normalize import NORMALIZER_VERSION
+from wfops_pipelines.domain.operation import OperationKind
+from wfops_pipelines.domain.workflow import ListedWorkflow, read_listed
+from wfops_pipelines.n8n.provider import JsonObject, WorkflowProvider
+from wfops_pipelines.services.hashing import Encoded, Hashed, bodies, credential_keys, encoded, hash_all
+from wfops_pipelines.services.holder import monotonic_ms
+from wfops_pipelines.services.linking import Candidate, decide_links, link_untracked, record_decision
+from wfops_pipelines.services.operations import RunningOperation, run_operation
+from wfops_pipelines.services.rehash import rehash_environment
+from wfops_pipelines.services.services import Services
+from wfops_pipelines.store.unit_of_work import UnitOfWork
+
+MAX_PROBLEMS = 100  # details of malformed workflows that a result carries; the count is always whole
+
+
+@dataclass
+class EnvironmentSync:
+    """What a sync did. ``linked``, ``untracked`` and ``missing`` count the environment's workflows as they stand
+    afterwards; ``errors`` are workflows that could not be read. Durations in milliseconds."""
+
+    environment: str
+    operation_id: str
+    seen: int = 0
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    linked: int = 0
+    untracked: int = 0
+    ignored: int = 0
+    missing: int = 0
+    errors: int = 0
+    errors_by_kind: dict[str, int] = field(default_factory=dict)
+    problems: list[dict[str, str]] = field(default_factory=list)
+    received_bytes: int = 0
+    duration_ms: int = 0
+    resumed: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """As ``--json`` and metadata show it."""
+        return asdict(self)
+
+
+async def sync_environment(services: Services, context: Context, environment: Row[Any]) -> EnvironmentSync:
+    """Read one environment's workflows into the store, as an operation of its own.
+
+    Raises the ``OutsideError`` tree when n8n cannot be read whole: what was stored until then stays, nothing is marked
+    missing. Raises :class:`OperationRunning` when another operation holds the environment.
+    """
+    async with run_operation(services, context, OperationKind.ENVIRONMENT_SYNC, environment) as operation:
+        return await read_environment(operation)
+
+
+async def read_environment(operation: RunningOperation) -> EnvironmentSync:
+    """The sync itself, inside whichever operation holds the environment."""
+    started = monotonic_ms()
+    await asyncio.to_thread(rehash_environment, operation)
+    provider = operation.services.provider_of(operation.context, operation.environment)
+    sync = _Sync(operation)
+    try:
+        page_size = operation.services.limits.page_size
+        async for page in provider.list_workflows(page_size=page_size):
+            failpoints.reach("sync.page.received")
+            sync.result.received_bytes += page.received_bytes
+            await asyncio.to_thread(sync.store_page, page.workflows)
+        await sync.settle_missing(provider)
+    finally:
+        await provider.aclose()
+    await asyncio.to_thread(link_untracked, operation)
+    await asyncio.to_thread(sync.finish)
+    sync.result.duration_ms = round(monotonic_ms() - started)
+    operation.metrics.update(sync.result.as_json())
+    return sync.result
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    listed: ListedWorkflow
+    draft: Encoded
+    live: Encoded
+    row: Row[Any] | None  # what the store held
+
+
+class _Sync:
+    """The state of one listing: who was seen, what was counted."""
+
+    def __init__(self, operation: RunningOperation) -> None:
+        self.operation = operation
+        self.result = EnvironmentSync(operation.environment.slug, str(operation.id), resumed=operation.attempt > 1)
+        self._seen: set[str] = set()
+        self._kinds: Counter[str] = Counter()
+        self._batches = 0
+
+    # -- storing -----------------------------------------------------------------------------------------------------
+
+    def store_page(self, workflows: Sequence[JsonObject]) -> None:
+        """Store one page: unchanged workflows cost a look-up per page, changed ones go in batches."""
+        listed = [workflow for raw in workflows if (workflow := self._read(raw)) is not None]
+        environment = self.operation.environment
+        with self.operation.services.store.read(self.operation.context) as work:
+            rows = work.mappings.by_workflow(environment.id, [workflow.id for workflow in listed])
+        changed: list[_Item] = []
+        for workflow in listed:
+            draft = encoded(workflow.draft)
+            live = draft if workflow.live is workflow.draft else encoded(workflow.live)
+            item = _Item(workflow, draft, live, rows.get(workflow.id))
+            if _is_unchanged(item):
+                self.result.unchanged += 1
+            else:
+                changed.append(item)
+        size = self.operation.services.limits.batch_size
+        for start in range(0, len(changed), size):
+            self._store_batch(changed[start:start + size])
+
+    def _read(self, raw: JsonObject) -> ListedWorkflow | None:
+        """A workflow of the listing; none when it is malformed (recorded) or was seen on an earlier page already."""
+        workflow_id = str(raw.get("id", "")) if isinstance(raw, dict) else ""
+        if workflow_id in self._seen:
+            return None  # offset pages shift while people work
+        if workflow_id:
+            self._seen.add(workflow_id)  # also when malformed: it is there, it is not missing
+        self.result.seen += 1
+        try:
+            return read_listed(raw)
+        except MalformedWorkflow as error:
+            self._problem(workflow_id, error)
+            return None
+
+    def _problem(self, workflow_id: str, error: MalformedWorkflow) -> None:
+        self.result.errors += 1
+        self._kinds[error.kind] += 1
+        if len(self.result.problems) < MAX_PROBLEMS:
+            self.result.problems.append({"workflow_id": workflow_id, "kind": error.kind, "message": error.message})
+
+    def _store_batch(self, items: list[_Item]) -> None:
+        """One transaction: payloads, mappings, links, audit events and the checkpoint (§6)."""
+        operation = self.operation
+        with operation.services.store.unit_of_work(operation.context, "sync.batch", held=operation.held) as work:
+            hashes = self._hash(work, items)
+            items = [item for item in items if item.listed.id in hashes]
+            candidates = [
+                Candidate(item.listed.id, item.listed.name, hashes[item.listed.id]) for item in items
+                if item.row is None or (item.row.canonical_id is None and item.row.ignored_at is None)
+            ]
+            decisions = decide_links(work, operation.environment.id, candidates)
+            decisions |= self._reclaimed(work, items)
+            work.payloads.save(bodies([e for item in items for e in (item.draft, item.live)]))
+            rows = [self._row(work, item, hashes, decisions) for item in items]
+            work.mappings.save(rows)
+            for candidate in candidates:
+                record_decision(work, operation.environment.slug, candidate, decisions[candidate.workflow_id])
+            created = [item.listed.id for item in items if item.row is None]
+            updated = [item.listed.id for item in items if item.row is not None]
+            work.record("environment.batch_synced", "environment", operation.environment.slug,
+                        environment=operation.environment.slug, created=created, updated=updated)
+            self._batches += 1
+            operation.save_checkpoint(work, {"batches": self._batches, "created": self.result.created + len(created),
+                                             "updated": self.result.updated + len(updated)})
+        self.result.created += len(created)
+        self.result.updated += len(updated)
+
+    def _reclaimed(self, work: UnitOfWork, items: list[_Item]) -> dict[str, LinkDecision]:
+        """Workflows that come back to find their canonical workflow mapped to another one meanwhile (§5.5)."""
+        back = {i.listed.id: i.row.canonical_id for i in items
+                if i.row is not None and i.row.missing_at is not None and i.row.canonical_id is not None}
+        taken = work.mappings.canonical_ids_mapped(self.operation.environment.id, set(back.values()))
+        return {workflow_id: LinkDecision(None, UnlinkedReason.ALREADY_MAPPED, None)
+                for workflow_id, canonical_id in back.items() if canonical_id in taken}
+
+    def _hash(self, work: UnitOfWork, items: list[_Item]) -> dict[str, Hashed]:
+        """Hashes of the live contents by n8n id; one malformed workflow does not stop the others."""
+        keys = credential_keys(work, self.operation.environment.id)
+        contents = {item.listed.id: (item.listed.id, item.live.content) for item in items}
+        try:
+            return hash_all(work, self.operation.environment.id, contents, keys)
+        except MalformedWorkflow:
+            hashes: dict[str, Hashed] = {}
+            for workflow_id, content in contents.items():
+                try:
+                    hashes |= hash_all(work, self.operation.environment.id, {workflow_id: content}, keys)
+                except MalformedWorkflow as error:
+                    self._problem(workflow_id, error)
+            return hashes
+
+    def _row(self, work: UnitOfWork, item: _Item, hashes: dict[str, Hashed], decisions: dict[str, Any]) -> dict[str, Any]:
+        listed, row, now = item.listed, item.row, self.operation.context.now()
+        live = hashes[listed.id]
+        draft_hash = live.content_hash
+        if item.draft is not item.live:
+            keys: dict[tuple[str, str], str] = {}
+            draft_hash = hash_all(work, self.operation.environment.id,
+                                  {listed.id: (listed.id, item.draft.content)}, keys)[listed.id].content_hash
+        decision = decisions.get(listed.id)
+        canonical_id = row.canonical_id if row is not None else None
+        if decision is not None:
+            canonical_id = decision.canonical_id
+        ignored_at = row.ignored_at if row is not None else None
+        deleted_at = row.deleted_at if row is not None else None
+        status = status_of(deleted=deleted_at is not None, ignored=ignored_at is not None, missing=False,
+                           canonical_id=canonical_id)
+        return {
+            "id": row.id if row is not None else self.operation.context.new_id(),
+            "environment_id": self.operation.environment.id, "workflow_id": listed.id,
+            "canonical_id": canonical_id, "status": status,
+            "unlinked_reason": decision.reason if decision is not None else None,
+            "name": listed.name, "active": listed.active, "archived": listed.archived, "tags": list(listed.tags),
+            "draft_digest": item.draft.digest, "live_digest": item.live.digest,
+            "draft_hash": draft_hash, "live_hash": live.content_hash, "portable_hash": live.portable_hash,
+            "normalizer_version": NORMALIZER_VERSION, "has_references": live.has_references,
+            "in_sync_hash": row.in_sync_hash if row is not None else None,
+            "source_updated_at": listed.updated_at, "changed_at": now,
+            "first_seen_at": row.first_seen_at if row is not None else now,
+            "missing_at": None, "ignored_at": ignored_at, "deleted_at": deleted_at,
+        }
+
+    # -- what vanished, and the end ----------------------------------------------------------------------------------
+
+    async def settle_missing(self, provider: WorkflowProvider) -> None:
+        """After one complete listing: what it did not show is asked for by id; gone ones become missing (§5.5), ones that
+        a shifting page hid are stored."""
+        with self.operation.services.store.read(self.operation.context) as work:
+            absent = sorted(work.mappings.workflow_ids(self.operation.environment.id) - self._seen)
+        size = self.operation.services.limits.batch_size
+        for start in range(0, len(absent), size):
+            answers = await asyncio.gather(*(_find(provider, i) for i in absent[start:start + size]))
+            found = [raw for raw in answers if isinstance(raw, dict)]
+            gone = [i for i, raw in zip(absent[start:start + size], answers, strict=True) if raw is None]
+            if found:
+                await asyncio.to_thread(self.store_page, found)
+            if gone:
+                await asyncio.to_thread(self._mark_missing, gone)
+
+    def _mark_missing(self, workflow_ids: list[str]) -> None:
+        operation, now = self.operation, self.operation.context.now()
+        with operation.services.store.unit_of_work(operation.context, "sync.missing", held=operation.held) as work:
+            for row in work.mappings.by_workflow(operation.environment.id, workflow_ids).values():
+                status = status_of(deleted=row.deleted_at is not None, ignored=row.ignored_at is not None, missing=True,
+                                   canonical_id=row.canonical_id)
+                work.mappings.change(row.id, missing_at=now, status=status)
+                work.record("mapping.missing", "workflow", row.workflow_id, environment=operation.environment.slug,
+                            before=row.live_hash, name=row.name)
+
+    def finish(self) -> None:
+        """The counts as they stand, and when the environment was last seen whole."""
+        operation, environment = self.operation, self.operation.environment
+        with operation.services.store.bookkeeping(operation.context, "sync.finish", held=operation.held) as work:
+            counts = work.mappings.counts(environment.id)
+            now = operation.context.now()
+            values: dict[str, Any] = {"last_sync_at": now, "last_heartbeat_at": now}
+            if counts.get(MappingStatus.LINKED, 0) and not environment.ever_mapped:
+                values["ever_mapped"] = True
+            work.fleet.set_environment(environment.id, **values)
+            if self.result.errors:
+                work.record("environment.workflows_malformed", "environment", environment.slug,
+                            environment=environment.slug, count=self.result.errors, problems=self.result.problems)
+        self.result.linked = counts.get(MappingStatus.LINKED, 0)
+        self.result.untracked = counts.get(MappingStatus.UNTRACKED, 0)
+        self.result.ignored = counts.get(MappingStatus.IGNORED, 0)
+        self.result.missing = counts.get(MappingStatus.MISSING, 0)
+        self.result.errors_by_kind = dict(self._kinds)
+
+
+def _is_unchanged(item: _Item) -> bool:
+    row, listed = item.row, item.listed
+    return row is not None and (
+        row.draft_digest == item.draft.digest and row.live_digest == item.live.digest and row.active == listed.active
+        and row.archived == listed.archived and row.name == listed.name and tuple(row.tags) == listed.tags
+        and row.missing_at is None and row.normalizer_version == NORMALIZER_VERSION
+    )
+
+
+async def _find(provider: WorkflowProvider, workflow_id: str) -> JsonObject | None:
+    try:
+        return await provider.get_workflow(workflow_id)
+    except NotFound:
+        return None

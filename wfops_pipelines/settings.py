@@ -1,0 +1,100 @@
+"""Typed settings: the only reader of the environment.
+
+Every field is a variable ``WFOPS_<FIELD>``. Cadences are seconds; 0 switches one off (§24).
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+
+from platformdirs import user_data_path
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from wfops_pipelines import failpoints as failpoint_specifications
+from wfops_pipelines.domain.errors import InvalidSetting
+
+
+class Settings(BaseSettings):
+    """How this installation runs."""
+
+    model_config = SettingsConfigDict(env_prefix="WFOPS_", extra="ignore", hide_input_in_errors=True)
+
+    home: Path = Field(default_factory=lambda: user_data_path("wfops"), description="data directory")
+    database_url: SecretStr | None = Field(default=None, description="PostgreSQL; without it an embedded server is started")
+    database_owner_url: SecretStr | None = Field(default=None, description="with app and system URL: roles made by hand")
+    database_app_url: SecretStr | None = None
+    database_system_url: SecretStr | None = None
+    dagster_database_url: SecretStr | None = None
+    role_prefix: str = Field(default="wfops", pattern=r"^[a-z][a-z0-9_]{0,30}$", description="database roles are PREFIX_app, …")
+    secret_key: SecretStr | None = Field(default=None, description="Fernet keys, comma-separated; the first encrypts")
+    token: SecretStr | None = Field(default=None, description="the command line's identity, a JWT")
+
+    sync_batch_size: int = Field(default=25, ge=1, le=1000, description="workflows per transaction of a sync")
+    page_size: int = Field(default=250, ge=1, le=250, description="workflows per page of a listing")
+    sweep_concurrency: int = Field(default=16, ge=1, le=256, description="environments handled at once in a process")
+    instance_concurrency: int = Field(default=4, ge=1, le=32, description="requests in flight per n8n instance")
+    connect_timeout_seconds: float = Field(default=10, gt=0)
+    read_timeout_seconds: float = Field(default=60, gt=0)
+    request_attempts: int = Field(default=4, ge=1, le=10, description="attempts of a call that is safe to repeat")
+    lease_wait_seconds: float = Field(default=5, ge=0, description="how long a second operation waits for an environment")
+    lease_stale_seconds: float = Field(default=60, gt=5, description="without a heartbeat for so long, a holder is dead")
+
+    drift_check_interval_seconds: int = Field(default=300, ge=0)
+    git_poll_interval_seconds: int = Field(default=60, ge=0)
+    partition_sync_interval_seconds: int = Field(default=30, ge=0)
+    sync_scheduler_enabled: bool = Field(default=False, description="environment syncs alone; a drift check syncs anyway")
+    sync_interval_seconds: int = Field(default=900, ge=60)
+    export_interval_seconds: int = Field(default=0, ge=0, description="canonical sync n8n -> Git of dev; off by default")
+    ui_url: str = Field(default="http://127.0.0.1:3000", description="where links into the Dagster UI point")
+    ui_port: int = Field(default=3000, ge=0, le=65535)
+    n8n_cache: Path | None = Field(default=None, description="where real n8n servers are installed for demo and tests")
+
+    failpoints: str = Field(default="", description="for tests only")
+
+    @field_validator("failpoints")
+    @classmethod
+    def _known_failpoints(cls, value: str) -> str:
+        failpoint_specifications.parse(value)
+        return value
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @property
+    def tenants_root(self) -> Path:
+        """Artefacts and Git caches, one directory per tenant (§23)."""
+        return self.home / "tenants"
+
+    @property
+    def dagster_home(self) -> Path:
+        """Where Dagster keeps its files."""
+        return Path(os.environ.get("DAGSTER_HOME") or self.home / "dagster")
+
+    @property
+    def n8n_cache_path(self) -> Path:
+        """Where real n8n servers are installed, by version."""
+        return self.n8n_cache or Path.home() / ".cache" / "wfops" / "n8n"
+
+
+def read_settings() -> Settings:
+    """The settings as the environment says now; :class:`InvalidSetting` names the variable."""
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        name = "WFOPS_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise InvalidSetting(f"{name}: {first['msg']}", fix="see the README's table of settings") from None
+    if settings.failpoints:
+        failpoint_specifications.arm(settings.failpoints)
+    return settings
+
+
+@cache
+def process_settings() -> Settings:
+    """The settings of this process, read once."""
+    return read_settings()

@@ -1,0 +1,103 @@
+"""Writing and reading the audit chain (§19.3). The shapes and the chain's rule are the domain's (``domain.audit``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import Connection, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from wfops_pipelines.domain.audit import GENESIS, AuditEvent, chain_hash, encode
+from wfops_pipelines.domain.context import Context
+from wfops_pipelines.store.tables.audit import audit_events, audit_heads
+
+READ_SIZE = 1000
+
+
+class AuditTrail:
+    """One tenant's chain. Events wait until the unit of work ends, so that the head is locked only for the commit."""
+
+    def __init__(self, connection: Connection, context: Context, key: bytes) -> None:
+        self._connection = connection
+        self._context = context
+        self._key = key
+        self.pending: list[dict[str, Any]] = []
+
+    def add(self, action: str, subject_type: str, subject_id: str, *, environment: str | None, before: str | None,
+            after: str | None, details: dict[str, Any]) -> None:
+        """Queue an event; it is written by :meth:`flush`."""
+        self.pending.append({
+            "action": action, "subject_type": subject_type, "subject_id": subject_id, "environment": environment,
+            "before_hash": before, "after_hash": after, "details": details, "at": self._context.now(),
+            "id": self._context.new_id(),
+        })
+
+    def flush(self) -> None:
+        """Lock the chain's head, append what is pending, move the head."""
+        if not self.pending:
+            return
+        context, tenant = self._context, self._context.tenant_id
+        self._connection.execute(
+            insert(audit_heads).values(tenant_id=tenant, events=0, head=GENESIS).on_conflict_do_nothing()
+        )
+        sequence, head = self._connection.execute(
+            select(audit_heads.c.events, audit_heads.c.head)
+            .where(audit_heads.c.tenant_id == tenant).with_for_update()
+        ).one()
+        rows = []
+        for fields in self.pending:
+            sequence += 1
+            event = AuditEvent(
+                tenant_id=tenant, sequence=sequence, actor=context.actor, impersonator=context.impersonator,
+                operation_id=context.operation_id, run_id=context.run_id, step=context.step, **fields,
+            )
+            encoded = encode(event)
+            previous, head = head, chain_hash(self._key, head, encoded)
+            rows.append({
+                "tenant_id": tenant, "sequence": sequence, "id": event.id, "at": event.at, "actor": event.actor,
+                "action": event.action, "subject_type": event.subject_type, "subject_id": event.subject_id,
+                "environment": event.environment, "operation_id": event.operation_id, "run_id": event.run_id,
+                "encoded": encoded, "previous": previous, "hash": head,
+            })
+        self._connection.execute(insert(audit_events), rows)
+        self._connection.execute(
+            update(audit_heads).where(audit_heads.c.tenant_id == tenant).values(events=sequence, head=head)
+        )
+        self.pending = []
+
+    def chain(self) -> Iterator[tuple[int, str, str, bytes]]:
+        """The stored chain in order: sequence, previous hash, hash, encoded event; in slices, so memory stays flat."""
+        after: int | None = None
+        while True:
+            query = select(audit_events.c.sequence, audit_events.c.previous, audit_events.c.hash,
+                           audit_events.c.encoded).where(audit_events.c.tenant_id == self._context.tenant_id)
+            if after is not None:
+                query = query.where(audit_events.c.sequence > after)
+            rows = self._connection.execute(query.order_by(audit_events.c.sequence).limit(READ_SIZE)).all()
+            for row in rows:
+                yield row.sequence, row.previous, row.hash, bytes(row.encoded)
+            if len(rows) < READ_SIZE:
+                return
+            after = rows[-1].sequence
+
+    def head(self) -> tuple[int, str]:
+        """Count of events and hash of the last, as the head row says."""
+        row = self._connection.execute(
+            select(audit_heads.c.events, audit_heads.c.head)
+            .where(audit_heads.c.tenant_id == self._context.tenant_id)
+        ).one_or_none()
+        return (row.events, row.head) if row else (0, GENESIS)
+
+    def events(self, *, operation_id: Any = None, action: str | None = None, before: int | None = None,
+               limit: int = 50) -> list[bytes]:
+        """The newest events first, encoded, filtered; ``before`` is the cursor (a sequence)."""
+        query = select(audit_events.c.encoded).where(audit_events.c.tenant_id == self._context.tenant_id)
+        if operation_id is not None:
+            query = query.where(audit_events.c.operation_id == operation_id)
+        if action is not None:
+            query = query.where(audit_events.c.action == action)
+        if before is not None:
+            query = query.where(audit_events.c.sequence < before)
+        rows = self._connection.execute(query.order_by(audit_events.c.sequence.desc()).limit(limit))
+        return [bytes(row.encoded) for row in rows]

@@ -1,0 +1,66 @@
+"""What drifts now, and the history of checks (§9)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, delete, insert, select, update
+
+from wfops_pipelines.store.tables.drift import drift_check_history as history
+from wfops_pipelines.store.tables.drift import workflow_drift as drift
+
+
+class DriftRows:
+    """A tenant's drift."""
+
+    def __init__(self, connection: Connection, tenant_id: UUID) -> None:
+        self._connection = connection
+        self._tenant_id = tenant_id
+
+    def of_environment(self, environment_id: UUID) -> list[Row[Any]]:
+        """What drifts in an environment, by name."""
+        return list(self._connection.execute(
+            select(drift).where(drift.c.tenant_id == self._tenant_id, drift.c.environment_id == environment_id)
+            .order_by(drift.c.name, drift.c.subject)
+        ))
+
+    def of_tenant(self) -> list[Row[Any]]:
+        """What drifts anywhere."""
+        return list(self._connection.execute(select(drift).where(drift.c.tenant_id == self._tenant_id)))
+
+    def replace(self, environment_id: UUID, rows: list[dict[str, Any]]) -> None:
+        """Make ``rows`` the drift of an environment. The caller keeps ``since`` of those that go on."""
+        self._connection.execute(
+            delete(drift).where(drift.c.tenant_id == self._tenant_id, drift.c.environment_id == environment_id)
+        )
+        if rows:
+            self._connection.execute(insert(drift), [
+                {**row, "tenant_id": self._tenant_id, "environment_id": environment_id} for row in rows
+            ])
+
+    def last_check(self, environment_id: UUID) -> Row[Any] | None:
+        """The newest entry of the history."""
+        return self._connection.execute(
+            select(history).where(history.c.tenant_id == self._tenant_id, history.c.environment_id == environment_id)
+            .order_by(history.c.last_at.desc()).limit(1)
+        ).one_or_none()
+
+    def checks(self, environment_id: UUID, *, limit: int = 50) -> list[Row[Any]]:
+        """The history, newest first."""
+        return list(self._connection.execute(
+            select(history).where(history.c.tenant_id == self._tenant_id, history.c.environment_id == environment_id)
+            .order_by(history.c.last_at.desc()).limit(limit)
+        ))
+
+    def add_check(self, **values: Any) -> None:
+        """A new entry in the history."""
+        self._connection.execute(insert(history).values(tenant_id=self._tenant_id, **values))
+
+    def repeat_check(self, check_id: UUID, *, at: datetime, duration_ms: int) -> None:
+        """An equal scheduled check in a row: counted, with the time of the last one."""
+        self._connection.execute(
+            update(history).where(history.c.tenant_id == self._tenant_id, history.c.id == check_id)
+            .values(checks=history.c.checks + 1, last_at=at, duration_ms=duration_ms)
+        )

@@ -1,0 +1,113 @@
+"""What Git holds for an environment: states of canonical workflows by path, and files that could not be read (§7)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, delete, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from wfops_pipelines.store.tables.git_states import canonical_workflow_git_state as states
+from wfops_pipelines.store.tables.git_states import repository_file_errors as file_errors
+
+_WRITTEN = [c.name for c in states.c if c.name not in {"tenant_id", "environment_id", "path"}]
+
+
+class GitStates:
+    """A tenant's Git states."""
+
+    def __init__(self, connection: Connection, tenant_id: UUID) -> None:
+        self._connection = connection
+        self._tenant_id = tenant_id
+
+    def of_environment(self, environment_id: UUID, *, deleted: bool = False) -> list[Row[Any]]:
+        """States by path; with ``deleted`` also those whose file is gone."""
+        query = select(states).where(self._in(environment_id))
+        if not deleted:
+            query = query.where(states.c.deleted_at.is_(None))
+        return list(self._connection.execute(query.order_by(states.c.path)))
+
+    def of_tenant(self) -> list[Row[Any]]:
+        """All states whose file is there."""
+        return list(self._connection.execute(
+            select(states).where(states.c.tenant_id == self._tenant_id, states.c.deleted_at.is_(None))
+        ))
+
+    def blobs(self, environment_id: UUID) -> dict[str, tuple[str, bool, int]]:
+        """Path → (blob, still there, normaliser version): what an incremental sync compares with the tree."""
+        rows = self._connection.execute(
+            select(states.c.path, states.c.blob, states.c.deleted_at, states.c.normalizer_version)
+            .where(self._in(environment_id))
+        )
+        return {row.path: (row.blob, row.deleted_at is None, row.normalizer_version) for row in rows}
+
+    def by_workflow(self, environment_id: UUID, workflow_ids: Collection[str]) -> dict[str, list[Row[Any]]]:
+        """Live states by the ``id`` in their file: in an environment's own folder that is the n8n id (§5.2)."""
+        if not workflow_ids:
+            return {}
+        rows = self._connection.execute(select(states).where(
+            self._in(environment_id), states.c.deleted_at.is_(None), states.c.workflow_id.in_(list(workflow_ids))
+        ))
+        found: dict[str, list[Row[Any]]] = {}
+        for row in rows:
+            found.setdefault(row.workflow_id, []).append(row)
+        return found
+
+    def save(self, rows: list[dict[str, Any]]) -> None:
+        """Insert or update whole states, by (environment, path)."""
+        if not rows:
+            return
+        statement = insert(states)
+        statement = statement.on_conflict_do_update(
+            index_elements=["tenant_id", "environment_id", "path"],
+            set_={name: statement.excluded[name] for name in _WRITTEN},
+        )
+        self._connection.execute(statement, [{**row, "tenant_id": self._tenant_id} for row in rows])
+
+    def set(self, environment_id: UUID, path: str, **values: Any) -> None:
+        """Change columns of one state."""
+        self._connection.execute(update(states).where(self._in(environment_id), states.c.path == path).values(**values))
+
+    def mark_deleted(self, environment_id: UUID, paths: Collection[str], now: datetime) -> None:
+        """The files are gone: soft, the canonical workflows stay."""
+        if paths:
+            self._connection.execute(
+                update(states).where(self._in(environment_id), states.c.path.in_(list(paths))).values(deleted_at=now)
+            )
+
+    # -- files that could not be read ------------------------------------------------------------------------------
+
+    def errors(self, environment_id: UUID) -> list[Row[Any]]:
+        """Files of the environment's folder that are no workflows, with the reason."""
+        return list(self._connection.execute(
+            select(file_errors).where(
+                file_errors.c.tenant_id == self._tenant_id, file_errors.c.environment_id == environment_id
+            ).order_by(file_errors.c.path)
+        ))
+
+    def save_errors(self, environment_id: UUID, rows: list[dict[str, Any]]) -> None:
+        """Record files that could not be read (path, blob, reason, message, since)."""
+        if not rows:
+            return
+        statement = insert(file_errors)
+        statement = statement.on_conflict_do_update(
+            index_elements=["tenant_id", "environment_id", "path"],
+            set_={n: statement.excluded[n] for n in ("blob", "reason", "message")},
+        )
+        self._connection.execute(statement, [
+            {**row, "tenant_id": self._tenant_id, "environment_id": environment_id} for row in rows
+        ])
+
+    def clear_errors(self, environment_id: UUID, paths: Collection[str]) -> None:
+        """These files can be read now, or are gone."""
+        if paths:
+            self._connection.execute(delete(file_errors).where(
+                file_errors.c.tenant_id == self._tenant_id, file_errors.c.environment_id == environment_id,
+                file_errors.c.path.in_(list(paths)),
+            ))
+
+    def _in(self, environment_id: UUID) -> Any:
+        return (states.c.tenant_id == self._tenant_id) & (states.c.environment_id == environment_id)

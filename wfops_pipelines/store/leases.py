@@ -1,0 +1,95 @@
+"""Who holds an environment (design decision 9): a row with holder, heartbeat and epoch.
+
+A session advisory lock would outlive the pooled connection and die with a restart of PostgreSQL; a row does neither.
+The epoch fences: a holder that was taken over cannot commit anything more, because each of its units of work asserts
+its epoch under a share lock on the row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from wfops_pipelines.domain.errors import LeaseLost
+from wfops_pipelines.store.tables.operations import environment_leases as leases
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The lease row: held while ``released_at`` is none."""
+
+    operation_id: UUID
+    holder: dict[str, Any]
+    epoch: int
+    heartbeat_at: datetime
+    released_at: datetime | None
+
+
+class Leases:
+    """The lease rows of a tenant's environments."""
+
+    def __init__(self, connection: Connection, tenant_id: UUID) -> None:
+        self._connection = connection
+        self._tenant_id = tenant_id
+
+    def lock(self, environment_id: UUID) -> Lease | None:
+        """The lease, locked until the transaction ends; none if the environment was never held."""
+        row = self._connection.execute(self._of(environment_id).with_for_update()).one_or_none()
+        return None if row is None else Lease(row.operation_id, row.holder, row.epoch, row.heartbeat_at,
+                                              row.released_at)
+
+    def current(self, environment_id: UUID) -> Lease | None:
+        """The lease as it is."""
+        row = self._connection.execute(self._of(environment_id)).one_or_none()
+        return None if row is None else Lease(row.operation_id, row.holder, row.epoch, row.heartbeat_at,
+                                              row.released_at)
+
+    def take(self, environment_id: UUID, operation_id: UUID, holder: dict[str, Any], now: datetime) -> int:
+        """Become the holder and return the new epoch. The caller decided, under :meth:`lock`, that it may."""
+        statement = insert(leases).values(
+            tenant_id=self._tenant_id, environment_id=environment_id, operation_id=operation_id, holder=holder, epoch=1,
+            heartbeat_at=now, released_at=None,
+        )
+        statement = statement.on_conflict_do_update(
+            index_elements=["tenant_id", "environment_id"],
+            set_={"operation_id": operation_id, "holder": holder, "heartbeat_at": now, "released_at": None,
+                  "epoch": leases.c.epoch + 1},
+        )
+        return int(self._connection.execute(statement.returning(leases.c.epoch)).scalar_one())
+
+    def heartbeat(self, environment_id: UUID, epoch: int, now: datetime) -> bool:
+        """Say that the holder lives; false when it no longer holds."""
+        result = self._connection.execute(
+            update(leases).where(self._where(environment_id), leases.c.epoch == epoch, leases.c.released_at.is_(None))
+            .values(heartbeat_at=now)
+        )
+        return result.rowcount == 1
+
+    def release(self, environment_id: UUID, epoch: int, now: datetime) -> None:
+        """Let go, if it is still ours."""
+        self._connection.execute(
+            update(leases).where(self._where(environment_id), leases.c.epoch == epoch).values(released_at=now)
+        )
+
+    def assert_held(self, environment_id: UUID, epoch: int) -> None:
+        """Raise :class:`LeaseLost` unless this epoch holds; the answer stays true until the transaction ends."""
+        row = self._connection.execute(
+            select(leases.c.epoch, leases.c.released_at, leases.c.operation_id)
+            .where(self._where(environment_id)).with_for_update(read=True)
+        ).one_or_none()
+        if row is None or row.epoch != epoch or row.released_at is not None:
+            raise LeaseLost(
+                f"the environment was taken over by operation {row.operation_id if row else '?'} while this one was away",
+                fix="nothing more was written; look at that operation",
+            )
+
+    def _where(self, environment_id: UUID) -> Any:
+        return (leases.c.tenant_id == self._tenant_id) & (leases.c.environment_id == environment_id)
+
+    def _of(self, environment_id: UUID) -> Any:
+        return select(leases).where(self._where(environment_id))

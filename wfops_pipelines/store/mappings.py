@@ -1,0 +1,173 @@
+"""Canonical workflows, their mappings into environments, and the hash registry (§5)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, func, or_, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
+
+from wfops_pipelines.domain.mapping import MappingStatus
+from wfops_pipelines.store.tables.mappings import canonical_workflows, workflow_env_map, workflow_hash_registry
+
+_WRITTEN = [c.name for c in workflow_env_map.c if c.name not in {"tenant_id", "id", "environment_id", "workflow_id",
+                                                                 "first_seen_at"}]
+
+
+class Mappings:
+    """A tenant's mappings."""
+
+    def __init__(self, connection: Connection, tenant_id: UUID) -> None:
+        self._connection = connection
+        self._tenant_id = tenant_id
+
+    # -- mappings --------------------------------------------------------------------------------------------------
+
+    def by_workflow(self, environment_id: UUID, workflow_ids: Collection[str]) -> dict[str, Row[Any]]:
+        """Mappings of some n8n workflows of an environment, by n8n id."""
+        if not workflow_ids:
+            return {}
+        rows = self._connection.execute(select(workflow_env_map).where(
+            workflow_env_map.c.tenant_id == self._tenant_id, workflow_env_map.c.environment_id == environment_id,
+            workflow_env_map.c.workflow_id.in_(list(workflow_ids)),
+        ))
+        return {row.workflow_id: row for row in rows}
+
+    def of_environment(self, environment_id: UUID, *, statuses: Iterable[MappingStatus] | None = None) -> list[Row[Any]]:
+        """All mappings of an environment, by name."""
+        query = select(workflow_env_map).where(
+            workflow_env_map.c.tenant_id == self._tenant_id, workflow_env_map.c.environment_id == environment_id
+        )
+        if statuses is not None:
+            query = query.where(workflow_env_map.c.status.in_([str(s) for s in statuses]))
+        return list(self._connection.execute(query.order_by(workflow_env_map.c.name, workflow_env_map.c.id)))
+
+    def of_tenant(self) -> list[Row[Any]]:
+        """All mappings of the tenant that are not deleted."""
+        return list(self._connection.execute(select(workflow_env_map).where(
+            workflow_env_map.c.tenant_id == self._tenant_id, workflow_env_map.c.status != MappingStatus.DELETED
+        )))
+
+    def workflow_ids(self, environment_id: UUID) -> set[str]:
+        """n8n ids that are live here: neither missing nor deleted."""
+        return set(self._connection.execute(select(workflow_env_map.c.workflow_id).where(
+            workflow_env_map.c.tenant_id == self._tenant_id, workflow_env_map.c.environment_id == environment_id,
+            workflow_env_map.c.missing_at.is_(None), workflow_env_map.c.deleted_at.is_(None),
+        )).scalars())
+
+    def save(self, rows: list[dict[str, Any]]) -> None:
+        """Insert or update whole rows, by (environment, n8n id), in the order of their ids."""
+        if not rows:
+            return
+        statement = insert(workflow_env_map)
+        statement = statement.on_conflict_do_update(
+            index_elements=["tenant_id", "environment_id", "workflow_id"],
+            set_={name: statement.excluded[name] for name in _WRITTEN},
+        )
+        ordered = sorted(rows, key=lambda row: str(row["workflow_id"]))
+        self._connection.execute(statement, [{**row, "tenant_id": self._tenant_id} for row in ordered])
+
+    def change(self, mapping_id: UUID, **values: Any) -> None:
+        """Change columns of one mapping."""
+        self._connection.execute(update(workflow_env_map).where(
+            workflow_env_map.c.tenant_id == self._tenant_id, workflow_env_map.c.id == mapping_id
+        ).values(**values))
+
+    def mark_in_sync(self, hashes: Mapping[UUID, str]) -> None:
+        """Remember, per mapping, the portable hash that was last seen equal to Git's (§8)."""
+        for mapping_id, portable in hashes.items():
+            self.change(mapping_id, in_sync_hash=portable)
+
+    def canonical_ids_of(self, environment_id: UUID, workflow_ids: Collection[str]) -> dict[str, str]:
+        """Canonical ids by n8n id, for those of the given workflows that are linked: what references resolve to."""
+        if not workflow_ids:
+            return {}
+        rows = self._connection.execute(
+            select(workflow_env_map.c.workflow_id, workflow_env_map.c.canonical_id).where(
+                workflow_env_map.c.tenant_id == self._tenant_id, workflow_env_map.c.environment_id == environment_id,
+                workflow_env_map.c.workflow_id.in_(list(workflow_ids)), workflow_env_map.c.canonical_id.is_not(None),
+            )
+        )
+        return {row.workflow_id: str(row.canonical_id) for row in rows}
+
+    def canonical_ids_mapped(self, environment_id: UUID, canonical_ids: Collection[UUID]) -> set[UUID]:
+        """Which of these canonical workflows have a live mapping in the environment already."""
+        if not canonical_ids:
+            return set()
+        return set(self._connection.execute(select(workflow_env_map.c.canonical_id).where(
+            workflow_env_map.c.tenant_id == self._tenant_id, workflow_env_map.c.environment_id == environment_id,
+            workflow_env_map.c.canonical_id.in_(list(canonical_ids)),
+            workflow_env_map.c.status.in_([MappingStatus.LINKED, MappingStatus.IGNORED, MappingStatus.MISSING]),
+            # a missing one keeps its claim only while it may come back as itself
+            or_(workflow_env_map.c.missing_at.is_(None), workflow_env_map.c.status == MappingStatus.IGNORED),
+        )).scalars())
+
+    def ever_mapped(self, environment_id: UUID) -> bool:
+        """Whether a mapping to a canonical workflow exists here."""
+        return self._connection.execute(select(workflow_env_map.c.id).where(
+            workflow_env_map.c.tenant_id == self._tenant_id, workflow_env_map.c.environment_id == environment_id,
+            workflow_env_map.c.canonical_id.is_not(None),
+        ).limit(1)).first() is not None
+
+    def counts(self, environment_id: UUID) -> dict[str, int]:
+        """Mappings by status."""
+        rows = self._connection.execute(
+            select(workflow_env_map.c.status, func.count()).where(
+                workflow_env_map.c.tenant_id == self._tenant_id, workflow_env_map.c.environment_id == environment_id
+            ).group_by(workflow_env_map.c.status)
+        )
+        return {str(status): int(count) for status, count in rows}
+
+    # -- canonical workflows ---------------------------------------------------------------------------------------
+
+    def canonicals(self, canonical_ids: Collection[UUID] | None = None) -> dict[UUID, Row[Any]]:
+        """Canonical workflows by id (soft-deleted ones too: look at ``deleted_at``)."""
+        query = select(canonical_workflows).where(canonical_workflows.c.tenant_id == self._tenant_id)
+        if canonical_ids is not None:
+            if not canonical_ids:
+                return {}
+            query = query.where(canonical_workflows.c.id.in_(list(canonical_ids)))
+        return {row.id: row for row in self._connection.execute(query)}
+
+    def save_canonicals(self, names: Mapping[UUID, str], now: datetime) -> None:
+        """Create canonical workflows, or give known ones the name they were last seen with."""
+        if not names:
+            return
+        statement = insert(canonical_workflows)
+        statement = statement.on_conflict_do_update(
+            index_elements=["tenant_id", "id"], set_={"name": statement.excluded.name},
+            where=canonical_workflows.c.name != statement.excluded.name,
+        )
+        self._connection.execute(statement, [
+            {"tenant_id": self._tenant_id, "id": id_, "name": name, "created_at": now}
+            for id_, name in sorted(names.items(), key=lambda item: str(item[0]))
+        ])
+
+    # -- hash registry ---------------------------------------------------------------------------------------------
+
+    def registered(self, hashes: Collection[str], version: int) -> dict[str, list[Row[Any]]]:
+        """Which canonical workflows (and proofs) stand behind portable hashes of one normaliser version."""
+        if not hashes:
+            return {}
+        rows = self._connection.execute(select(workflow_hash_registry).where(
+            workflow_hash_registry.c.tenant_id == self._tenant_id,
+            tuple_(workflow_hash_registry.c.portable_hash, workflow_hash_registry.c.normalizer_version)
+            .in_([(h, version) for h in set(hashes)]),
+        ))
+        found: dict[str, list[Row[Any]]] = {}
+        for row in rows:
+            found.setdefault(row.portable_hash, []).append(row)
+        return found
+
+    def register(self, entries: Iterable[tuple[str, str, UUID]], version: int, now: datetime) -> None:
+        """Register (portable hash, proof, canonical id)."""
+        rows = [
+            {"tenant_id": self._tenant_id, "portable_hash": h, "normalizer_version": version, "canonical_id": c,
+             "proof": proof, "registered_at": now}
+            for h, proof, c in sorted(set(entries), key=lambda e: (e[0], str(e[2])))
+        ]
+        if rows:
+            self._connection.execute(insert(workflow_hash_registry).on_conflict_do_nothing(), rows)

@@ -1,0 +1,101 @@
+"""Operations and their steps (§19.2). Which transition is allowed is the domain's table, and the database's trigger."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from wfops_pipelines.domain.operation import OperationState, check_transition
+from wfops_pipelines.store.tables.operations import operation_steps, operations
+
+
+class Operations:
+    """A tenant's operations."""
+
+    def __init__(self, connection: Connection, tenant_id: UUID) -> None:
+        self._connection = connection
+        self._tenant_id = tenant_id
+
+    def create(self, operation_id: UUID, kind: str, *, environment_id: UUID | None, actor: str, run_id: str | None,
+               now: datetime) -> None:
+        """A new operation, queued."""
+        self._connection.execute(insert(operations).values(
+            tenant_id=self._tenant_id, id=operation_id, kind=kind, environment_id=environment_id,
+            state=OperationState.QUEUED, actor=actor, run_id=run_id, created_at=now,
+        ))
+
+    def get(self, operation_id: UUID) -> Row[Any] | None:
+        """One operation."""
+        return self._connection.execute(
+            select(operations).where(operations.c.tenant_id == self._tenant_id, operations.c.id == operation_id)
+        ).one_or_none()
+
+    def start(self, operation_id: UUID, *, run_id: str | None, now: datetime) -> int:
+        """Begin an attempt (also a resumed one); returns its number."""
+        self._move(operation_id, OperationState.RUNNING)
+        return int(self._connection.execute(
+            update(operations).where(operations.c.tenant_id == self._tenant_id, operations.c.id == operation_id)
+            .values(run_id=run_id, attempts=operations.c.attempts + 1, error_kind=None, error_message=None,
+                    ended_at=None, started_at=func.coalesce(operations.c.started_at, now))
+            .returning(operations.c.attempts)
+        ).scalar_one())
+
+    def checkpoint(self, operation_id: UUID, checkpoint: dict[str, Any] | None) -> None:
+        """Where to go on after a crash."""
+        self._connection.execute(
+            update(operations).where(operations.c.tenant_id == self._tenant_id, operations.c.id == operation_id)
+            .values(checkpoint=checkpoint)
+        )
+
+    def end(self, operation_id: UUID, state: OperationState, *, now: datetime, metrics: dict[str, Any] | None = None,
+            error_kind: str | None = None, error_message: str | None = None) -> None:
+        """Complete, fail, cancel or compensate."""
+        self._move(operation_id, state)
+        self._connection.execute(
+            update(operations).where(operations.c.tenant_id == self._tenant_id, operations.c.id == operation_id)
+            .values(ended_at=now, metrics=metrics, error_kind=error_kind, error_message=error_message)
+        )
+
+    def step(self, operation_id: UUID, name: str, *, position: int, state: str, now: datetime,
+             result: dict[str, Any] | None = None) -> None:
+        """Record a step: the first call starts it, a later one repeats or ends it."""
+        ended = None if state == OperationState.RUNNING else now
+        statement = insert(operation_steps).values(
+            tenant_id=self._tenant_id, operation_id=operation_id, name=name, position=position, state=state,
+            started_at=now, ended_at=ended, result=result,
+        )
+        repeated = operation_steps.c.attempts + (1 if state == OperationState.RUNNING else 0)
+        self._connection.execute(statement.on_conflict_do_update(
+            index_elements=["tenant_id", "operation_id", "name"],
+            set_={"state": state, "ended_at": ended, "result": result, "attempts": repeated},
+        ))
+
+    def steps(self, operation_id: UUID) -> list[Row[Any]]:
+        """The steps of an operation, in order."""
+        return list(self._connection.execute(
+            select(operation_steps)
+            .where(operation_steps.c.tenant_id == self._tenant_id, operation_steps.c.operation_id == operation_id)
+            .order_by(operation_steps.c.position)
+        ))
+
+    def recent(self, *, environment_id: UUID | None = None, limit: int = 50) -> list[Row[Any]]:
+        """The newest operations first."""
+        query = select(operations).where(operations.c.tenant_id == self._tenant_id)
+        if environment_id is not None:
+            query = query.where(operations.c.environment_id == environment_id)
+        return list(self._connection.execute(query.order_by(operations.c.created_at.desc()).limit(limit)))
+
+    def _move(self, operation_id: UUID, to: OperationState) -> None:
+        state = self._connection.execute(
+            select(operations.c.state)
+            .where(operations.c.tenant_id == self._tenant_id, operations.c.id == operation_id).with_for_update()
+        ).scalar_one()
+        check_transition(OperationState(state), to)
+        self._connection.execute(
+            update(operations).where(operations.c.tenant_id == self._tenant_id, operations.c.id == operation_id)
+            .values(state=to)
+        )

@@ -1,0 +1,65 @@
+"""Reads across tenants, as the system role: look-ups by slug and what sweeps are made of. It cannot write."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, select
+
+from wfops_pipelines.store.tables.fleet import environments, secrets, tenants
+from wfops_pipelines.store.tables.operations import environment_leases, operations
+
+
+class SystemReads:
+    """The tenants and their environments, across tenants."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def tenants(self) -> list[Row[Any]]:
+        """Tenants that are not deleted, by slug."""
+        return list(self._connection.execute(
+            select(tenants).where(tenants.c.deleted_at.is_(None)).order_by(tenants.c.slug)
+        ))
+
+    def tenant(self, slug: str) -> Row[Any] | None:
+        """One tenant by slug."""
+        return self._connection.execute(
+            select(tenants).where(tenants.c.slug == slug, tenants.c.deleted_at.is_(None))
+        ).one_or_none()
+
+    def environments(self) -> list[Row[Any]]:
+        """Every environment with its tenant's slug (``tenant_slug``), in a stable order."""
+        return list(self._connection.execute(
+            select(environments, tenants.c.slug.label("tenant_slug"))
+            .join(tenants, tenants.c.tenant_id == environments.c.tenant_id)
+            .where(environments.c.deleted_at.is_(None), tenants.c.deleted_at.is_(None))
+            .order_by(tenants.c.slug, environments.c.position, environments.c.slug)
+        ))
+
+    def secret_keys(self) -> dict[str, int]:
+        """How many secrets each key encrypted."""
+        counted: dict[str, int] = {}
+        for key_id in self._connection.execute(select(secrets.c.key_id)).scalars():
+            counted[key_id] = counted.get(key_id, 0) + 1
+        return counted
+
+    def running(self) -> list[Row[Any]]:
+        """Operations that run, with the lease they hold."""
+        return list(self._connection.execute(
+            select(operations, environment_leases.c.holder, environment_leases.c.heartbeat_at)
+            .outerjoin(environment_leases, (environment_leases.c.tenant_id == operations.c.tenant_id)
+                       & (environment_leases.c.operation_id == operations.c.id)
+                       & (environment_leases.c.released_at.is_(None)))
+            .where(operations.c.state == "running")
+        ))
+
+    def busy_environments(self, now: datetime, stale_after: float) -> set[UUID]:
+        """Environments that a living operation holds: sweeps leave them alone."""
+        rows = self._connection.execute(
+            select(environment_leases.c.environment_id, environment_leases.c.heartbeat_at)
+            .where(environment_leases.c.released_at.is_(None))
+        )
+        return {row.environment_id for row in rows if (now - row.heartbeat_at).total_seconds() < stale_after}

@@ -1,0 +1,15 @@
+"""The tables, one file per noun, on one MetaData; ``TENANT_TABLES`` are those that row-level security guards."""
+
+from __future__ import annotations
+
+from wfops_pipelines.store.tables import audit, drift, fleet, git_states, mappings, operations, payloads, reconciliation
+from wfops_pipelines.store.tables.base import metadata
+
+TENANT_TABLES: tuple[str, ...] = tuple(
+    sorted(t.name for t in metadata.tables.values() if "tenant_id" in t.c or t.name == "tenants")
+)
+
+__all__ = [
+    "TENANT_TABLES", "audit", "drift", "fleet", "git_states", "mappings", "metadata", "operations", "payloads",
+    "reconciliation",
+]

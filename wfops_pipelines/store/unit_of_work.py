@@ -1,0 +1,140 @@
+"""The unit of work: one transaction, one tenant, at least one audit event (§19.1, design decision 3).
+
+::
+
+    with store.unit_of_work(context, "sync.batch") as work:
+        work.mappings.save(rows)
+        work.record("mapping.linked", "workflow", workflow_id, environment="prod")
+
+Leaving the block commits the rows and their audit events together, or rolls all of it back. ``store.read(context)``
+is the same without events, read-only. ``store.bookkeeping(context)`` writes what is no governed change: heartbeats,
+checkpoints, the time of the last look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine, text
+
+from wfops_pipelines import failpoints
+from wfops_pipelines.domain.context import Context
+from wfops_pipelines.domain.errors import Broken
+from wfops_pipelines.store import installation
+from wfops_pipelines.store.audit import AuditTrail
+from wfops_pipelines.store.drift import DriftRows
+from wfops_pipelines.store.engine import StoreUrls, open_engine
+from wfops_pipelines.store.fleet import FleetRows
+from wfops_pipelines.store.git_states import GitStates
+from wfops_pipelines.store.leases import Leases
+from wfops_pipelines.store.mappings import Mappings
+from wfops_pipelines.store.operations import Operations
+from wfops_pipelines.store.payloads import Payloads
+from wfops_pipelines.store.reconciliation import DiffStates
+from wfops_pipelines.store.secrets import SecretBox
+from wfops_pipelines.store.system import SystemReads
+
+_SET_TENANT = text("SELECT set_config('wfops.tenant_id', :tenant, true)")
+_ISOLATION = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The lease under which a unit of work writes: it commits only while this epoch still holds the environment."""
+
+    environment_id: UUID
+    epoch: int
+
+
+class UnitOfWork:
+    """The tenant's rows, as nouns, inside one transaction."""
+
+    def __init__(self, connection: Connection, context: Context, secrets: SecretBox, audit_key: bytes) -> None:
+        self.connection = connection
+        self.context = context
+        self.audit = AuditTrail(connection, context, audit_key)
+        self.payloads = Payloads(connection, context.tenant_id)
+        self.mappings = Mappings(connection, context.tenant_id)
+        self.git_states = GitStates(connection, context.tenant_id)
+        self.diffs = DiffStates(connection, context.tenant_id)
+        self.drift = DriftRows(connection, context.tenant_id)
+        self.operations = Operations(connection, context.tenant_id)
+        self.leases = Leases(connection, context.tenant_id)
+        self.fleet = FleetRows(connection, context.tenant_id, secrets)
+
+    def record(self, action: str, subject_type: str, subject_id: str, *, environment: str | None = None,
+               before: str | None = None, after: str | None = None, **details: Any) -> None:
+        """Add an audit event to this unit of work; it is chained and written just before the commit."""
+        self.audit.add(action, subject_type, subject_id, environment=environment, before=before, after=after,
+                       details=details)
+
+
+class Store:
+    """The database, for one process. Roles are separate pools; the system role only reads (§2.1)."""
+
+    def __init__(self, urls: StoreUrls, secrets: SecretBox, *, pool_size: int = 8) -> None:
+        self.secrets = secrets
+        self._app: Engine = open_engine(urls.app, pool_size=pool_size, application="wfops")
+        self._system: Engine = open_engine(urls.system, pool_size=2, application="wfops-system")
+        self._audit_key: bytes | None = None
+
+    @property
+    def audit_key(self) -> bytes:
+        """The key of the audit chains, read once."""
+        if self._audit_key is None:
+            with self._app.connect() as connection:
+                self._audit_key = installation.audit_key(connection, self.secrets)
+        return self._audit_key
+
+    @contextmanager
+    def unit_of_work(self, context: Context, name: str, *, held: Held | None = None) -> Iterator[UnitOfWork]:
+        """A governed change. Fails with :class:`Broken` when it changed something and recorded no event, with
+        :class:`LeaseLost` when ``held`` was taken over, and otherwise as the store does; nothing is then written."""
+        with self._transaction(context, name, held) as work:
+            yield work
+            if not work.audit.pending:
+                raise Broken(f"unit of work {name} recorded no audit event")
+
+    @contextmanager
+    def bookkeeping(self, context: Context, name: str, *, held: Held | None = None) -> Iterator[UnitOfWork]:
+        """Writes that are no governed change, or turn out to be none: may record events, need not."""
+        with self._transaction(context, name, held) as work:
+            yield work
+
+    @contextmanager
+    def read(self, context: Context) -> Iterator[UnitOfWork]:
+        """One consistent, read-only view of the tenant's rows."""
+        with self._app.connect() as connection, connection.begin() as transaction:
+            connection.execute(_ISOLATION)
+            connection.execute(_SET_TENANT, {"tenant": str(context.tenant_id)})
+            yield UnitOfWork(connection, context, self.secrets, self.audit_key)
+            transaction.rollback()
+
+    @contextmanager
+    def system(self) -> Iterator[SystemReads]:
+        """Reads across tenants, for sweeps and look-ups by slug; the database refuses any write here."""
+        with self._system.connect() as connection, connection.begin() as transaction:
+            yield SystemReads(connection)
+            transaction.rollback()
+
+    def close(self) -> None:
+        """Give back every connection."""
+        self._app.dispose()
+        self._system.dispose()
+
+    @contextmanager
+    def _transaction(self, context: Context, name: str, held: Held | None) -> Iterator[UnitOfWork]:
+        with self._app.connect() as connection, connection.begin() as transaction:
+            connection.execute(_SET_TENANT, {"tenant": str(context.tenant_id)})
+            work = UnitOfWork(connection, context, self.secrets, self.audit_key)
+            if held is not None:
+                work.leases.assert_held(held.environment_id, held.epoch)
+            yield work
+            failpoints.reach(f"{name}.before_commit")
+            work.audit.flush()  # the chain's head row is locked last, and for the shortest time
+            transaction.commit()
+        failpoints.reach(f"{name}.after_commit")
