@@ -34,6 +34,7 @@ from wfops_pipelines.embedded.postgres_place import SOCKET_NAME, Place
 ADMIN = "postgres"
 START_SECONDS = 120.0   # crash recovery of a busy database takes its time
 STOP_SECONDS = 60.0
+LEFTOVER_SECONDS = 5.0
 LARGEST_LOG = 10_000_000
 
 SETTINGS: Mapping[str, str] = {
@@ -285,7 +286,7 @@ class Server:
 
     def _end_leftovers(self) -> None:
         """Processes of a server whose first process is gone end by themselves; those that do not are killed."""
-        if self._wait_until_gone(5):
+        if self._wait_until_gone(LEFTOVER_SECONDS):
             return
         for process in psutil.process_iter():
             try:
