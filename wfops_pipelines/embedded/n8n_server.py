@@ -9,6 +9,7 @@ A folder with owner and key is prepared once for each version and copied at each
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import secrets
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -84,7 +85,7 @@ class N8nServer:
         server = cls(n8n, folder, "", state["api_key"], _launch(n8n, folder, port, state["encryption_key"], env or {}))
         server.url = f"http://127.0.0.1:{server._port()}"
         try:
-            server._wait_until_ready("/api/v1/workflows?limit=1", timeout)
+            server._wait_until(server._api_answers, timeout)
         except BaseException:
             server.stop()
             raise
@@ -110,12 +111,22 @@ class N8nServer:
     def _port(self) -> int:
         return int((self.folder / "port").read_text())
 
-    def _wait_until_ready(self, path: str, timeout: float) -> None:
+    def _is_ready(self, http: httpx.Client) -> bool:
+        return http.get("/healthz/readiness").status_code == 200
+
+    def _api_answers(self, http: httpx.Client) -> bool:
+        """The public API is mounted some seconds after readiness, and GET before POST: an empty workflow is refused."""
+        key = {"x-n8n-api-key": self.api_key}
+        return (http.post("/api/v1/workflows", json={}, headers=key).status_code == 400
+                and http.get("/api/v1/workflows?limit=1", headers=key).status_code == 200)
+
+    def _wait_until(self, holds: Callable[[httpx.Client], bool], timeout: float) -> None:
         deadline = time.monotonic() + timeout
         with _browser(self.url) as http:
             while self.process.poll() is None and time.monotonic() < deadline:
-                if _status(http, path, {"x-n8n-api-key": self.api_key} if self.api_key else {}) == 200:
-                    return
+                with contextlib.suppress(httpx.HTTPError):
+                    if holds(http):
+                        return
                 time.sleep(_POLL)
         ended = self.process.poll()
         how = f"not ready in {timeout:.0f} s" if ended is None else f"ended with {ended}"
@@ -163,7 +174,7 @@ def _template(n8n: N8nInstall, timeout: float) -> Path:
             server = N8nServer(n8n, folder, "", "", _launch(n8n, folder, 0, state["encryption_key"], {}))
             server.url = f"http://127.0.0.1:{server._port()}"
             try:
-                server._wait_until_ready("/healthz/readiness", timeout)
+                server._wait_until(server._is_ready, timeout)
                 state["api_key"] = _owner_and_key(server.url, timeout)
             finally:
                 server.stop()
@@ -200,13 +211,6 @@ def _expect_200(answer: httpx.Response, what: str) -> Any:
 def _browser(url: str) -> httpx.Client:
     """A client that keeps cookies, as n8n's own pages use; the cookie may be bound to the browser id."""
     return httpx.Client(base_url=url, trust_env=False, timeout=30.0, headers={"browser-id": "wfops"})
-
-
-def _status(http: httpx.Client, path: str, headers: Mapping[str, str]) -> int:
-    try:
-        return http.get(path, headers=headers).status_code
-    except httpx.HTTPError:
-        return 0
 
 
 def main(arguments: list[str]) -> int:

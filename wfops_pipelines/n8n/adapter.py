@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from wfops_pipelines.domain.errors import NotFound, OutsideError, Refused, Rejected, UnknownWorkflow
+from wfops_pipelines.domain.errors import Conflict, NotFound, OutsideError, Refused, Rejected, UnknownWorkflow
 from wfops_pipelines.n8n.answers import list_of, object_of
 from wfops_pipelines.n8n.client import N8nClient
 from wfops_pipelines.n8n.listing import everything, fetch_page, pages
@@ -107,8 +107,16 @@ class N8nProvider:
         return await self._ask(f"{verb}_workflow", "POST", _workflow(workflow_id, verb), repeatable=True)
 
     async def delete_workflow(self, workflow_id: str) -> None:
-        """Delete; :class:`NotFound` when there was nothing to delete, unless an attempt of ours may have done it."""
-        await self._client.call("delete_workflow", "DELETE", f"{_API}{_workflow(workflow_id)}")
+        """Delete; :class:`NotFound` when there was nothing to delete, unless an attempt of ours may have done it.
+
+        2.x deletes no published workflow (409): it is unpublished first.
+        """
+        path = f"{_API}{_workflow(workflow_id)}"
+        try:
+            await self._client.call("delete_workflow", "DELETE", path)
+        except Conflict:
+            await self.deactivate_workflow(workflow_id)
+            await self._client.call("delete_workflow", "DELETE", path)
 
     async def list_tags(self) -> Sequence[JsonObject]:
         return await everything(self._client, "list_tags", f"{_API}/tags")

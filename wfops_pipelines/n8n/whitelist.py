@@ -65,5 +65,7 @@ def _body(workflow: Mapping[str, Any], keys: frozenset[str], generation: int) ->
 
 def _node(node: Any, keys: frozenset[str]) -> Any:
     if not isinstance(node, Mapping):
-        return node  # n8n's refusal names it
-    return {key: value for key, value in node.items() if key in keys}
+        return node  # n8n's refusal says which
+    sent = {key: value for key, value in node.items() if key in keys and value is not None}
+    sent.setdefault("position", [0, 0])  # old exports hold null; 2.x wants one, and it means nothing by itself
+    return sent

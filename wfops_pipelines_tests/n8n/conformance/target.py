@@ -78,9 +78,17 @@ class Target:
         self._made.append(path)
 
     def clean_up(self) -> None:
-        for path in reversed(self._made):
-            assert self.delete(path).status_code in {200, 204, 404}, path
-        self._made.clear()
+        made, self._made = self._made, []
+        answers = [(path, self._remove(path)) for path in reversed(made)]
+        left = [(path, answer.text) for path, answer in answers if answer.status_code not in {200, 204, 404}]
+        assert not left
+
+    def _remove(self, path: str) -> httpx.Response:
+        answer = self.delete(path)
+        if answer.status_code == 409:  # 2.x deletes no published workflow
+            ok(self.post(f"{path}/unpublish"))
+            answer = self.delete(path)
+        return answer
 
     def activate(self, workflow: JsonObject) -> JsonObject:
         """Activate as either generation does, and wait until it has registered what triggers it."""
