@@ -1,8 +1,8 @@
 """GitHub: heads, commits and pull requests through its REST API (PyGithub), contents through Git itself.
 
 Why both (measured): an unchanged head is a conditional GET that GitHub answers with 304 and does not count; a changed
-repository is **one** git fetch over HTTPS with the same token, which costs no API call where the API would take one per
-file, and knows no truncated trees and no comparisons against a wrong base. So reading is :class:`PlainRepository`'s, and
+repository is **one** git fetch over HTTPS with the same token, which costs no API call where the API would take one
+per file, and knows no truncated trees and no comparisons against a wrong base. So :class:`PlainRepository` reads, and
 writing is GitHub's: five calls a commit, checked by GitHub's own rules.
 """
 

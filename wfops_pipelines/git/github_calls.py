@@ -1,8 +1,8 @@
 """One GitHub call at a time: bounded retries, and GitHub's answers in our tree of errors.
 
 PyGithub's own retrying is off: it would sleep through a rate limit for an hour. Here a call waits at most
-:data:`LONGEST_WAIT` seconds for a limit to lift, in at most :data:`ATTEMPTS` attempts; then the caller hears when to come
-back. PyGithub's connection is not made for several threads, so calls take turns.
+:data:`LONGEST_WAIT` seconds for a limit to lift, in at most :data:`ATTEMPTS` attempts; then the caller hears when to
+come back. PyGithub's connection is not made for several threads, so calls take turns.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class GitHubCalls:
             except requests.exceptions.RequestException as failed:
                 if attempt == ATTEMPTS or isinstance(failed, requests.exceptions.SSLError):
                     raise Unreachable(f"{what}: GitHub cannot be reached ({type(failed).__name__})",
-                                      target=self._target, fix="check api_url, and that this machine may reach it") from None
+                                      target=self._target, fix="check api_url and this machine's way to it") from None
                 wait = _backoff(attempt)
             self._sleep(wait)
         raise AssertionError  # the loop returns or raises

@@ -45,7 +45,9 @@ class Faults:
     refuse_direct_posts: bool = False
 
 
-class _Server(ThreadingHTTPServer):
+class LoopbackServer(ThreadingHTTPServer):
+    """A server whose threads end with the test."""
+
     daemon_threads = True
     request_queue_size = 64
 
@@ -61,7 +63,7 @@ class GitHttpServer:
     tokens: Mapping[str, str] = field(default_factory=dict)  # token -> "rw" | "ro"; none: everybody may do everything
     faults: Faults = field(default_factory=Faults)
     requests: list[Request] = field(default_factory=list)
-    _server: _Server | None = None
+    _server: LoopbackServer | None = None
     _thread: threading.Thread | None = None
 
     def __enter__(self) -> GitHttpServer:
@@ -79,7 +81,7 @@ class GitHttpServer:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = _Server(("127.0.0.1", 0), Handler)
+        self._server = LoopbackServer(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self._thread.start()
         return self
