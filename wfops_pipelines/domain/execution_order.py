@@ -1,9 +1,9 @@
 """Connections in the form that is compared (§4.3): what n8n executes, in the order it does.
 
-Measured from n8n's ``workflow-execute`` (1.123 and 2.41): with ``executionOrder`` v1 the targets of all ``main``
-outputs of a node are sorted together by canvas position, top to bottom and then left to right, stable where positions
-are equal; a node without position counts as [0, 0]; of nodes that share a name n8n knows one. Without v1 they run in
-list order. Connections of other types (``ai_tool``, ``ai_memory``, …) are looked up from their target, one target at
+Read in n8n's ``workflow-execute`` and measured on 1.123.81 and 2.41.1: with ``executionOrder`` v1 the targets of all
+``main`` outputs of a node run sorted together by canvas position, top to bottom and then left to right; those at
+equal positions run **last in the list first** (they are pushed on a stack); a node without position counts as [0, 0].
+Without v1 they run in list order. Connections of other types (``ai_tool``, ``ai_memory``, …) are looked up from their target, one target at
 a time: there the order of one output's list is never executed.
 """
 
@@ -130,8 +130,8 @@ def _plain_target(target: Any) -> Any:
 
 def _in_execution_order(outputs: list[list[Any]], positions: dict[str, Position]) -> list[list[Any]]:
     places: list[tuple[Position, float, int, Any]] = []
-    for number, output in enumerate(outputs):
-        for target in output:
+    for number in reversed(range(len(outputs))):
+        for target in reversed(outputs[number]):
             name = target.get("node") if target.__class__ is dict else None
             place = positions.get(name, _NOWHERE) if name.__class__ is str else _NOWHERE
             places.append((place, _known_order(target), number, target))
