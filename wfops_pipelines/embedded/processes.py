@@ -27,6 +27,7 @@ from wfops_pipelines.domain.errors import ProcessFailed
 
 LEASH = Path(__file__).with_name("leash.py")
 POLL_SECONDS = 0.05
+KILL_SECONDS = 5.0       # a killed process still has to be cleared away
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 STABLE_SECONDS = 60.0    # a program that lived this long begins again with the first pause
 _HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -112,6 +113,7 @@ class Running:
             with suppress(psutil.Error):
                 process.kill()  # psutil makes sure that it is the same process still
         self.ended.wait()
+        psutil.wait_procs(family, timeout=KILL_SECONDS)
 
     def log_tail(self, lines: int = 12) -> str:
         """The last lines that this generation wrote."""
