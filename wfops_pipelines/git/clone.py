@@ -3,7 +3,8 @@
 Layout of one clone's home: ``clone.git`` (a bare repository without configuration of its own), ``lock`` and
 ``global.gitconfig``. The clone is a *partial* one for HTTP and SSH: file contents come when they are asked for. Git
 knows that only while it fetches (the setting travels with the fetch), so that no other command can fetch contents one
-by one behind our back. Over ``file://`` everything is fetched: it costs a copy.
+by one behind our back. Over ``file://``, and from old servers that give out no single contents (the file ``whole`` says
+so), everything is fetched.
 
 Everything here can be thrown away: it is made again from the remote.
 """
@@ -33,6 +34,7 @@ _FORMAT = "1\n"
 _LOCK_SECONDS = 900.0
 _KEPT_COMMITS = 32  # what the next fetch may build on
 _MOST_PACKS = 50
+_FETCH = ("fetch", "--quiet", "--force", "--no-tags", "--no-write-fetch-head", "--recurse-submodules=no")
 _PARTIAL = {"remote.origin.promisor": "true", "remote.origin.partialclonefilter": "blob:none"}
 
 
@@ -40,6 +42,10 @@ def home_of(cache: Path, address: Address) -> Path:
     """Where the clone of a remote lies in a cache: readable, and unique by the whole URL."""
     tail = re.sub(r"[^A-Za-z0-9._-]+", "-", address.url.rstrip("/").rsplit("/", 1)[-1])[:40].strip(".-")
     return cache / f"{tail or 'repository'}-{hashlib.sha256(address.url.encode()).hexdigest()[:12]}"
+
+
+class NotGivenOut(Exception):  # noqa: N818 - a finding about the server
+    """The server gives out whole branches only, no single contents."""
 
 
 class Clone:
@@ -94,16 +100,13 @@ class Clone:
                     time.sleep(0.02)
             yield
 
-    def remote(self, *arguments: str, data: bytes | None = None, partial: bool = False) -> Finished:
+    def remote(self, *arguments: str) -> Finished:
         """A git command that talks to the remote; what goes wrong there becomes an error of our tree, and what is wrong
         with the clone stays :class:`GitFailed`."""
-        config = _PARTIAL if partial else None
         try:
-            return self.git.run(*arguments, network=True, data=data, config=config)
+            return self.git.run(*arguments, network=True, config=_PARTIAL if self._is_partial() else None)
         except GitFailed as failed:
-            if is_broken_clone(failed):
-                raise
-            raise outside_error(failed, self.address) from None
+            raise self._error(failed) from None
 
     def has_commit(self, commit: str) -> bool:
         """Whether the commit, and so its whole history of trees, is here."""
@@ -131,15 +134,26 @@ class Clone:
             self._tidy([name.decode() for name in known])
 
     def fetch_blobs(self, blobs: Iterable[str]) -> None:
-        """Bring file contents here, all of them in one fetch."""
+        """Bring file contents here, all of them in one fetch. :class:`NotGivenOut` by servers that cannot."""
         wanted = sorted(blobs)
         with self.lock():
             if missing := [blob for blob, size in self.sizes(wanted).items() if size is None]:
                 failpoints.reach("git.fetch_blobs.before")
-                self.remote("-c", "fetch.negotiationAlgorithm=noop", "fetch", "--quiet", "--no-tags",
-                            "--no-write-fetch-head", "--recurse-submodules=no", "--filter=blob:none", "--stdin",
-                            "origin", data="".join(f"{blob}\n" for blob in missing).encode(), partial=True)
+                names = "".join(f"{blob}\n" for blob in missing).encode()
+                try:
+                    self.git.run(*_FETCH, "--filter=blob:none", "--stdin", "origin", data=names, network=True,
+                                 config=_PARTIAL | {"fetch.negotiationAlgorithm": "noop"})
+                except GitFailed as failed:
+                    if "unadvertised object" in failed.text:
+                        raise NotGivenOut from None
+                    raise self._error(failed) from None
                 failpoints.reach("git.fetch_blobs.after")
+
+    def take_whole(self) -> None:
+        """Begin anew with a clone that leaves nothing out, now and later."""
+        with self.lock():
+            (self.home / "whole").touch()
+            self._make()
 
     def sizes(self, objects: Iterable[str]) -> dict[str, int | None]:
         """The size in bytes of each object, ``None`` where it is not here."""
@@ -152,19 +166,16 @@ class Clone:
         return found
 
     def _fetch(self, commit: str, contents: str) -> None:
-        base = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--recurse-submodules=no", "--force")
-        partial = self.address.transport is not Transport.FILE
+        partial = self._is_partial()
         chosen = (f"--filter={contents}",) if partial else ()
         try:
-            self.git.run(*base, *chosen, "origin", f"{commit}:{FETCHED}/{commit}", network=True,
+            self.git.run(*_FETCH, *chosen, "origin", f"{commit}:{FETCHED}/{commit}", network=True,
                          config=_PARTIAL if partial else None)
         except GitFailed as failed:
-            if is_broken_clone(failed):
-                raise
             if "unadvertised object" not in failed.text:
-                raise outside_error(failed, self.address) from None
+                raise self._error(failed) from None
             # A server older than protocol 2 gives out the tips of branches only: take them all.
-            self.remote(*base, *chosen, "origin", "+refs/heads/*:refs/wfops/heads/*", partial=partial)
+            self.remote(*_FETCH, *chosen, "origin", "+refs/heads/*:refs/wfops/heads/*")
         if not self.has_commit(commit):
             raise NotFound(f"the commit {commit} is no longer there (force-pushed away?)", target=self.address.url,
                            fix="read the branch's head again")
@@ -174,8 +185,13 @@ class Clone:
         for name in known[_KEPT_COMMITS:]:
             self.git.run("update-ref", "-d", name)
         if len(list((self.directory / "objects" / "pack").glob("*.pack"))) > _MOST_PACKS:
-            config = _PARTIAL if self.address.transport is not Transport.FILE else None
-            self.git.run("repack", "-a", "-d", "-q", config=config)
+            self.git.run("repack", "-a", "-d", "-q", config=_PARTIAL if self._is_partial() else None)
+
+    def _is_partial(self) -> bool:
+        return self.address.transport is not Transport.FILE and not (self.home / "whole").exists()
+
+    def _error(self, failed: GitFailed) -> Exception:
+        return failed if is_broken_clone(failed) else outside_error(failed, self.address)
 
     def _is_whole(self) -> bool:
         try:

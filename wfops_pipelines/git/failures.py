@@ -113,7 +113,7 @@ def _push_declined(failed: GitFailed, address: Address) -> OutsideError | None:
     if declined is None:
         return None
     fix = "the remote's rules decide who may write there: use write_mode: pull_request, or ask for the right to push"
-    if "checked out branch" in declined["reason"]:
+    if "checked out" in declined["reason"]:
         fix = "push to a bare repository (git init --bare)"
     return Rejected(f"the push was declined: {declined['reason']}{_quoted(failed.text, prefix='remote:')}",
                     target=address.url, fix=fix)

@@ -16,7 +16,7 @@ from wfops_pipelines import failpoints
 from wfops_pipelines.domain.errors import Broken, HeadMoved, NotFound, UsageError
 from wfops_pipelines.git import ls_refs, objects
 from wfops_pipelines.git.address import Address, Transport, check_branch, check_folder, check_object, check_path
-from wfops_pipelines.git.clone import Clone
+from wfops_pipelines.git.clone import Clone, NotGivenOut
 from wfops_pipelines.git.command import GitFailed, Secret
 from wfops_pipelines.git.failures import outside_error
 from wfops_pipelines.git.repository import MAX_FILE_BYTES, Commit, PullRequest, TreeEntry
@@ -52,9 +52,9 @@ class PlainRepository:
             with contextlib.suppress(ls_refs.NotVersion2):
                 return ls_refs.ask(self._http(), self._address, branch, self._secret())
             self._asks_directly = False
-        self._clone.ensure()
         reference = f"refs/heads/{branch}"
-        for line in self._clone.remote("ls-remote", "origin", reference).stdout.decode().splitlines():
+        listed = self._local(None, lambda: self._clone.remote("ls-remote", "origin", reference))
+        for line in listed.stdout.decode().splitlines():
             name, _, found = line.partition("\t")
             if found == reference:
                 return name
@@ -168,16 +168,20 @@ class PlainRepository:
 
     def _sizes(self, commit: str, blobs: Iterable[str]) -> dict[str, int]:
         """The size of every blob, all of which are here afterwards."""
-        sizes = self._local(commit, lambda: self._clone.sizes(blobs))
-        missing = [blob for blob, size in sizes.items() if size is None]
-        if missing:
-            self._clone.fetch_blobs(missing)
-            sizes |= self._clone.sizes(missing)
-        known = {blob: size for blob, size in sizes.items() if size is not None}
-        if len(known) < len(sizes):
-            raise NotFound(f"{len(sizes) - len(known)} files of commit {commit} cannot be had", target=self.display_url,
-                           fix="read the branch's head again")
-        return known
+        for _ in range(4):  # as it is; fetched; from a whole clone; from one made anew
+            sizes = self._local(commit, lambda: self._clone.sizes(blobs))
+            known = {blob: size for blob, size in sizes.items() if size is not None}
+            if len(known) == len(sizes):
+                return known
+            generation = self._clone.generation()
+            try:
+                self._clone.fetch_blobs(set(sizes) - set(known))
+            except NotGivenOut:
+                self._clone.take_whole()
+            except GitFailed:
+                self._clone.remake(generation)
+        raise NotFound(f"{len(sizes) - len(known)} files of commit {commit} cannot be had", target=self.display_url,
+                       fix="read the branch's head again")
 
     def _push(self, sha: str, branch: str, expected_head: str | None) -> None:
         """Move the branch from ``expected_head`` to its child ``sha``, or leave it. The lease only makes git look: a

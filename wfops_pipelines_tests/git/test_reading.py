@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,19 @@ def test_a_file_too_large_is_reported_and_not_read(remote: Remote) -> None:
     read = dict(repository.read_blobs(head, blobs.values(), max_bytes=1000))
     assert {path: read[blob] for path, blob in blobs.items()} == {"big.json": None, "small.json": b"{}",
                                                                   "edge.json": b"y" * 1000}
+
+
+def test_a_file_of_100_mb_never_gets_into_memory(remote: Remote) -> None:
+    head = remote.bare.commit({"a.json": b"{}"})
+    repository = remote.open()
+    read_all(repository, head)
+    later = remote.bare.commit({"huge.json": bytes(100_000_000), "b.json": b"[]"})
+    tracemalloc.start()
+    try:
+        assert read_all(repository, later) == {"a.json": b"{}", "b.json": b"[]", "huge.json": None}
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_sizes_are_known_once_contents_are_here(remote: Remote) -> None:

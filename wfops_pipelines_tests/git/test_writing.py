@@ -149,7 +149,7 @@ def test_an_author_cannot_smuggle_lines_into_a_commit(file_remote: Remote) -> No
 def test_a_time_without_a_zone_is_refused(remote: Remote) -> None:
     with pytest.raises(UsageError):
         remote.open().commit("main", expected_head=None, changes={"a.json": b"1"}, message="x", author="A", email="a@b",
-                             when=datetime(2026, 1, 1))  # noqa: DTZ001
+                             when=datetime(2026, 1, 1))
 
 
 def test_no_rejected_write_leaves_references_behind(http_remote: Remote) -> None:
