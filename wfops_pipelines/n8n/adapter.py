@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
@@ -15,6 +16,8 @@ from wfops_pipelines.n8n.provider import Connection, Health, JsonObject, ServerI
 from wfops_pipelines.n8n.whitelist import create_body, credential_body, update_body
 
 _API = "/api/v1"
+_UNPUBLISHING = 30.0  # seconds that 2.x is given to take down what triggers a workflow
+_UNPUBLISHING_POLL = 0.2
 
 
 class N8nProvider:
@@ -99,7 +102,14 @@ class N8nProvider:
         return await self._archiving("archive", workflow_id)
 
     async def unarchive_workflow(self, workflow_id: str) -> JsonObject:
-        return await self._archiving("unarchive", workflow_id)
+        """As archiving, fine to do twice; n8n itself refuses (400) to unarchive what is not archived."""
+        try:
+            return await self._archiving("unarchive", workflow_id)
+        except Rejected:
+            workflow = await self.get_workflow(workflow_id)
+            if workflow.get("isArchived") is not False:
+                raise
+            return workflow
 
     async def _archiving(self, verb: str, workflow_id: str) -> JsonObject:
         if not (await self.server()).has_drafts:
@@ -109,14 +119,22 @@ class N8nProvider:
     async def delete_workflow(self, workflow_id: str) -> None:
         """Delete; :class:`NotFound` when there was nothing to delete, unless an attempt of ours may have done it.
 
-        2.x deletes no published workflow (409): it is unpublished first.
+        2.x deletes no published workflow, nor one that is still being unpublished (409): it is unpublished first, and
+        waited for.
         """
         path = f"{_API}{_workflow(workflow_id)}"
-        try:
-            await self._client.call("delete_workflow", "DELETE", path)
-        except Conflict:
-            await self.deactivate_workflow(workflow_id)
-            await self._client.call("delete_workflow", "DELETE", path)
+        deadline = self._clock() + _UNPUBLISHING
+        while True:
+            try:
+                await self._client.call("delete_workflow", "DELETE", path)
+            except Conflict:
+                if self._clock() >= deadline:
+                    raise
+            else:
+                return
+            if (await self.get_workflow(workflow_id)).get("active") is True:
+                await self.deactivate_workflow(workflow_id)
+            await asyncio.sleep(_UNPUBLISHING_POLL)
 
     async def list_tags(self) -> Sequence[JsonObject]:
         return await everything(self._client, "list_tags", f"{_API}/tags")

@@ -85,8 +85,9 @@ class Target:
 
     def _remove(self, path: str) -> httpx.Response:
         answer = self.delete(path)
-        if answer.status_code == 409:  # 2.x deletes no published workflow
-            ok(self.post(f"{path}/unpublish"))
+        if answer.status_code == 409:  # 2.x deletes no published workflow, and unpublishes behind the scenes
+            self.post(f"{path}/unpublish")
+            wait_until(lambda: self.delete(path).status_code != 409)
             answer = self.delete(path)
         return answer
 

@@ -204,7 +204,7 @@ def test_2x_adds_a_webhook_id(n8n: Target) -> None:
     assert ("webhookId" in hook) == n8n.is_v2
 
 
-def test_a_credential_given_as_text_stays_text(n8n: Target) -> None:
+def test_a_credential_given_as_text_that_names_none_stays_text(n8n: Target) -> None:
     body = manual()
     body["nodes"][1]["credentials"] = {"httpBasicAuth": "by name"}
     sent = n8n.workflow(n8n.create(body)["id"])["nodes"][1]["credentials"]
