@@ -31,7 +31,9 @@ def _in_node(old: Node, new: Node, moved: Collection[str]) -> int:
         count += not _equal(old.raw.get(key), new.raw.get(key))
     if _equal(old.comparable.get("parameters"), new.comparable.get("parameters")):
         count += not _equal(old.raw.get("parameters") or {}, new.raw.get("parameters") or {})
-    return count + (_credential_ids(old.raw) != _credential_ids(new.raw))
+    if _equal(old.comparable.get("credentials"), new.comparable.get("credentials")):
+        count += _credential_ids(old.raw) != _credential_ids(new.raw)
+    return count
 
 
 def _credential_ids(node: JsonObject) -> dict[str, bytes]:

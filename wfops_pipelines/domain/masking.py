@@ -66,12 +66,13 @@ _VARIABLE: Final = re.compile(r"(?<![\w$])(([A-Z][A-Z0-9_]{2,60})=)([^\s\"'`{}$]
 _HEADER_LINE: Final = re.compile(r"(?<![\w$])(([A-Za-z][\w-]{2,60}): ?)([^\s\"'`{}$<>,;()\[\].]{8,400})")
 # name: "value", "name": "value", name = 'value', also inside JSON that is itself a string (\"name\": \"value\").
 _ASSIGNED: Final = re.compile(
-    r"""([\w$-]{1,80})((?:\\?["'])?\s{0,8}(?::|=>|=)\s{0,8}(\\?["'`]))((?:(?!\3)[^\n]){1,4000}?)(?=\3)""")
+    r"""(?<![\w$-])([\w$-]{1,80})((?:\\?["'])?\s{0,8}(?::|=>|=)\s{0,8}(\\?["'`]))((?:(?!\3)[^\n]){1,4000}?)(?=\3)""")
 _NAMED_PAIR: Final = re.compile(
     r"""(["']name\\?["']\s{0,4}:\s{0,4}\\?["']([\w$-]{1,80})\\?["']\s{0,4},\s{0,8}\\?["']value\\?["']"""
     r"""\s{0,4}:\s{0,4}\\?["'])([^"'\\\n]{1,4000})""")
-_EXPRESSION: Final = re.compile(r"\{\{.*?\}\}", re.DOTALL)
-_LITERAL: Final = re.compile(r"""(?<![\[(\w])\s*(["'`])((?:(?!\1)[^\\\n]|\\.){1,2000})\1(?!\s*[\])])""")
+_EXPRESSION: Final = re.compile(r"\{\{(?:(?!\{\{|\}\})[\s\S])*\}\}")
+_LITERAL: Final = re.compile(r"""(["'`])((?:(?!\1)[^\\\n]|\\.){1,2000})\1""")
+_BEFORE_NAME: Final = re.compile(r"(?:\[|\$\w*\()\s*$")
 _ONLY_REFERS: Final = re.compile(r"=?\s*(?:Bearer|Basic|Token|ApiKey|Api-Key|bearer|basic|token)?[\s,;:.\"'/|_-]*")
 _PAIR_NAMES: Final = ("name", "key", "parameterName", "headerName", "fieldName")
 _KEPT_UNDER_SECRET: Final = frozenset({"mode", "type", "__rl", "cachedResultName", "name"})
@@ -165,8 +166,13 @@ def _mask_secret_text(text: str) -> str:
         return text
     if not _refers(text):
         return _hidden_lines_of(text)
-    inside = _EXPRESSION.sub(lambda m: _LITERAL.sub(lambda s: s[0].replace(s[2], MASKED), m[0]), text)
-    return mask_text(inside)
+    return mask_text(_EXPRESSION.sub(lambda expression: _LITERAL.sub(_mask_literal, expression[0]), text))
+
+
+def _mask_literal(literal: re.Match[str]) -> str:
+    """A text inside an expression, unless it names a field or a node: ``$json['token']``, ``$('Get token')``."""
+    before = literal.string[max(0, literal.start() - 40):literal.start()]
+    return literal[0] if _BEFORE_NAME.search(before) else f"{literal[1]}{MASKED}{literal[1]}"
 
 
 def _refers(text: str) -> bool:

@@ -35,45 +35,50 @@ class Leaf:
     secret: bool
 
 
+_Place = tuple[Any, Any, str, bool]
+
+
 def compare_values(before: Any, after: Any) -> list[Leaf]:
-    """Where two JSON values with canonical numbers differ, each place once, as deep as both sides have something."""
+    """Where two JSON values with canonical numbers differ, each place once, as deep as both sides have something.
+
+    Walks in a loop: no nesting can break it.
+    """
     leaves: list[Leaf] = []
-    _compare(before, after, "", False, leaves)
+    waiting: list[_Place] = [(before, after, "", False)]
+    while waiting:
+        one, other, path, secret = waiting.pop()
+        if one.__class__ is dict and other.__class__ is dict:
+            waiting.extend(reversed(_fields(one, other, path, secret)))
+        elif one.__class__ is list and other.__class__ is list:
+            waiting.extend(reversed(_items(one, other, path, secret)))
+        elif one.__class__ is not other.__class__ or one != other:
+            leaves.append(Leaf(path, one, other, secret))
     return leaves
 
 
-def _compare(before: Any, after: Any, path: str, secret: bool, leaves: list[Leaf]) -> None:
-    if before.__class__ is dict and after.__class__ is dict:
-        pair = pair_is_secret(before) or pair_is_secret(after)
-        for key in sorted({*before, *after}):
-            _compare(before.get(key, ABSENT), after.get(key, ABSENT), _below(path, key),
-                     secret_below(secret, key) or (pair and key == "value"), leaves)
-    elif before.__class__ is list and after.__class__ is list:
-        _compare_lists(before, after, path, secret, leaves)
-    elif before.__class__ is not after.__class__ or before != after:
-        leaves.append(Leaf(path, before, after, secret))
+def _fields(before: dict[str, Any], after: dict[str, Any], path: str, secret: bool) -> list[_Place]:
+    pair = pair_is_secret(before) or pair_is_secret(after)
+    return [(before.get(key, ABSENT), after.get(key, ABSENT), _below(path, key),
+             secret_below(secret, key) or (pair and key == "value"))
+            for key in sorted({*before, *after})]
 
 
-def _compare_lists(before: list[Any], after: list[Any], path: str, secret: bool, leaves: list[Leaf]) -> None:
-    """Lists of one length item by item; else without what both start and end with, so that one item put in or taken out
-    is one change."""
-    start = 0
-    if len(before) == len(after):
-        end_before = end_after = len(before)
-    else:
-        shorter = min(len(before), len(after))
+def _items(before: list[Any], after: list[Any], path: str, secret: bool) -> list[_Place]:
+    """Lists of one length item by item; else without what both start and end with, so that one item put in or taken
+    out is one change."""
+    start, end_before, end_after = 0, len(before), len(after)
+    if end_before != end_after:
+        shorter = min(end_before, end_after)
         while start < shorter and same_value(before[start], after[start]):
             start += 1
-        end_before, end_after = len(before), len(after)
         while min(end_before, end_after) > start and same_value(before[end_before - 1], after[end_after - 1]):
             end_before, end_after = end_before - 1, end_after - 1
     both = min(end_before, end_after)
-    for index in range(start, both):
-        _compare(before[index], after[index], f"{path}[{index}]", secret, leaves)
-    for index in range(both, end_before):
-        leaves.append(Leaf(f"{path}[{index}]", before[index], ABSENT, secret))
-    for index in range(both, end_after):
-        leaves.append(Leaf(f"{path}[{index}]", ABSENT, after[index], secret))
+    return [
+        *((before[index], after[index], f"{path}[{index}]", secret) for index in range(start, both)),
+        *((before[index], ABSENT, f"{path}[{index}]", secret) for index in range(both, end_before)),
+        *((ABSENT, after[index], f"{path}[{index}]", secret) for index in range(both, end_after)),
+    ]
 
 
 def same_value(one: Any, other: Any) -> bool:
