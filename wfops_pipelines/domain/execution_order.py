@@ -3,8 +3,8 @@
 Read in n8n's ``workflow-execute`` and measured on 1.123.81 and 2.41.1: with ``executionOrder`` v1 the targets of all
 ``main`` outputs of a node run sorted together by canvas position, top to bottom and then left to right; those at
 equal positions run **last in the list first** (they are pushed on a stack); a node without position counts as [0, 0].
-Without v1 they run in list order. Connections of other types (``ai_tool``, ``ai_memory``, …) are looked up from their target, one target at
-a time: there the order of one output's list is never executed.
+Without v1 they run in list order. Connections of other types (``ai_tool``, ``ai_memory``, …) are looked up from their
+target, one target at a time: there the order of one output's list is never executed.
 """
 
 from __future__ import annotations
@@ -58,14 +58,20 @@ class _Canvas:
         self._nodes = nodes
 
     @cached_property
-    def positions(self) -> dict[str, Position]:
-        """(y, x) by name; of nodes that share one the first on the canvas, as the order in the array means nothing."""
-        positions: dict[str, Position] = {}
+    def _by_name(self) -> dict[str, Any]:
+        """Positions as they stand in the nodes; of nodes that share a name that of the first on the canvas, as a
+        :data:`Position`, since the order in the array means nothing."""
+        by_name: dict[str, Any] = {}
         for node in self._nodes:
-            name = node["name"]
-            place = _position(node.get("position"))
-            positions[name] = min(place, positions[name]) if name in positions else place
-        return positions
+            name, position = node["name"], node.get("position")
+            by_name[name] = min(_place(position), _place(by_name[name])) if name in by_name else position
+        return by_name
+
+    def place(self, name: Any) -> Position:
+        """Where the node of this name is; one that does not exist stands behind all others."""
+        if name.__class__ is not str or name not in self._by_name:
+            return _NOWHERE
+        return _place(self._by_name[name])
 
 
 def _comparable_outputs(kind: str, outputs: Any, canvas: _Canvas | None, ignored: AbstractSet[str]) -> Any:
@@ -78,7 +84,7 @@ def _comparable_outputs(kind: str, outputs: Any, canvas: _Canvas | None, ignored
         return [sorted(output, key=_identity) for output in plain]
     if len(plain) == 1 and len(plain[0]) == 1:
         return plain
-    return _in_execution_order(plain, canvas.positions)
+    return _in_execution_order(plain, canvas)
 
 
 def _is_one_plain_target(output: Any, ignored: AbstractSet[str]) -> bool:
@@ -128,13 +134,12 @@ def _plain_target(target: Any) -> Any:
     return plain
 
 
-def _in_execution_order(outputs: list[list[Any]], positions: dict[str, Position]) -> list[list[Any]]:
+def _in_execution_order(outputs: list[list[Any]], canvas: _Canvas) -> list[list[Any]]:
     places: list[tuple[Position, float, int, Any]] = []
     for number in reversed(range(len(outputs))):
         for target in reversed(outputs[number]):
             name = target.get("node") if target.__class__ is dict else None
-            place = positions.get(name, _NOWHERE) if name.__class__ is str else _NOWHERE
-            places.append((place, _known_order(target), number, target))
+            places.append((canvas.place(name), _known_order(target), number, target))
     if len(places) < 2:
         return outputs
     places.sort(key=itemgetter(0, 1))
@@ -146,17 +151,17 @@ def _in_execution_order(outputs: list[list[Any]], positions: dict[str, Position]
 
 def _known_order(target: Any) -> float:
     """The order in a form that is comparable already and has no positions any more; never in n8n's own."""
-    order: Any = target.get("order") if target.__class__ is dict else None
+    order: Any = target.get("order") if target.__class__ is dict and len(target) > 3 else None
     return order if _is_number(order) else 0
 
 
-def _position(position: Any) -> Position:
+def _place(position: Any) -> Position:
+    if position.__class__ is tuple:
+        return position
     if position.__class__ is not list or len(position) < 2:
         return (0, 0)
     x, y = position[0], position[1]
-    if not _is_number(x) or not _is_number(y):
-        return (0, 0)
-    return (y, x)
+    return (y, x) if _is_number(x) and _is_number(y) else (0, 0)
 
 
 def _is_number(value: Any) -> bool:

@@ -22,6 +22,8 @@ JsonObject = dict[str, Any]
 
 STICKY_NOTE = "n8n-nodes-base.stickyNote"
 
+_NOT_COMPARED = ("id", "position", "webhookId", "notesInFlow", "color")
+"""Node keys of the canvas or of one instance (§4.2)."""
 _USUAL_KEYS = {"name", "type", "typeVersion", "parameters"}
 _name = itemgetter("name")
 
@@ -120,17 +122,17 @@ def shape(content: Content, edit: EditNode | None = None) -> JsonObject:
 def comparable_node(node: JsonObject) -> JsonObject:
     """One node without what is not compared and without defaults; credentials by type and name (§4.2)."""
     result = node.copy()
-    drop = result.pop
-    drop("id", None)
-    drop("position", None)
-    drop("webhookId", None)
-    drop("notesInFlow", None)  # shows the notes on the canvas
-    drop("color", None)
-    credentials = drop("credentials", None)
-    if result.keys() != _USUAL_KEYS or not result["parameters"] or None in result.values():
-        for key in [key for key, value in result.items()
-                    if value is None or (key in _NODE_DEFAULTS and value == _NODE_DEFAULTS[key])]:
-            del result[key]
+    result.pop("id", None)
+    result.pop("position", None)
+    if (result.keys() == _USUAL_KEYS and result["parameters"]
+            and result["type"] is not None and result["typeVersion"] is not None):
+        return result  # two nodes in three
+    for key in _NOT_COMPARED:
+        result.pop(key, None)
+    credentials = result.pop("credentials", None)
+    for key in [key for key, value in result.items()
+                if value is None or (key in _NODE_DEFAULTS and value == _NODE_DEFAULTS[key])]:
+        del result[key]
     if credentials and (by_name := _credential_names(credentials)):
         result["credentials"] = by_name
     return result

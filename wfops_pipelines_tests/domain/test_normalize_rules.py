@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -82,7 +82,8 @@ class TestNodes:
         assert hash_of(node(parameters=parameters)) == hash_of(node(parameters={}))
 
     def test_inside_parameters_null_and_false_and_empty_are_values(self) -> None:
-        hashes = {hash_of(node(parameters={"a": value})) for value in (None, False, "", [], {}, 0, "0", True, 1)}
+        values: list[Any] = [None, False, "", [], {}, 0, "0", True, 1]
+        hashes = {hash_of(node(parameters={"a": value})) for value in values}
         assert len(hashes | {hash_of(node(parameters={}))}) == 10
 
     def test_ids_positions_and_notes_inside_parameters_are_values(self) -> None:
@@ -108,8 +109,8 @@ class TestCredentials:
         def with_reference(reference: Any, kind: str = "slackApi") -> str:
             return hash_of(node(credentials={kind: reference}))
 
-        same = {with_reference(reference) for reference in (
-            "shop", {"id": None, "name": "shop"}, {"id": "1", "name": "shop"}, {"name": "shop"})}
+        references: list[Any] = ["shop", {"id": None, "name": "shop"}, {"id": "1", "name": "shop"}, {"name": "shop"}]
+        same = {with_reference(reference) for reference in references}
         assert len(same) == 1
         assert with_reference("other") not in same
         assert with_reference("shop", "slackOAuth2Api") not in same
@@ -126,7 +127,7 @@ class TestCredentials:
 
 
 class TestStickyNotes:
-    note: JsonObject = {"id": "9", "name": "Sticky Note", "type": "n8n-nodes-base.stickyNote", "typeVersion": 1,
+    note: ClassVar[JsonObject] = {"id": "9", "name": "Sticky Note", "type": "n8n-nodes-base.stickyNote", "typeVersion": 1,
             "position": [0, 0], "parameters": {"content": "## Read me", "color": 4}}
 
     def test_a_note_is_no_node(self) -> None:
@@ -151,7 +152,7 @@ class TestStickyNotes:
 
 
 class TestPickers:
-    picked: JsonObject = {"__rl": True, "mode": "list", "value": "42"}
+    picked: ClassVar[JsonObject] = {"__rl": True, "mode": "list", "value": "42"}
 
     @pytest.mark.parametrize("wrap", [
         lambda picked: {"sheet": picked},
@@ -172,9 +173,9 @@ class TestPickers:
                 == hash_of(node(parameters={"a": old})))
 
     def test_the_same_words_outside_a_picker_are_data(self) -> None:
-        for value in ({"cachedResultName": "Orders"}, '{"cachedResultName": "Orders"}'):
-            changed = copy.deepcopy(value)
-            changed = {"cachedResultName": "x"} if isinstance(value, dict) else value.replace("Orders", "x")
+        values: list[Any] = [{"cachedResultName": "Orders"}, '{"cachedResultName": "Orders"}']
+        for value in values:
+            changed: Any = {"cachedResultName": "x"} if isinstance(value, dict) else value.replace("Orders", "x")
             assert hash_of(node(parameters={"a": value})) != hash_of(node(parameters={"a": changed}))
 
 

@@ -31,7 +31,7 @@ def corpus() -> list[Content]:
         try:
             contents.append(read_content(parse_json(path.read_bytes())))
         except MalformedWorkflow as error:
-            assert "no valid JSON" in str(error), path  # noqa: PT017 - the corpus holds such files on purpose
+            assert "no valid JSON" in str(error), path  # the corpus holds such files on purpose
     return contents
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -160,7 +160,8 @@ class TestContent:
 
 
 class TestListing:
-    published = {"versionId": "v-0", "nodes": [node(parameters={"old": True})], "connections": {}, "name": None}
+    published: ClassVar[JsonObject] = {
+        "versionId": "v-0", "nodes": [node(parameters={"old": True})], "connections": {}, "name": None}
 
     def test_an_inactive_workflow_lives_as_its_draft(self) -> None:
         workflow = read_listed(listed())
@@ -221,7 +222,7 @@ class TestListing:
 
     @pytest.mark.parametrize("keys", [{"id": ...}, {"id": None}, {"id": ""}, {"id": {}}, {"id": True}])
     def test_a_workflow_without_an_id_is_named_by_its_name(self, keys: JsonObject) -> None:
-        with pytest.raises(MalformedWorkflow, match="no id.*Orders"):
+        with pytest.raises(MalformedWorkflow, match=r"no id.*Orders"):
             read_listed(listed(**keys))
 
     def test_a_number_is_an_id_too(self) -> None:
