@@ -119,7 +119,7 @@ class Git:
         environment = inherited | {
             "HOME": str(self._home), "GIT_DIR": str(self.directory), "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_CONFIG_GLOBAL": str(self._home / "global.gitconfig"), "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C",
-            "GIT_ATTR_NOSYSTEM": "1", "GIT_LITERAL_PATHSPECS": "1", "GIT_OPTIONAL_LOCKS": "0", "GIT_FLUSH": "0",
+            "GIT_ATTR_NOSYSTEM": "1", "GIT_LITERAL_PATHSPECS": "1", "GIT_OPTIONAL_LOCKS": "0",
             "GIT_ALLOW_PROTOCOL": self._protocols() if network else "none",
         }
         if "SSL_CERT_FILE" in os.environ:  # the same trust for git as for our own HTTP requests

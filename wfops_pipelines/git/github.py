@@ -166,6 +166,8 @@ class GitHubRepository:
         _check_changes(branch, changes, when)
         if base == branch:
             raise UsageError(f"a pull request needs a branch of its own, not {base!r}")
+        if not all(_is_unicode(path) for path in changes):
+            raise UsageError("GitHub's API takes no path that is not UTF-8", fix="rename the file, or push the change")
         if self.head(base) != expected_head:
             raise self._moved(base)
         parent, tree = self._build_tree(expected_head, changes)

@@ -44,7 +44,7 @@ def ask(client: httpx.Client, address: Address, branch: str, secret: str | None)
         headers["Authorization"] = authorization(address, secret)
     try:
         response = client.post(f"{address.url}/git-upload-pack", content=body, headers=headers)
-    except httpx.RemoteProtocolError:
+    except (httpx.RemoteProtocolError, httpx.DecodingError):
         raise IncompleteRead("the answer was cut off", target=address.url, fix="try again later") from None
     except httpx.TransportError as error:
         raise Unreachable(f"the server cannot be reached: {type(error).__name__}", target=address.url,

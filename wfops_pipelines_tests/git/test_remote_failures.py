@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import traceback
 from base64 import b64encode
@@ -12,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from wfops_pipelines import failpoints
 from wfops_pipelines.domain.errors import (
     IncompleteRead,
     NotFound,
@@ -85,6 +87,40 @@ def test_a_server_that_is_not_there(http_remote: Remote) -> None:
             repository.tree("a" * 40, "")
 
 
+def test_a_server_that_never_answers_is_given_up_and_no_process_is_left(
+        http_remote: Remote, git_server: GitHttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    git_server.faults.silent_until = threading.Event()
+    monkeypatch.setattr("wfops_pipelines.git.command.NETWORK_SECONDS", 0.5)
+    monkeypatch.setattr("wfops_pipelines.git.ls_refs._TIMEOUT", 0.5)
+    repository = http_remote.open()
+    try:
+        with pytest.raises(Unreachable, match="did not finish"):
+            repository.tree("a" * 40, "")
+        with pytest.raises(Unreachable):
+            repository.head("main")
+    finally:
+        git_server.faults.silent_until.set()
+    left = []
+    for process in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            left += [process] if str(http_remote.cache).encode() in process.read_bytes() else []
+        except OSError:
+            continue
+    assert left == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a repository to somebody else")
+def test_a_repository_of_another_user_of_this_machine_is_read_and_written(file_remote: Remote) -> None:
+    head = file_remote.bare.commit({"a.json": b"1"})
+    for path in (file_remote.bare.path, *file_remote.bare.path.rglob("*")):
+        os.chown(path, 65534, 65534)
+    repository = file_remote.open()
+    assert read_all(repository, head) == {"a.json": b"1"}
+    made = repository.commit("main", expected_head=head, changes={"a.json": b"2"}, message="x", **BY)
+    os.chown(file_remote.bare.path, 0, 0)
+    assert file_remote.bare.head() == made
+
+
 def test_a_host_that_has_no_address(tmp_path: Path) -> None:
     for url in ("http://no-such-host.invalid/acme.git", "https://no-such-host.invalid/acme.git"):
         with pytest.raises(Unreachable):
@@ -124,14 +160,22 @@ def test_an_answer_about_the_head_that_is_cut_off(http_remote: Remote, git_serve
         http_remote.open().head("main")
 
 
-def test_a_process_killed_in_the_middle_of_a_fetch_does_no_harm(http_remote: Remote) -> None:
+@pytest.mark.parametrize("point", ["git.fetch.before", "git.fetch.after", "git.fetch_blobs.before", "git.fetch_blobs.after"])
+def test_a_process_killed_in_the_middle_of_a_fetch_does_no_harm(http_remote: Remote, point: str) -> None:
     head = http_remote.bare.commit({"a.json": b"1"})
-    pid = os.fork()
-    if pid == 0:
-        failpoints.arm("git.fetch.after=kill")
-        http_remote.open().tree(head, "")
-        os._exit(1)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -9
+    program = """
+import os, pathlib, sys
+from wfops_pipelines import failpoints
+from wfops_pipelines.git.open import open_repository
+from wfops_pipelines.git.repository import RepositorySource
+point, url, cache, head = sys.argv[1:]
+failpoints.arm(f"{point}=kill")
+repository = open_repository(RepositorySource(url, secret=os.environ["SECRET"]), cache=pathlib.Path(cache))
+dict(repository.read_blobs(head, [entry.blob for entry in repository.tree(head, "")]))
+"""
+    killed = subprocess.run([sys.executable, "-c", program, point, http_remote.source.url, str(http_remote.cache), head],
+                            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "SECRET": TOKEN}, check=False)
+    assert killed.returncode == -signal.SIGKILL
     assert read_all(http_remote.open(), head) == {"a.json": b"1"}
 
 

@@ -43,6 +43,7 @@ class Faults:
     cut_after_bytes: int | None = None
     only_version_0: bool = False
     refuse_direct_posts: bool = False
+    silent_until: threading.Event | None = None  # no answer before this is set
 
 
 class LoopbackServer(ThreadingHTTPServer):
@@ -120,6 +121,8 @@ def serve_git(handler: BaseHTTPRequestHandler, server: GitHttpServer) -> None:
     def note(status: int, sent: int = 0) -> None:
         server.requests.append(Request(handler.command, parts.path, parts.query, status, header, sent))
 
+    if server.faults.silent_until is not None:
+        server.faults.silent_until.wait()
     refused = _refusal(server, parts.path + "?" + parts.query, header)
     if refused is not None:
         note(refused)
