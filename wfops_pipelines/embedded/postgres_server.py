@@ -8,6 +8,7 @@ changes something is called under the start lock (``postgres.py``).
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import re
@@ -95,7 +96,7 @@ class Server:
         return self.postmaster() is not None  # a file system without working flock
 
     def postmaster(self) -> psutil.Process | None:
-        """The server's first process, if the pid file names it truly: alive, no zombie, at home in our data."""
+        """The server's first process, if the pid file names it truly: alive, no zombie, of our cluster."""
         try:
             pid = int((self.place.data / "postmaster.pid").read_text("utf-8").split("\n", 1)[0])
             process = psutil.Process(pid)
@@ -130,9 +131,11 @@ class Server:
         """End the server, if it lives: connections are closed, transactions rolled back, data written."""
         for number in (signal.SIGINT, signal.SIGQUIT):  # PostgreSQL's fast and immediate shutdown
             if self.interrupt(number) and self._wait_until_gone(STOP_SECONDS):
-                return
+                break
         if self.lives():
             self._end_leftovers()
+        if self.place.sockets.parent != self.place.server:  # the short one outside: nothing to keep in it
+            shutil.rmtree(self.place.sockets, ignore_errors=True)
 
     def interrupt(self, number: signal.Signals = signal.SIGINT) -> bool:
         """Tell the server to end, without waiting for it; whether there was one."""
@@ -243,7 +246,8 @@ class Server:
         since = self.place.log.stat().st_size if self.place.log.is_file() else 0
         done = self._run(
             [binaries.program("pg_ctl"), "start", "-D", "data", "-l", "log/postgres.log",
-             "-o", "-c config_file=postgresql.conf", "-w", "-t", str(int(START_SECONDS)), "-s"],
+             "-o", f"-c config_file=postgresql.conf -c cluster_name={self._name}",
+             "-w", "-t", str(int(START_SECONDS)), "-s"],
             cwd=self.place.server, keep=(lock.fileno(),))
         if done.returncode != 0:
             raise self._failed("did not start", self.log_tail(since=since) or _tail(done.stderr))
@@ -290,7 +294,7 @@ class Server:
             return
         for process in psutil.process_iter():
             try:
-                if process.name().startswith("postgres") and self._is_ours(process):
+                if self._is_ours(process):
                     process.kill()
             except psutil.Error:
                 continue
@@ -298,10 +302,18 @@ class Server:
             raise self._failed("left processes behind that cannot be ended", self.log_tail())
 
     def _is_ours(self, process: psutil.Process) -> bool:
-        """Every process of a PostgreSQL server has its data directory as working directory."""
-        return Path(process.cwd()).resolve() == self.place.data.resolve()
+        """Every process of a PostgreSQL server shows its cluster's name in its command line, for everybody to see.
+
+        (Its working directory would say the same, but root in a container may not look at it.)
+        """
+        return process.name().startswith("postgres") and self._name in " ".join(process.cmdline())
 
     # -- bits
+
+    @property
+    def _name(self) -> str:
+        """A name for the cluster, of plain letters."""
+        return f"wfops-{hashlib.sha256(os.fsencode(self.place.data)).hexdigest()[:16]}"
 
     @property
     def _running_lock(self) -> Path:

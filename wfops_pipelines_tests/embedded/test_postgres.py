@@ -21,11 +21,10 @@ from wfops_pipelines.domain.errors import InvalidSetting, StoreNotReady, StoreUn
 from wfops_pipelines.embedded import postgres_binaries, postgres_server
 from wfops_pipelines.embedded.postgres import EmbeddedPostgres, Holder
 from wfops_pipelines_tests.servers.postgres import FAST, reachable_base
-from wfops_pipelines_tests.servers.processes import eventually
+from wfops_pipelines_tests.servers.processes import child_environment, eventually
 
 ROOT = os.geteuid() == 0
 SETTINGS = {**FAST, "synchronous_commit": "on"}  # what was committed outlives a killed server
-REPOSITORY = Path(__file__).parents[2]
 
 HOLD = """
 import sys
@@ -84,7 +83,7 @@ def spawn_holder(home: Path) -> Iterator[Spawn]:
     def spawn(keep: str = "no") -> subprocess.Popen[str]:
         children.append(subprocess.Popen(
             [sys.executable, "-c", HOLD, str(home), str(reachable_base()), keep], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            text=True, start_new_session=True, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}))
+            text=True, start_new_session=True, env=child_environment()))
         return children[-1]
 
     yield spawn
@@ -215,6 +214,10 @@ def stranger() -> Iterator[subprocess.Popen[bytes]]:
     process.wait()
 
 
+def sockets_of(holder: Holder) -> Path:
+    return Path(str(psycopg.conninfo.conninfo_to_dict(holder.admin_url())["host"]))
+
+
 def claim(holder_data: Path, sockets: Path, pid: int) -> None:
     """What a crash leaves behind, with the pid of a process that lives."""
     for path in (holder_data / "postmaster.pid", sockets / ".s.PGSQL.5432.lock"):
@@ -227,7 +230,8 @@ def test_a_pid_file_whose_pid_is_somebody_elses_by_now_is_not_believed(
         home: Path, stranger: subprocess.Popen[bytes]) -> None:
     with embedded(home).acquire() as holder:
         data = holder.data
-    claim(data, data.parent / "run", stranger.pid)
+        sockets = sockets_of(holder)
+    claim(data, sockets, stranger.pid)
     assert not embedded(home).status().lives
     with embedded(home).acquire() as holder:
         assert ask(holder, "SELECT 1") == 1
@@ -238,7 +242,7 @@ def test_stopping_a_dead_server_does_not_end_the_process_that_has_its_pid_now(
         home: Path, stranger: subprocess.Popen[bytes]) -> None:
     holder = embedded(home).acquire()
     kill_postmaster(holder)
-    claim(holder.data, holder.data.parent / "run", stranger.pid)
+    claim(holder.data, sockets_of(holder), stranger.pid)
     holder.close()
     assert stranger.poll() is None
 
@@ -246,9 +250,10 @@ def test_stopping_a_dead_server_does_not_end_the_process_that_has_its_pid_now(
 def test_a_pid_file_that_names_a_zombie_is_not_believed(home: Path, stranger: subprocess.Popen[bytes]) -> None:
     with embedded(home).acquire() as holder:
         data = holder.data
+        sockets = sockets_of(holder)
     stranger.kill()
     eventually(lambda: psutil.Process(stranger.pid).status() == psutil.STATUS_ZOMBIE)
-    claim(data, data.parent / "run", stranger.pid)
+    claim(data, sockets, stranger.pid)
     with embedded(home).acquire() as holder:
         assert ask(holder, "SELECT 1") == 1
 
@@ -383,6 +388,17 @@ def test_modes_of_directories_that_are_not_ours_stay_as_they_are(tmp_path: Path)
     with embedded(home).acquire(ephemeral=True) as holder:
         assert psutil.Process(holder.pid).uids().effective != 0
         assert home.parent.stat().st_mode & 0o777 == tmp_path.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.skipif(not ROOT or shutil.which("setpriv") is None, reason="needs root and setpriv")
+def test_root_in_a_container_who_may_not_look_into_other_users_processes_can_stop_it(home: Path) -> None:
+    done = subprocess.run(
+        ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace", sys.executable, "-c", HOLD, str(home),
+         str(reachable_base()), "no"],
+        env=child_environment(), input="", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().isdigit()
+    assert not embedded(home).status().lives
 
 
 @pytest.mark.skipif(not ROOT, reason="every other test here is this one when run as an ordinary user")

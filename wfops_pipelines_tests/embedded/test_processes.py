@@ -16,9 +16,7 @@ import pytest
 from wfops_pipelines.domain.errors import ProcessFailed
 from wfops_pipelines.embedded import processes
 from wfops_pipelines.embedded.processes import Event, Program, Supervisor
-from wfops_pipelines_tests.servers.processes import eventually
-
-REPOSITORY = Path(__file__).parents[2]
+from wfops_pipelines_tests.servers.processes import child_environment, eventually
 
 # Each writes its pid to a file of that name when it is ready, and what it was told to stop to `order`.
 POLITE = """
@@ -182,7 +180,7 @@ print("down", flush=True)
 
 def supervise(tmp_path: Path, script: str, *names: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", SUPERVISE, script, *names], stdout=subprocess.PIPE, text=True, cwd=tmp_path,
-                            env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, start_new_session=True)
+                            env=child_environment(), start_new_session=True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

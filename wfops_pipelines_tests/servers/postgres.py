@@ -12,10 +12,12 @@ Use it from a ``conftest.py``::
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -24,6 +26,8 @@ import pytest
 from psycopg import sql
 
 from wfops_pipelines.embedded.postgres import EmbeddedPostgres, Holder
+from wfops_pipelines.embedded.postgres_place import ACCOUNT, Account, Place
+from wfops_pipelines.embedded.postgres_server import Server
 from wfops_pipelines.store.roles import Urls, allow_in_database, bootstrap_roles, derived_passwords, in_database
 from wfops_pipelines.store.secrets import SecretBox
 
@@ -96,6 +100,7 @@ def _allow(admin: psycopg.Connection, database: str) -> None:
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     """One server for the whole run. The last worker that is done with it stops it and deletes its data."""
+    clear_away_servers_of_killed_runs(tmp_path_factory)
     with shared_server(_run_directory(tmp_path_factory)).acquire(ephemeral=True) as holder:
         yield describe(holder)
 
@@ -115,10 +120,25 @@ def shared_server(directory: Path) -> EmbeddedPostgres:
 def reachable_base() -> Path:
     """A directory for servers that root starts: pytest's own have mode 0700."""
     base = Path(tempfile.gettempdir()) / f"wfops-tests-{os.geteuid()}"
-    if os.geteuid() == 0:
-        base.mkdir(mode=0o755, exist_ok=True)
+    if os.geteuid() == 0 and not base.is_dir():
+        base.mkdir(exist_ok=True)
         base.chmod(0o755)
     return base
+
+
+def clear_away_servers_of_killed_runs(factory: pytest.TempPathFactory) -> None:
+    """A run that was killed could not stop its server: nobody holds it any more, or its home is gone."""
+    for home in _run_directory(factory).parent.parent.glob("pytest-*/postgres-server"):
+        server = shared_server(home)
+        if not server.status().held:
+            server.destroy()
+    for record in (reachable_base() / "postgres").glob("*/owner.json"):
+        with suppress(FileNotFoundError):  # another worker was faster
+            if not Path(json.loads(record.read_text())["home"]).exists():
+                folder = record.parent
+                orphan = Server(Place(folder, folder, folder, folder / "run", Account(ACCOUNT, -1, -1), None))
+                orphan.stop()
+                orphan.remove()
 
 
 def _run_directory(factory: pytest.TempPathFactory) -> Path:

@@ -1,9 +1,18 @@
-"""Waiting for conditions, instead of sleeping."""
+"""Child processes of tests: where they find the code, and waiting for conditions instead of sleeping."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def child_environment() -> dict[str, str]:
+    """Our environment, in which a Python child finds this repository."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))}
 
 
 def eventually(condition: Callable[[], bool], *, within: float = 60.0) -> None:
