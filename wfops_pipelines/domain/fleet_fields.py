@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal, cast
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
-from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, Strict, WithJsonSchema
 
 SLUG_PATTERN = r"[a-z0-9][a-z0-9-]{0,62}"
 _SLUG = re.compile(SLUG_PATTERN)
@@ -207,6 +207,7 @@ def _schema(**schema: object) -> WithJsonSchema:
     return WithJsonSchema(cast("dict[str, Any]", schema))
 
 
+WholeNumber = Annotated[int, Strict()]  # neither "1" nor true is one
 Slug = Annotated[str, AfterValidator(check_slug), _schema(type="string", pattern=f"^{SLUG_PATTERN}$")]
 Name = Annotated[str, AfterValidator(check_name), _schema(type="string", minLength=1, maxLength=200)]
 Key = Annotated[str, AfterValidator(check_key), _schema(type="string", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]

@@ -26,6 +26,7 @@ from wfops_pipelines.domain.fleet_fields import (
     SecretReference,
     Slug,
     VariableName,
+    WholeNumber,
     WriteMode,
 )
 
@@ -41,8 +42,9 @@ class Spec(BaseModel):
 class GitHubAppSpec(Spec):
     """A GitHub App installation, in place of a token."""
 
-    app_id: int = Field(gt=0, description="The App's id.", examples=[123456])
-    installation_id: int = Field(gt=0, description="The id of its installation on the repository.", examples=[7890123])
+    app_id: WholeNumber = Field(gt=0, description="The App's id.", examples=[123456])
+    installation_id: WholeNumber = Field(gt=0, description="The id of its installation on the repository.",
+                                         examples=[7890123])
     private_key: Secret = Field(description="Reference to the App's private key (PEM).",
                                 examples=["file:/etc/wfops/github-app.pem"])
 
@@ -76,10 +78,10 @@ class RepositorySpec(Spec):
 class SeverityTtls(Spec):
     """Hours that an incident may stay open, by severity (§10.3). What is not said comes from the default."""
 
-    critical: int | None = Field(None, gt=0, le=8760, description="Hours; default 24.", examples=[24])
-    high: int | None = Field(None, gt=0, le=8760, description="Hours; default 48.", examples=[48])
-    medium: int | None = Field(None, gt=0, le=8760, description="Hours; default 72.", examples=[72])
-    low: int | None = Field(None, gt=0, le=8760, description="Hours; default 168.", examples=[168])
+    critical: WholeNumber | None = Field(None, gt=0, le=8760, description="Hours; default 24.", examples=[24])
+    high: WholeNumber | None = Field(None, gt=0, le=8760, description="Hours; default 48.", examples=[48])
+    medium: WholeNumber | None = Field(None, gt=0, le=8760, description="Hours; default 72.", examples=[72])
+    low: WholeNumber | None = Field(None, gt=0, le=8760, description="Hours; default 168.", examples=[168])
 
 
 class DriftPolicySpec(Spec):
@@ -102,9 +104,9 @@ class DriftPolicySpec(Spec):
                                                examples=[False])
     require_approval_for: list[Literal["acknowledge", "extend_ttl", "close", "reconcile"]] | None = Field(
         None, description="Steps of an incident that somebody else has to approve.", examples=[["close"]])
-    closed_incident_retention_days: int | None = Field(
+    closed_incident_retention_days: WholeNumber | None = Field(
         None, gt=0, description="Days after which a closed incident's payload is removed.", examples=[365])
-    reconciliation_artifact_retention_days: int | None = Field(
+    reconciliation_artifact_retention_days: WholeNumber | None = Field(
         None, gt=0, description="Days after which what a reconciliation left is removed.", examples=[180])
 
 
@@ -197,7 +199,7 @@ class StageSpec(Spec):
     target: Slug = Field(description="Slug of the environment that they go to.", examples=["prod"])
     gates: GateSpec = Field(default_factory=lambda: GateSpec.model_validate({}),
                             description="What has to hold.", examples=[{"requireCleanDrift": True}])
-    approvers: int = Field(0, ge=0, le=20, description="How many people have to approve.", examples=[1])
+    approvers: WholeNumber = Field(0, ge=0, le=20, description="How many people have to approve.", examples=[1])
 
 
 class PipelineSpec(Spec):
