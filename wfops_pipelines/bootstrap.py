@@ -152,3 +152,10 @@ def process_installation() -> Installation:
         if _opened is None:
             _opened = open_installation()
         return _opened
+
+
+def use_installation(installation: Installation) -> None:
+    """Make an installation that is open already the one of this process, so that a run in it opens no second."""
+    global _opened  # noqa: PLW0603
+    with _opening:
+        _opened = installation

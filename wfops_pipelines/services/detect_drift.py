@@ -40,8 +40,8 @@ from wfops_pipelines.services.holder import monotonic_ms
 from wfops_pipelines.services.operations import RunningOperation, run_operation
 from wfops_pipelines.services.rehash import rehash_environment
 from wfops_pipelines.services.services import Services
-from wfops_pipelines.services.sync_environment import read_environment
-from wfops_pipelines.services.sync_repository import read_repository
+from wfops_pipelines.services.sync_environment import EnvironmentSync, read_environment
+from wfops_pipelines.services.sync_repository import RepositorySync, read_repository
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
 CheckType = Literal["scheduled", "manual"]
@@ -57,6 +57,8 @@ class DriftCheck:
     environment: str
     operation_id: str
     status: str
+    repository: RepositorySync | None = None
+    inventory: EnvironmentSync | None = None
     reason: str | None = None
     error: WfopsError | None = None
     changed: bool = False
@@ -87,6 +89,8 @@ async def check_drift(services: Services, context: Context, environment: Row[Any
     """Refresh both sides, then compare. What n8n or Git refuse makes the status ``ERROR``, not an exception;
     :class:`OperationRunning` is one, for then nothing was checked."""
     failed: OutsideError | None = None
+    repository: RepositorySync | None = None
+    inventory: EnvironmentSync | None = None
     check: DriftCheck | None = None
     try:
         async with run_operation(services, context, OperationKind.DRIFT_DETECTION, environment) as operation:
@@ -94,9 +98,11 @@ async def check_drift(services: Services, context: Context, environment: Row[Any
             try:
                 if environment.repository_id is not None:
                     async with operation.step("repository") as result:
-                        result.update((await read_repository(operation)).as_json())
+                        repository = await read_repository(operation)
+                        result.update(repository.as_json())
                     async with operation.step("environment") as result:
-                        result.update((await read_environment(operation)).as_json())
+                        inventory = await read_environment(operation)
+                        result.update(inventory.as_json())
             except OutsideError as error:
                 failed = error
                 check = await asyncio.to_thread(_record_error, operation, error, check_type, started)
@@ -108,6 +114,7 @@ async def check_drift(services: Services, context: Context, environment: Row[Any
         if error is not failed or check is None:
             raise
     assert check is not None  # noqa: S101 - every way here made one
+    check.repository, check.inventory = repository, inventory
     return check
 
 
@@ -134,6 +141,7 @@ def _compare(operation: RunningOperation, check_type: CheckType, started: float)
         )
         if status is EnvironmentDriftStatus.UNTRACKED:
             drifts = ()  # nothing was ever put under Git here: there is nothing to drift from
+            counts = count(matching, drifts)
         rows = _rows(work, operation, environment, drifts, files)
         _remember_in_sync(work, environment, matching)
         check = _check(operation, environment, status, reason, rows, counts, started)

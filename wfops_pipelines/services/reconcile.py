@@ -58,8 +58,10 @@ def reconcile_stages(operation: RunningOperation) -> Reconciliation:
     with operation.services.store.read(operation.context) as work:
         sources = {stage.source_environment_id for stage in work.fleet.stages()
                    if stage.target_environment_id == operation.environment.id}
-        slugs = {row.id: row.slug for row in work.fleet.environments()}
+        environments = {row.id: row for row in work.fleet.environments()}
+    slugs = {i: row.slug for i, row in environments.items()}
     for source_id in sorted(sources & set(slugs), key=lambda i: slugs[i]):
+        rehash_environment(operation, environments[source_id])
         counts, changed = _reconcile_stage(operation, source_id)
         result.stages[slugs[source_id]] = counts
         result.changed += changed

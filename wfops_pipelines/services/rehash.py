@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy import Row
+
 from wfops_pipelines.domain.normalize import NORMALIZER_VERSION
 from wfops_pipelines.domain.workflow import decode_content
 from wfops_pipelines.services.hashing import credential_keys, hash_all
@@ -17,12 +19,13 @@ from wfops_pipelines.store.unit_of_work import UnitOfWork
 _BATCH = 100
 
 
-def rehash_environment(operation: RunningOperation) -> int:
-    """Bring the hashes of an environment to the current version; returns how many rows were behind.
+def rehash_environment(operation: RunningOperation, other: Row[Any] | None = None) -> int:
+    """Bring the hashes of the operation's environment (or of an ``other`` of the tenant, for a comparison with it) to the
+    current version; returns how many rows were behind.
 
     Resumable: a row that was done carries the current version and is not looked at again.
     """
-    store, context, environment = operation.services.store, operation.context, operation.environment
+    store, context, environment = operation.services.store, operation.context, other or operation.environment
     with store.read(context) as work:
         mappings = [m for m in work.mappings.of_environment(environment.id)
                     if m.normalizer_version != NORMALIZER_VERSION]
@@ -32,14 +35,14 @@ def rehash_environment(operation: RunningOperation) -> int:
     for start in range(0, len(behind), _BATCH):
         batch = behind[start:start + _BATCH]
         with store.unit_of_work(context, "rehash.batch", held=operation.held) as work:
-            _rehash(work, operation, batch)
+            _rehash(work, operation, environment, batch)
             work.record("environment.rehashed", "environment", environment.slug, environment=environment.slug,
                         rows=len(batch), version=NORMALIZER_VERSION)
     return len(behind)
 
 
-def _rehash(work: UnitOfWork, operation: RunningOperation, batch: list[tuple[str, Any]]) -> None:
-    environment = operation.environment
+def _rehash(work: UnitOfWork, operation: RunningOperation, environment: Row[Any],
+            batch: list[tuple[str, Any]]) -> None:
     keys = credential_keys(work, environment.id)
     digests = {d for kind, row in batch
                for d in ((row.live_digest, row.draft_digest) if kind == "mapping" else (row.digest,))}

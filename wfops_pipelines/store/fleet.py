@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, Table, delete, select, update
+from sqlalchemy import Connection, Row, Table, delete, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from wfops_pipelines.store.secrets import SecretBox
@@ -29,6 +29,11 @@ class FleetRows:
         self._connection = connection
         self._tenant_id = tenant_id
         self._box = box
+
+    def lock(self) -> None:
+        """One declaration is applied at a time per tenant; held until the transaction ends."""
+        self._connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:tenant, 1))"),
+                                 {"tenant": str(self._tenant_id)})
 
     # -- tenant and environments -----------------------------------------------------------------------------------
 

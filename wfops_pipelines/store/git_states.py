@@ -78,6 +78,10 @@ class GitStates:
                 update(states).where(self._in(environment_id), states.c.path.in_(list(paths))).values(deleted_at=now)
             )
 
+    def forget_hashes(self) -> None:
+        """Make every hash of the tenant stale, as :meth:`Mappings.forget_hashes` does."""
+        self._connection.execute(update(states).where(states.c.tenant_id == self._tenant_id).values(normalizer_version=0))
+
     # -- files that could not be read ------------------------------------------------------------------------------
 
     def errors(self, environment_id: UUID) -> list[Row[Any]]:

@@ -76,6 +76,11 @@ class Mappings:
             workflow_env_map.c.tenant_id == self._tenant_id, workflow_env_map.c.id == mapping_id
         ).values(**values))
 
+    def forget_hashes(self) -> None:
+        """Make every hash of the tenant stale: each environment is hashed anew, from what is stored, before its next use."""
+        self._connection.execute(update(workflow_env_map).where(
+            workflow_env_map.c.tenant_id == self._tenant_id).values(normalizer_version=0))
+
     def mark_in_sync(self, hashes: Mapping[UUID, str]) -> None:
         """Remember, per mapping, the portable hash that was last seen equal to Git's (§8)."""
         for mapping_id, portable in hashes.items():

@@ -1,0 +1,1 @@
+"""Drift checks: the sweep, its schedule, and the checks on the report."""

@@ -1,0 +1,1 @@
+"""Environment and repository inventories, reconciliation and drift: the partitioned assets."""

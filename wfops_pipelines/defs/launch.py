@@ -1,0 +1,111 @@
+"""The only door from the command line and the API into Dagster (``design``: who executes).
+
+Every act is a run, so that the run and event log tells the whole story. A job runs *in this process* against the Dagster
+instance, which needs no daemon and shows in the UI like any other run, or is *submitted* to the queue.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from wfops_pipelines.bootstrap import Installation, use_installation
+from wfops_pipelines.defs.location import defs
+from wfops_pipelines.defs.resources import ACTOR_TAG
+from wfops_pipelines.domain.errors import WfopsError
+from wfops_pipelines.services.holder import boot_id
+
+STORAGE_VARIABLE = "WFOPS_DAGSTER_POSTGRES_URL"
+HOST_TAG, BOOT_TAG, PID_TAG = "wfops/host", "wfops/boot", "wfops/pid"
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """A run: its outputs when it was run here, nothing but its id when it was submitted."""
+
+    run_id: str
+    success: bool
+    outputs: list[dict[str, Any]]
+    failure: str | None = None
+
+
+def dagster_environment(installation: Installation) -> dict[str, str]:
+    """The variables that Dagster's processes need, for this process and its children."""
+    home = prepare_home(installation)
+    return {
+        "DAGSTER_HOME": str(home), STORAGE_VARIABLE: installation.dagster_url(),
+        "WFOPS_HOME": str(installation.settings.home),
+        "DAGSTER_EVENT_BATCH_SIZE": "500", "DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS": "true",
+        "DAGSTER_DISABLE_TELEMETRY": "1",
+    }
+
+
+def prepare_home(installation: Installation) -> Path:
+    """DAGSTER_HOME with our ``dagster.yaml`` in it. One that is there and differs was made by an earlier version of ours,
+    unless the user named the directory: then it is the user's and stays."""
+    home = installation.settings.dagster_home
+    home.mkdir(parents=True, exist_ok=True)
+    target = home / "dagster.yaml"
+    source = Path(__file__).parent / "dagster.yaml"
+    ours = "DAGSTER_HOME" not in os.environ
+    if not target.exists() or (ours and target.read_bytes() != source.read_bytes()):
+        draft = home / f".dagster.yaml.{os.getpid()}"
+        shutil.copyfile(source, draft)
+        draft.replace(target)
+    return home
+
+
+@contextmanager
+def dagster_instance(installation: Installation) -> Iterator[dg.DagsterInstance]:
+    """The Dagster instance of this installation."""
+    os.environ.update(dagster_environment(installation))
+    with dg.DagsterInstance.from_config(os.environ["DAGSTER_HOME"]) as instance:
+        yield instance
+
+
+def run_job(installation: Installation, job: str, ops: Mapping[str, Mapping[str, Any]], *, actor: str,
+            tags: Mapping[str, str] | None = None, detach: bool = False) -> Launched:
+    """Run a job with the config of its ops, here, or with ``detach`` through the queue of the running daemon."""
+    config: dict[str, Any] = {"ops": {name: {"config": dict(values)} for name, values in ops.items()}}
+    use_installation(installation)
+    with dagster_instance(installation) as instance:
+        if detach:
+            return _submit(job, config, {**(tags or {}), ACTOR_TAG: actor})
+        config["loggers"] = {"console": {"config": {"log_level": "CRITICAL"}}}  # the screen is the caller's
+        result = defs.resolve_job_def(job).execute_in_process(
+            instance=instance, run_config=config, raise_on_error=False,
+            tags={**(tags or {}), ACTOR_TAG: actor, HOST_TAG: socket.gethostname(), BOOT_TAG: boot_id(),
+                  PID_TAG: str(os.getpid())})
+    outputs: list[dict[str, Any]] = []
+    for name in ops:
+        if any(event.is_successful_output and event.node_name == name for event in result.all_events):
+            outputs += result.output_for_node(name)
+    failed = next((e for e in result.all_events if e.is_step_failure), None)
+    message = failed.step_failure_data.error_display_string if failed is not None else None
+    return Launched(result.run_id, result.success, outputs, message)
+
+
+def _submit(job: str, config: Mapping[str, Any], tags: Mapping[str, str]) -> Launched:
+    """Submit through Dagster's own command: it loads the workspace and leaves the run to the daemon's queue."""
+    run_id = str(uuid.uuid4())
+    workspace = Path(__file__).parent / "workspace.yaml"
+    done = subprocess.run(
+        [sys.executable, "-m", "dagster", "job", "launch", "-w", str(workspace), "-j", job, "--run-id", run_id,
+         "--config-json", json.dumps(config), "--tags", json.dumps(dict(tags))],
+        env=os.environ, capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode != 0:
+        raise WfopsError(f"the run could not be submitted: {done.stderr.strip().splitlines()[-1:]}",
+                         fix="is the database reachable? `wfops doctor` looks")
+    return Launched(run_id, success=True, outputs=[])

@@ -1,0 +1,23 @@
+"""The code location: all areas merged. No logic."""
+
+import dagster as dg
+
+from wfops_pipelines.defs.drift.checks import inventory_complete, no_drift, no_unmanaged_workflows
+from wfops_pipelines.defs.drift.schedules import drift_detection, environment_sync
+from wfops_pipelines.defs.inventory.assets import environment_assets
+from wfops_pipelines.defs.inventory.export import canonical_sync, export_job
+from wfops_pipelines.defs.inventory.jobs import refresh_job
+from wfops_pipelines.defs.inventory.sensors import repository_poll
+from wfops_pipelines.defs.maintenance.sensors import partitions
+from wfops_pipelines.defs.observability.assets import workflow_matrix
+from wfops_pipelines.defs.resources import DISCARDING, Discarding, Wfops
+
+defs = dg.Definitions(
+    assets=[environment_assets, workflow_matrix],
+    asset_checks=[inventory_complete, no_drift, no_unmanaged_workflows],
+    jobs=[refresh_job, export_job],
+    schedules=[drift_detection, environment_sync, canonical_sync],
+    sensors=[repository_poll, partitions],
+    resources={"wfops": Wfops(), DISCARDING: Discarding()},
+    executor=dg.in_process_executor,
+)

@@ -1,0 +1,1 @@
+"""What is seen across environments: the workflow matrix."""

@@ -1,0 +1,100 @@
+"""Refreshing partitions from a run: shared by the assets and the jobs of sweeps.
+
+What a run over several partitions does, its environments do concurrently, each on its own: one that fails is a failed
+check on its partition and an error in the log, and no failure of its neighbours.
+"""
+
+import asyncio
+from collections.abc import Collection, Iterator, Sequence
+
+import dagster as dg
+
+from wfops_pipelines.defs import metadata
+from wfops_pipelines.defs.failures import error_metadata
+from wfops_pipelines.defs.partitions import Key
+from wfops_pipelines.defs.resources import Wfops
+from wfops_pipelines.domain.errors import UnknownEnvironment, UnknownTenant
+from wfops_pipelines.services.detect_drift import CheckType, DriftCheck
+from wfops_pipelines.services.refresh import Outcome, Part, Target, refresh
+
+COMPLETE = "inventory_complete"
+NO_DRIFT = "no_drift"
+NO_UNMANAGED = "no_unmanaged_workflows"
+
+
+def targets_of(wfops: Wfops, run: dg.DagsterRun, keys: Sequence[Key], *, step: str) -> tuple[list[Target], list[Key]]:
+    """The environments behind partition keys, and the keys that no environment stands behind."""
+    by_tenant: dict[str, list[Key]] = {}
+    for key in keys:
+        by_tenant.setdefault(key.tenant, []).append(key)
+    targets: list[Target] = []
+    absent: list[Key] = []
+    for tenant, wanted in by_tenant.items():
+        try:
+            context = wfops.context_of(tenant, run, step=step)
+        except UnknownTenant:
+            absent += wanted
+            continue
+        rows = {row.slug: row for row in wfops.services.environments(context)}
+        for key in wanted:
+            if key.environment in rows:
+                targets.append(Target(context, rows[key.environment]))
+            else:
+                absent.append(key)
+    return targets, absent
+
+
+def refresh_targets(wfops: Wfops, log: dg.DagsterLogManager, targets: Sequence[Target], parts: Collection[Part], *,
+                    check_type: CheckType) -> list[Outcome]:
+    """Refresh, with a line in the log for what failed."""
+    def report(outcome: Outcome) -> None:
+        if outcome.error is not None:
+            log.error(f"{outcome.part} of {outcome.target.name}: {outcome.error.kind}: {outcome.error}")
+    return asyncio.run(refresh(wfops.services, targets, parts, check_type=check_type, report=report))
+
+
+def key_of(outcome: Outcome) -> str:
+    """The partition of an outcome."""
+    return str(Key(outcome.target.context.tenant_slug, outcome.target.environment.slug))
+
+
+def materialization(outcome: Outcome) -> dg.AssetMaterialization:
+    """The event of a part that was refreshed."""
+    return dg.AssetMaterialization(asset_key=str(outcome.part), partition=key_of(outcome),
+                                   metadata=metadata.of_outcome(outcome))
+
+
+def evaluations(outcomes: Sequence[Outcome]) -> Iterator[dg.AssetCheckEvaluation]:
+    """The checks that the outcomes decide, per partition."""
+    for outcome in outcomes:
+        key = key_of(outcome)
+        if outcome.part is Part.ENVIRONMENT:
+            yield _evaluation(Part.ENVIRONMENT, COMPLETE, outcome, key, passed=outcome.error is None and _no_errors(outcome))
+        elif outcome.part is Part.DRIFT:
+            check = outcome.result if isinstance(outcome.result, DriftCheck) else None
+            passed = outcome.error is None and check is not None and check.error is None and not check.drifted
+            yield _evaluation(Part.DRIFT, NO_DRIFT, outcome, key, passed=passed)
+            if check is not None and check.error is None:
+                unmanaged = [w["name"] for w in check.workflows if "added_in_runtime" in w["kinds"]]
+                yield dg.AssetCheckEvaluation(
+                    asset_key=dg.AssetKey(str(Part.DRIFT)), check_name=NO_UNMANAGED, passed=not unmanaged, partition=key,
+                    metadata={"workflows": len(unmanaged), "names": ", ".join(unmanaged[:20])},
+                    severity=dg.AssetCheckSeverity.WARN)
+
+
+def _evaluation(part: Part, name: str, outcome: Outcome, key: str, *, passed: bool) -> dg.AssetCheckEvaluation:
+    error = outcome.error or getattr(outcome.result, "error", None)
+    details = error_metadata(error) if error is not None else metadata.of_outcome(outcome)
+    return dg.AssetCheckEvaluation(asset_key=dg.AssetKey(str(part)), check_name=name, passed=passed, partition=key,
+                                   metadata=details, severity=dg.AssetCheckSeverity.ERROR)
+
+
+def _no_errors(outcome: Outcome) -> bool:
+    return getattr(outcome.result, "errors", 0) == 0
+
+
+def unknown(keys: Sequence[Key]) -> UnknownEnvironment:
+    """The error for partitions that are none of an environment."""
+    names = ", ".join(str(key) for key in keys)
+    return UnknownEnvironment(f"no environment stands behind {names}",
+                              fix="partitions are the cross product of tenants and environments; this pair does not exist")

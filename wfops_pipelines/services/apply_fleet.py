@@ -1,0 +1,216 @@
+"""``wfops apply``: make the store hold what fleet.yaml declares (§2.6).
+
+Plan first, then apply: one unit of work per tenant, so that a tenant is changed whole or not at all. Secrets of all
+tenants are resolved before anything is written. Nothing is deleted without ``prune``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row
+
+from wfops_pipelines.domain.context import Context
+from wfops_pipelines.domain.fleet import Fleet, SecretReference, TenantSpec
+from wfops_pipelines.domain.operation import OperationKind, OperationState
+from wfops_pipelines.services.declared import (
+    SECRET,
+    Declared,
+    declared_environments,
+    declared_repositories,
+    declared_secrets,
+    declared_tables,
+)
+from wfops_pipelines.services.services import Services
+from wfops_pipelines.store.unit_of_work import UnitOfWork
+
+ResolveSecret = Callable[[SecretReference], str]
+
+
+@dataclass(frozen=True, slots=True)
+class FleetChange:
+    """One difference between what is declared and what is stored. ``fields`` names what changes, never values of secrets;
+    ``unmanaged`` is stored and not declared, and stays."""
+
+    tenant: str
+    kind: str  # tenant, environment, repository, secret, credentials, pipeline, drift_policy, notifications
+    name: str
+    action: str  # create, update, delete, unmanaged
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class FleetPlan:
+    """What applying would do, or did."""
+
+    changes: list[FleetChange] = field(default_factory=list)
+    applied: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """As ``--json`` shows it."""
+        return {"changes": [asdict(change) for change in self.changes], "applied": self.applied}
+
+
+def apply_fleet(services: Services, fleet: Fleet, resolve: ResolveSecret, *, actor: str, prune: bool = False,
+                dry_run: bool = False, run_id: str | None = None) -> FleetPlan:
+    """Plan, and unless ``dry_run`` apply. Idempotent: a second time there is nothing to change.
+
+    ``resolve`` turns a reference into the secret; what it raises (:class:`InvalidSetting`) stops everything.
+    """
+    secrets = {reference: resolve(reference) for reference in fleet.secret_references()}
+    plan = FleetPlan()
+    with services.store.system() as system:
+        known = {row.slug: row for row in system.tenants()}
+    for spec in fleet.tenants:
+        row = known.get(spec.slug)
+        context = Context(
+            tenant_id=row.tenant_id if row is not None else services.new_id(), tenant_slug=spec.slug, actor=actor,
+            now=services.now, new_id=services.new_id, run_id=run_id)
+        plan.changes += _apply_tenant(services, context, spec, secrets, prune=prune, dry_run=dry_run)
+    for slug in sorted(set(known) - {spec.slug for spec in fleet.tenants}):
+        change = FleetChange(slug, "tenant", slug, "delete" if prune else "unmanaged")
+        plan.changes.append(change)
+        if prune and not dry_run:
+            _delete_tenant(services, known[slug], actor)
+    plan.applied = not dry_run
+    return plan
+
+
+def _apply_tenant(services: Services, context: Context, spec: TenantSpec, secrets: dict[SecretReference, str], *,
+                  prune: bool, dry_run: bool) -> list[FleetChange]:
+    if dry_run:
+        with services.store.read(context) as work:
+            return [change for change, _ in _differences(work, spec, secrets, prune=prune)]
+    operation_id = context.new_id()
+    with services.store.bookkeeping(context.within(operation_id), "apply.tenant") as work:
+        work.fleet.lock()
+        changes = []
+        for change, write in _differences(work, spec, secrets, prune=prune):
+            changes.append(change)
+            if change.action != "unmanaged":
+                write()
+                work.record(f"{change.kind}.{change.action}d", change.kind, change.name,
+                            environment=change.name if change.kind == "environment" else None, fields=change.fields)
+        if any(change.action != "unmanaged" for change in changes):
+            _record_operation(work, operation_id, changes)
+    return changes
+
+
+def _record_operation(work: UnitOfWork, operation_id: UUID, changes: list[FleetChange]) -> None:
+    context, now = work.context, work.context.now()
+    work.operations.create(operation_id, OperationKind.APPLY, environment_id=None, actor=context.actor,
+                           run_id=context.run_id, now=now)
+    work.operations.start(operation_id, run_id=context.run_id, now=now)
+    work.operations.end(operation_id, OperationState.COMPLETED, now=now, metrics={"changes": len(changes)})
+
+
+Difference = tuple[FleetChange, Callable[[], None]]
+
+
+def _differences(work: UnitOfWork, spec: TenantSpec, secrets: dict[SecretReference, str], *,
+                 prune: bool) -> Iterator[Difference]:
+    """Each difference with the write that ends it, in an order in which they can be written."""
+    tenant = work.fleet.tenant()
+    yield from _row("tenant", spec.slug, spec.slug, tenant, {"slug": spec.slug, "name": spec.title,
+                                                             "plan": str(spec.plan)}, work.fleet.save_tenant)
+    for name, value in sorted(declared_secrets(spec, secrets).items()):
+        stored = work.fleet.secret(name)
+        if stored != value:
+            action = "create" if stored is None else "update"
+            yield FleetChange(spec.slug, "secret", name, action), _bind(work.fleet.save_secret, name, value)
+    repositories = {row.name: row for row in work.fleet.repositories().values()}
+    for declared in declared_repositories(spec):
+        yield from _declared(spec.slug, "repository", declared, repositories.get(declared.name), work,
+                             work.fleet.save_repository)
+    yield from _environments(work, spec, prune)
+    yield from _tables(work, spec)
+    yield from _pipelines(work, spec, prune)
+
+
+def _environments(work: UnitOfWork, spec: TenantSpec, prune: bool) -> Iterator[Difference]:
+    stored = {row.slug: row for row in work.fleet.environments()}
+    repositories = {row.name: row.id for row in work.fleet.repositories().values()}
+    for declared in declared_environments(spec, repositories):
+        yield from _declared(spec.slug, "environment", declared, stored.get(declared.name), work,
+                             work.fleet.save_environment)
+    for slug in sorted(set(stored) - {e.slug for e in spec.environments}):
+        yield (FleetChange(spec.slug, "environment", slug, "delete" if prune else "unmanaged"),
+               _bind(work.fleet.set_environment, stored[slug].id, deleted_at=work.context.now()))
+
+
+def _tables(work: UnitOfWork, spec: TenantSpec) -> Iterator[Difference]:
+    """Tables that are replaced as a whole: credentials, policies, notification targets."""
+    ids = {row.slug: row.id for row in work.fleet.environments()}
+    for table in declared_tables(spec, ids, work.fleet, work.context.new_id):
+        if table.stored != table.declared:
+            action = "create" if not table.stored else ("update" if table.declared else "delete")
+            change = FleetChange(spec.slug, table.kind, table.kind, action, {"rows": len(table.declared)})
+            yield change, _bind(_replace, work, table.kind, table.replace)
+
+
+def _replace(work: UnitOfWork, kind: str, replace: Callable[[], None]) -> None:
+    replace()
+    if kind == "credentials":  # portable hashes speak of keys: all of them are made anew, from what is stored
+        work.mappings.forget_hashes()
+        work.git_states.forget_hashes()
+
+
+def _pipelines(work: UnitOfWork, spec: TenantSpec, prune: bool) -> Iterator[Difference]:
+    ids = {row.slug: row.id for row in work.fleet.environments()}
+    stored = {row.name: row for row in work.fleet.pipelines()}
+    stages: dict[UUID, list[dict[str, Any]]] = {}
+    for stage in work.fleet.stages():
+        stages.setdefault(stage.pipeline_id, []).append({
+            "source_environment_id": stage.source_environment_id, "target_environment_id": stage.target_environment_id,
+            "gates": stage.gates, "approvers": stage.approvers})
+    for pipeline in spec.pipelines:
+        row = stored.get(pipeline.name)
+        wanted = [{
+            "source_environment_id": ids.get(s.source), "target_environment_id": ids.get(s.target),
+            "gates": s.gates.model_dump(by_alias=True), "approvers": s.approvers} for s in pipeline.stages]
+        if row is not None and stages.get(row.id, []) == wanted:
+            continue
+        pipeline_id = row.id if row is not None else work.context.new_id()
+        change = FleetChange(spec.slug, "pipeline", pipeline.name, "create" if row is None else "update",
+                             {"stages": [f"{s.source} -> {s.target}" for s in pipeline.stages]})
+        yield change, _bind(work.fleet.save_pipeline, pipeline_id, pipeline.name, wanted)
+    for name in sorted(set(stored) - {p.name for p in spec.pipelines}):
+        yield (FleetChange(spec.slug, "pipeline", name, "delete" if prune else "unmanaged"),
+               _bind(work.fleet.remove_pipeline, stored[name].id))
+
+
+def _declared(tenant: str, kind: str, declared: Declared, row: Row[Any] | None, work: UnitOfWork,
+              save: Callable[..., None]) -> Iterator[Difference]:
+    row_id = row.id if row is not None else work.context.new_id()
+    yield from _row(kind, tenant, declared.name, row, declared.values, lambda **values: save(id=row_id, **values))
+
+
+def _row(kind: str, tenant: str, name: str, row: Row[Any] | None, wanted: dict[str, Any],
+         save: Callable[..., None]) -> Iterator[Difference]:
+    stored = {} if row is None else dict(row._mapping)
+    changed = {key: value for key, value in wanted.items() if row is None or stored.get(key) != value}
+    if changed:
+        shown = {key: SECRET if key.endswith("_secret") else _plain(value) for key, value in changed.items()}
+        yield (FleetChange(tenant, kind, name, "create" if row is None else "update", shown), _bind(save, **wanted))
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, UUID) else value
+
+
+def _bind(function: Callable[..., Any], *arguments: Any, **named: Any) -> Callable[[], None]:
+    def call() -> None:
+        function(*arguments, **named)
+    return call
+
+
+def _delete_tenant(services: Services, row: Row[Any], actor: str) -> None:
+    context = Context(row.tenant_id, row.slug, actor, services.now, services.new_id)
+    with services.store.unit_of_work(context, "apply.delete_tenant") as work:
+        for environment in work.fleet.environments():
+            work.fleet.set_environment(environment.id, deleted_at=context.now())
+        work.fleet.save_tenant(slug=row.slug, name=row.name, deleted_at=context.now())
+        work.record("tenant.deleted", "tenant", row.slug)

@@ -1,0 +1,132 @@
+"""What fleet.yaml declares, as the rows that would hold it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from wfops_pipelines.domain.fleet import (
+    DEFAULT_REPOSITORY,
+    EnvironmentSpec,
+    RepositorySpec,
+    SecretReference,
+    TenantSpec,
+)
+from wfops_pipelines.store.fleet import FleetRows
+
+SECRET = "(secret)"  # noqa: S105 - what plans and events show in place of one
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A row that should be: its name, and the columns that the document decides."""
+
+    name: str
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredTable:
+    """Rows that are replaced together; ``stored`` and ``declared`` are comparable, ``replace`` writes the declared."""
+
+    kind: str
+    stored: list[dict[str, Any]]
+    declared: list[dict[str, Any]]
+    replace: Callable[[], None]
+
+
+def declared_secrets(spec: TenantSpec, resolved: Mapping[SecretReference, str]) -> dict[str, str]:
+    """Every secret of a tenant by the name it is stored under."""
+    found = {f"environment/{e.slug}/api_key": resolved[e.api_key] for e in spec.environments}
+    for name, repository in _repositories(spec):
+        reference = _access(repository)
+        if reference is not None:
+            # An SSH key stays where it is: ssh wants a path, and the key is not ours to keep.
+            found[f"repository/{name}/access"] = (
+                reference.name if repository.ssh_key is not None else resolved[reference])
+    found |= {f"notification/{n.name}/url": resolved[n.url] for n in spec.notifications}
+    return found
+
+
+def declared_repositories(spec: TenantSpec) -> Iterator[Declared]:
+    """The tenant's repository, and those of environments that have their own."""
+    for name, repository in _repositories(spec):
+        app = repository.github_app
+        yield Declared(name, {
+            "name": name, "provider": repository.provider, "url": repository.url, "branch": repository.branch,
+            "api_url": repository.api_url,
+            "github_app": {"app_id": app.app_id, "installation_id": app.installation_id} if app is not None else None,
+            "secret_name": f"repository/{name}/access" if _access(repository) is not None else None,
+        })
+
+
+def declared_environments(spec: TenantSpec, repository_ids: Mapping[str, UUID]) -> Iterator[Declared]:
+    """The tenant's environments, in their order."""
+    for position, environment in enumerate(spec.environments):
+        place = spec.git_place(environment)
+        yield Declared(environment.slug, {
+            "slug": environment.slug, "name": environment.title, "class": str(environment.environment_class),
+            "provider": environment.provider, "base_url": environment.url,
+            "api_key_secret": f"environment/{environment.slug}/api_key", "verify_tls": _verify_tls(environment),
+            "owner": environment.owner, "drift_handling_mode": str(environment.drift_handling_mode),
+            "repository_id": repository_ids.get(place.repository_name) if place is not None else None,
+            "branch": place.branch if place is not None else None,
+            "folder": place.folder if place is not None else None, "write_mode": str(environment.write_mode),
+            "allow_production": environment.allow_production, "health_check": environment.health_check,
+            "sync_to_git": environment.sync_to_git, "variables": dict(environment.variables), "position": position,
+        })
+
+
+def declared_tables(spec: TenantSpec, environment_ids: Mapping[str, UUID], fleet: FleetRows,
+                    new_id: Callable[[], UUID]) -> Iterator[DeclaredTable]:
+    """Credentials, drift policies and notification targets."""
+    credentials = sorted(({
+        "key": c.key, "environment_id": environment_ids.get(slug), "type": c.type, "name": named.name,
+        "credential_id": named.id,
+    } for c in spec.credentials for slug, named in c.environments.items()), key=_order)
+    yield DeclaredTable("credentials", _stored(fleet.credentials()), credentials,
+                        lambda: fleet.replace_credentials(credentials))
+
+    policies = sorted(({
+        "environment_id": environment_ids.get(slug) if slug else None,
+        "policy": policy.model_dump(mode="json", exclude_unset=True),
+    } for slug, policy in [(None, spec.drift_policy), *((e.slug, e.drift_policy) for e in spec.environments)]
+        if policy is not None), key=_order)
+    yield DeclaredTable("drift_policy", _stored(fleet.policies()), policies,
+                        lambda: fleet.replace_policies([{"id": new_id(), **row} for row in policies]))
+
+    targets = sorted(({
+        "name": n.name, "url_secret": f"notification/{n.name}/url", "events": [str(e) for e in n.events],
+    } for n in spec.notifications), key=_order)
+    yield DeclaredTable("notifications", _stored(fleet.notification_targets()), targets,
+                        lambda: fleet.replace_notification_targets(targets))
+
+
+def _repositories(spec: TenantSpec) -> Iterator[tuple[str, RepositorySpec]]:
+    if spec.repository is not None:
+        yield DEFAULT_REPOSITORY, spec.repository
+    for environment in spec.environments:
+        if environment.repository is not None:
+            yield environment.slug, environment.repository
+
+
+def _access(repository: RepositorySpec) -> SecretReference | None:
+    if repository.github_app is not None:
+        return repository.github_app.private_key
+    return repository.token or repository.ssh_key
+
+
+def _verify_tls(environment: EnvironmentSpec) -> str | None:
+    if environment.ca_bundle is not None:
+        return environment.ca_bundle
+    return None if environment.verify_tls else "false"
+
+
+def _stored(rows: list[Any]) -> list[dict[str, Any]]:
+    return sorted(({k: v for k, v in row._mapping.items() if k not in {"tenant_id", "id"}} for row in rows), key=_order)
+
+
+def _order(row: dict[str, Any]) -> str:
+    return str(sorted((key, str(value)) for key, value in row.items()))

@@ -1,0 +1,134 @@
+"""Refreshing many environments at once: sync, repository, reconciliation, drift, as a sweep (``facts/dagster`` §12).
+
+Environments run concurrently, bounded; each one's failure stays its own. The inventories come first, then the
+comparisons that look at two environments of a tenant.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+from sqlalchemy import Row
+
+from wfops_pipelines.domain.context import Context
+from wfops_pipelines.domain.errors import WfopsError
+from wfops_pipelines.services.detect_drift import CheckType, DriftCheck, check_drift, compare_stored
+from wfops_pipelines.services.reconcile import reconcile
+from wfops_pipelines.services.services import Services
+from wfops_pipelines.services.sync_environment import sync_environment
+from wfops_pipelines.services.sync_repository import sync_repository
+
+
+class Part(StrEnum):
+    """What can be refreshed of an environment; the values are the asset keys."""
+
+    REPOSITORY = "repository_workflows"
+    ENVIRONMENT = "environment_workflows"
+    DIFF = "workflow_diff"
+    DRIFT = "drift_report"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An environment to refresh."""
+
+    context: Context
+    environment: Row[Any]
+
+    @property
+    def name(self) -> str:
+        """``tenant/environment``."""
+        return f"{self.context.tenant_slug}/{self.environment.slug}"
+
+
+class Result(Protocol):
+    """What a use case answers."""
+
+    def as_json(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One part of one environment: a result, or the error that stood in the way."""
+
+    target: Target
+    part: Part
+    result: Result | None
+    error: WfopsError | None = None
+
+
+Report = Callable[[Outcome], None]
+
+
+async def refresh(services: Services, targets: Sequence[Target], parts: Collection[Part], *,
+                  check_type: CheckType = "manual", report: Report = lambda _: None) -> list[Outcome]:
+    """Refresh ``parts`` of every target; ``report`` hears each outcome as it comes. An expected error (``WfopsError``)
+    becomes an outcome; an unexpected one is raised after the others are done."""
+    gate = asyncio.Semaphore(services.limits.sweep_concurrency)
+    outcomes: list[Outcome] = []
+
+    def tell(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        report(outcome)
+
+    async def bounded(work: Callable[[Target], Any], target: Target) -> None:
+        async with gate:
+            await work(target)
+
+    async def inventory(target: Target) -> None:
+        await _inventory(services, target, parts, check_type, tell)
+
+    async def compare(target: Target) -> None:
+        await _one(target, Part.DIFF, lambda: reconcile(services, target.context, target.environment), tell)
+
+    await _all(bounded(inventory, target) for target in targets)
+    if Part.DIFF in parts:
+        await _all(bounded(compare, target) for target in targets)
+    return outcomes
+
+
+async def _inventory(services: Services, target: Target, parts: Collection[Part], check_type: CheckType,
+                     tell: Report) -> None:
+    context, environment = target.context, target.environment
+    if {Part.REPOSITORY, Part.ENVIRONMENT, Part.DRIFT} <= set(parts) and environment.repository_id is not None:
+        await _drift_with_inventory(services, target, check_type, tell)
+        return
+    if Part.REPOSITORY in parts:
+        await _one(target, Part.REPOSITORY, lambda: sync_repository(services, context, environment), tell)
+    if Part.ENVIRONMENT in parts:
+        await _one(target, Part.ENVIRONMENT, lambda: sync_environment(services, context, environment), tell)
+    if Part.DRIFT in parts:
+        await _one(target, Part.DRIFT, lambda: compare_stored(services, context, environment), tell)
+
+
+async def _drift_with_inventory(services: Services, target: Target, check_type: CheckType, tell: Report) -> None:
+    """A check refreshes both sides itself, in one operation: its parts are told as the parts they are."""
+    found: list[Outcome] = []
+    await _one(target, Part.DRIFT,
+               lambda: check_drift(services, target.context, target.environment, check_type=check_type), found.append)
+    outcome = found[0]
+    check = outcome.result if isinstance(outcome.result, DriftCheck) else None
+    error = outcome.error or (check.error if check is not None else None)
+    repository = check.repository if check is not None else None
+    inventory = check.inventory if check is not None else None
+    tell(Outcome(target, Part.REPOSITORY, repository, None if repository is not None else error))
+    tell(Outcome(target, Part.ENVIRONMENT, inventory, None if inventory is not None else error))
+    tell(outcome)
+
+
+async def _one(target: Target, part: Part, work: Callable[[], Any], tell: Report) -> None:
+    try:
+        tell(Outcome(target, part, await work()))
+    except WfopsError as error:
+        tell(Outcome(target, part, None, error))
+
+
+async def _all(work: Any) -> None:
+    """Everything to its end, then the first unexpected error: one environment does not cut off its neighbours."""
+    unexpected = [e for e in await asyncio.gather(*work, return_exceptions=True) if isinstance(e, BaseException)]
+    if unexpected:
+        raise unexpected[0]
