@@ -69,8 +69,10 @@ def _edges(connections: JsonObject, renames: Mapping[str, str]) -> dict[str, _Ou
     found: dict[str, _Outgoing] = {}
     for source, by_type in connections.items():
         outgoing = found.setdefault(renames.get(source, source), _Outgoing({}))
-        types = by_type if by_type.__class__ is dict else {"connections": by_type}
-        for kind, outputs in types.items():
+        if by_type.__class__ is not dict:
+            outgoing.by_type.setdefault("", []).append(Edge(path="?", target=None, rest=encode(by_type)))
+            continue
+        for kind, outputs in by_type.items():
             ranked = sorted(_ranked(kind, outputs, renames), key=_rank)
             outgoing.by_type.setdefault(kind, []).extend(edge for _, edge in ranked)
     return found
@@ -97,9 +99,15 @@ def _edge(output: str, target: JsonValue, renames: Mapping[str, str]) -> Edge:
     if target.__class__ is not dict or target.get("node").__class__ is not str:
         return Edge(path=f"{output} -> ?", target=None, rest=encode(target))
     name = renames.get(target["node"], target["node"])
-    rest = {key: value for key, value in target.items() if key not in ("node", "type", "index", "order")}
+    usual = ("node", "type", "index", "order") if _is_usual(target) else ("node", "order")
+    rest = {key: value for key, value in target.items() if key not in usual}
     return Edge(path=f"{output} -> {name} ({_text(target.get('type'))}[{_text(target.get('index'))}])", target=name,
                 rest=encode(rest) if rest else b"")
+
+
+def _is_usual(target: JsonObject) -> bool:
+    """Whether the path tells type and index in full: "0" reads like 0."""
+    return target.get("type").__class__ is str and target.get("index").__class__ is int
 
 
 def _text(value: JsonValue) -> str:
