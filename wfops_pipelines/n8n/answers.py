@@ -167,7 +167,7 @@ def error_of(answer: Answer, asked: Asked) -> OutsideError:  # noqa: PLR0911 - a
         return Unreachable(f"{asked.what} answered {status} {message}".rstrip(), target=asked.target, status=status,
                            fix=fix)
     if status == 413:
-        return Rejected(f"{asked.what}: the workflow is larger than n8n takes (413)", target=asked.target, status=status,
+        return Rejected(f"{asked.what}: larger than n8n takes (413)", target=asked.target, status=status,
                         fix="raise N8N_PAYLOAD_SIZE_MAX (MiB) on that n8n, and the limit of the proxy before it")
     if status >= 500:
         return Rejected(f"{asked.what}: n8n failed with {status}: {message or 'no message'}", target=asked.target,
@@ -197,7 +197,7 @@ def _redirect(answer: Answer, asked: Asked) -> OutsideError:
         location = urlsplit("nowhere:")
     address = location.netloc.rpartition("@")[2]
     there = asked.clean(f"{location.scheme}://{address}{location.path}")
-    if (location.hostname, location.path) == (here.hostname, here.path) and location.scheme == here.scheme:
+    if (location.scheme, address, location.path) == (here.scheme, here.netloc, here.path):
         message, fix = "redirects to itself", _NOT_N8N_FIX
     elif location.hostname == here.hostname and (here.scheme, location.scheme) == ("http", "https"):
         message = f"redirects to {there}"
