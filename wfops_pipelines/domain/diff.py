@@ -20,6 +20,8 @@ from wfops_pipelines.domain.normalize import canonical_bytes, normalize
 from wfops_pipelines.domain.value_diff import ABSENT, Leaf, compare_values, same_value
 from wfops_pipelines.domain.workflow import Content, JsonObject
 
+__all__ = ["ABSENT", "Change", "ChangeKind", "WorkflowDiff", "as_json", "diff", "masked"]
+
 
 class ChangeKind(StrEnum):
     """What a change is about; the words are stable (``--json``, stored diffs)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -211,7 +212,7 @@ def test_a_thousand_nodes_that_all_changed_are_all_named() -> None:
     def chain(version: int, suffix: str) -> JsonObject:
         names = [f"Node {index}{suffix}" for index in range(1000)]
         return workflow(*(node(name, typeVersion=version, id=f"{index}", at=(0, index)) for index, name in enumerate(names)),
-                        connections={name: to(following) for name, following in zip(names, names[1:], strict=False)},
+                        connections={name: to(following) for name, following in pairwise(names)},
                         executionOrder="v1")
     renamed = diff(chain(1, ""), chain(1, " new"))
     assert [change.kind for change in renamed.changes] == [ChangeKind.NODE_RENAMED] * 1000
