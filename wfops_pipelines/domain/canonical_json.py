@@ -63,7 +63,10 @@ def _refuse_constant(literal: str) -> Any:
 
 
 def _integer(literal: str) -> int | float | None:
-    return int(literal) if len(literal) < 20 else _double(literal)
+    """As orjson reads it: an ``int`` as far as 64 bits go, with or without sign."""
+    if len(literal) < 21 and -(2**63) <= (value := int(literal)) < 2**64:
+        return value
+    return _double(literal)
 
 
 def _double(literal: str) -> float | None:

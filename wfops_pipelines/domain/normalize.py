@@ -156,8 +156,10 @@ def comparable_settings(settings: JsonObject | None) -> JsonObject:
         result[key] = value
     if result.get("executionTimeout").__class__ in (int, float) and result["executionTimeout"] <= 0:
         del result["executionTimeout"]  # any time up to 0 is none
-    if "callerIds" in result:
+    if result.get("callerIds").__class__ is str:
         result["callerIds"] = ",".join(sorted(set(caller_ids(result["callerIds"]))))
+        if not result["callerIds"]:
+            del result["callerIds"]
     return result
 
 

@@ -39,10 +39,9 @@ def references(content: Content) -> References:
     ids: set[str] = set()
     credentials: set[tuple[str, str]] = set()
     for node in content["nodes"]:
-        kind = node.get("type")
-        if kind == STICKY_NOTE:
+        if node.get("type") == STICKY_NOTE:
             continue
-        if kind in CALLING_NODES and (called := called_workflow(node)):
+        if called := called_workflow(node):
             ids.add(called)
         owned = node.get("credentials")
         if owned.__class__ is dict:
@@ -58,7 +57,10 @@ def references(content: Content) -> References:
 
 
 def called_workflow(node: JsonObject) -> str | None:
-    """The id of the workflow that a node of :data:`CALLING_NODES` calls; none for an expression or inline JSON."""
+    """The id of the workflow that a node calls; none for other nodes, for an expression, for inline JSON."""
+    kind = node.get("type")
+    if kind.__class__ is not str or kind not in CALLING_NODES:
+        return None
     parameters = node.get("parameters")
     if parameters.__class__ is not dict or parameters.get("source", "database") != "database":
         return None
@@ -103,7 +105,7 @@ def portable_bytes(
         return {"workflow": meant}
 
     def edit(node: JsonObject) -> None:
-        if node.get("type") in CALLING_NODES and (called := called_workflow(node)):
+        if called := called_workflow(node):
             node["parameters"] = {**node["parameters"], "workflowId": portable(called)}
         if credential_key_of and "credentials" in node:
             node["credentials"] = _by_key(node["credentials"], credential_key_of)

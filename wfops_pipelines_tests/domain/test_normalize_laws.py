@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from wfops_pipelines.domain.canonical_json import encode
 from wfops_pipelines.domain.normalize import canonical_bytes, clean, content_hash, normalize, shape
+from wfops_pipelines.domain.references import portable_hash, references
 from wfops_pipelines.domain.workflow import decode_content, encode_content, read_content
 from wfops_pipelines_tests.domain.workflow_strategies import (
     JsonObject,
@@ -20,6 +21,7 @@ from wfops_pipelines_tests.domain.workflow_strategies import (
     as_n8n_2_keeps_it,
     brief_law,
     contents,
+    hostile_contents,
     law,
     shuffled_keys,
     translated,
@@ -142,6 +144,20 @@ def test_normalising_leaves_the_content_as_it_was(content: JsonObject) -> None:
     st.integers() | st.text(max_size=3) | st.dictionaries(st.text(max_size=3), st.integers(), max_size=2)))
 def test_everything_else_at_the_top_level_never_matters(content: JsonObject, rest: JsonObject) -> None:
     assert content_hash(read_content({**content, **rest})) == content_hash(content)
+
+
+@law
+@given(hostile_contents(), seeds)
+def test_whatever_can_be_read_is_hashed_by_the_same_laws(content: JsonObject, random: Random) -> None:
+    expected = content_hash(read_content(content))
+    assert encode(normalize(content)) == canonical_bytes(content)
+    reordered = {**content, "nodes": random.sample(content["nodes"], len(content["nodes"]))}
+    assert content_hash(shuffled_keys(reordered, random)) == expected
+    assert content_hash(decode_content(encode_content(content))) == expected
+    assert content_hash(with_numbers(content, float)) == expected
+    found = references(content)
+    portable_hash(content, self_id="A", canonical_id_of=dict.fromkeys(found.workflow_ids, "C"),
+                  credential_key_of=dict.fromkeys(found.credentials, "K"))
 
 
 def _rename(content: JsonObject, random: Random) -> None:

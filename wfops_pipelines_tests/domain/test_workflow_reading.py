@@ -71,6 +71,11 @@ class TestJson:
             value = value[0]["d"]
         assert value == "end"
 
+    @pytest.mark.parametrize("number", [-(2**63), 2**63 - 1, 2**63, 2**64 - 1, -(10**18) - 1, 2**64, -(2**63) - 1])
+    def test_big_integers_are_read_the_same_beside_a_lone_surrogate(self, number: int) -> None:
+        value, beside = parse_json(f"[{number}]")[0], parse_json(f'[{number}, "\\ud800"]')[0]
+        assert (value, type(value)) == (beside, type(beside))
+
     @law
     @given(json_values)
     def test_encoding_and_parsing_gives_the_value_back(self, value: Any) -> None:

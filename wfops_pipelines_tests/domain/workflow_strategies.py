@@ -77,6 +77,32 @@ def contents(draw: Any, min_nodes: int = 0) -> JsonObject:
             "connections": connections, "settings": settings}
 
 
+@st.composite
+def hostile_contents(draw: Any) -> JsonObject:
+    """Whatever ``read_content`` lets pass: any JSON where n8n 1.x checks nothing, names given twice, notes, locators."""
+    anything = json_values | st.sampled_from([
+        {"__rl": True, "mode": "url", "value": "https://[", "cachedResultName": 5}, {"mode": 1, "value": []}, [[]], {}])
+    name = st.sampled_from(["A", "B", "", "\ud800"])
+    some_type = st.sampled_from([*NODE_TYPES, "n8n-nodes-base.stickyNote", "n8n-nodes-base.executeWorkflow"])
+    node = st.fixed_dictionaries({"name": name}, optional={
+        "type": some_type | anything, "parameters": st.dictionaries(
+            st.sampled_from(["workflowId", "source", "a"]), anything, max_size=3) | anything,
+        **dict.fromkeys(("id", "position", "disabled", "notes", "maxTries", "typeVersion", "webhookId"), anything),
+        "credentials": st.dictionaries(any_text, anything, max_size=2) | anything})
+    target = st.fixed_dictionaries({}, optional={
+        "node": name | anything, "type": anything, "index": anything, "order": anything}) | anything
+    outputs = st.lists(st.lists(target, max_size=3) | anything, max_size=3) | anything
+    connections = st.dictionaries(
+        name, st.dictionaries(st.sampled_from(["main", "ai_tool"]), outputs, max_size=2) | anything, max_size=3)
+    keys = ("executionOrder", "callerIds", "errorWorkflow", "executionTimeout", "timezone", "callerPolicy",
+            "saveManualExecutions", "availableInMCP", "customTelemetryTags", "settingOf2030")
+    return {
+        "name": draw(any_text), "nodes": draw(st.lists(node, max_size=4)), "connections": draw(connections),
+        "settings": draw(st.dictionaries(
+            st.sampled_from(keys), anything | st.sampled_from(["v1", "DEFAULT", "a,b"]), max_size=4)),
+    }
+
+
 def shuffled_keys(value: Any, random: Random) -> Any:
     """The same value with the keys of every object in another order."""
     if isinstance(value, dict):
