@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from wfops_pipelines.domain.errors import InvalidSetting
-from wfops_pipelines.embedded.postgres import EmbeddedPostgres, Holder
+from wfops_pipelines.postgres.embedded import EmbeddedPostgres, Holder
 from wfops_pipelines.git.open import open_repository
 from wfops_pipelines.n8n import engines as _engines  # noqa: F401 - registers the engines that come with us
 from wfops_pipelines.n8n.provider import open_provider

@@ -82,13 +82,16 @@ class N8nServer:
         if not (folder / _STATE).is_file():
             shutil.copytree(_template(n8n, timeout), folder, dirs_exist_ok=True)
         state = json.loads((folder / _STATE).read_text())
-        server = cls(n8n, folder, "", state["api_key"], _launch(n8n, folder, port, state["encryption_key"], env or {}))
-        server.url = f"http://127.0.0.1:{server._port()}"
-        try:
-            server._wait_until(server._api_answers, timeout)
-        except BaseException:
-            server.stop()
-            raise
+        for tries_left in (2, 1, 0):
+            server = cls._launch(n8n, folder, state, port, env or {})
+            try:
+                server._wait_until(server._api_answers, timeout)
+            except BaseException as error:
+                server.stop()
+                if not (tries_left and port == 0 and isinstance(error, UsageError) and "already in use" in str(error)):
+                    raise  # else somebody took the port between our look and n8n's
+            else:
+                break
         return server
 
     def stop(self, patience: float = 15.0) -> None:
@@ -108,8 +111,18 @@ class N8nServer:
                  trace: TracebackType | None) -> None:
         self.stop()
 
-    def _port(self) -> int:
-        return int((self.folder / "port").read_text())
+    @classmethod
+    def _launch(cls, n8n: N8nInstall, folder: Path, state: Mapping[str, str], port: int, env: Mapping[str, str]) -> Self:
+        chosen, broker = (port, *_free_ports(1)) if port else _free_ports(2)
+        environment = {
+            **_ENVIRONMENT, "HOME": str(folder), "PATH": f"{n8n.node.parent}:/usr/local/bin:/usr/bin:/bin",
+            "N8N_PORT": str(chosen), "N8N_USER_FOLDER": str(folder), "N8N_ENCRYPTION_KEY": state["encryption_key"],
+            "N8N_RUNNERS_BROKER_PORT": str(broker), **env,
+        }
+        with (folder / "n8n.log").open("wb") as log:
+            process = subprocess.Popen([n8n.node, n8n.entry, "start"], env=environment, cwd=folder,
+                                       stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        return cls(n8n, folder, f"http://127.0.0.1:{chosen}", state.get("api_key", ""), process)
 
     def _is_ready(self, http: httpx.Client) -> bool:
         return http.get("/healthz/readiness").status_code == 200
@@ -132,20 +145,6 @@ class N8nServer:
         how = f"not ready in {timeout:.0f} s" if ended is None else f"ended with {ended}"
         last = (self.folder / "n8n.log").read_text(errors="replace").strip().splitlines()[-5:]
         raise UsageError(f"n8n {self.version} {how}: {' / '.join(last)}", fix=f"read {self.folder / 'n8n.log'}")
-
-
-def _launch(n8n: N8nInstall, folder: Path, port: int, encryption_key: str, env: Mapping[str, str],
-            ) -> subprocess.Popen[bytes]:
-    chosen, broker = (port, *_free_ports(1)) if port else _free_ports(2)
-    (folder / "port").write_text(str(chosen))
-    environment = {
-        **_ENVIRONMENT, "HOME": str(folder), "PATH": f"{n8n.node.parent}:/usr/local/bin:/usr/bin:/bin",
-        "N8N_PORT": str(chosen), "N8N_USER_FOLDER": str(folder), "N8N_ENCRYPTION_KEY": encryption_key,
-        "N8N_RUNNERS_BROKER_PORT": str(broker), **env,
-    }
-    with (folder / "n8n.log").open("ab") as log:
-        return subprocess.Popen([n8n.node, n8n.entry, "start"], env=environment, cwd=folder, stdin=subprocess.DEVNULL,
-                                stdout=log, stderr=log, start_new_session=True)
 
 
 def _free_ports(count: int) -> tuple[int, ...]:
@@ -171,15 +170,13 @@ def _template(n8n: N8nInstall, timeout: float) -> Path:
             folder = Path(temporary) / "folder"
             folder.mkdir()
             state = {"encryption_key": secrets.token_hex(16)}
-            server = N8nServer(n8n, folder, "", "", _launch(n8n, folder, 0, state["encryption_key"], {}))
-            server.url = f"http://127.0.0.1:{server._port()}"
+            server = N8nServer._launch(n8n, folder, state, 0, {})
             try:
                 server._wait_until(server._is_ready, timeout)
                 state["api_key"] = _owner_and_key(server.url, timeout)
             finally:
                 server.stop()
-            for leftover in ("port", "n8n.log"):
-                (folder / leftover).unlink()
+            (folder / "n8n.log").unlink()
             (folder / _STATE).touch(mode=0o600)
             (folder / _STATE).write_text(json.dumps(state))
             folder.rename(template)

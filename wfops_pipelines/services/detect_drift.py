@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import orjson
@@ -132,16 +132,16 @@ def _compare(operation: RunningOperation, check_type: CheckType, started: float)
         environment = work.fleet.environment(operation.environment.id)
         matching = _matching(work, environment)
         drifts = judge(matching) if environment.repository_id is not None else ()
-        counts = count(matching, drifts)
+        counts = count(matching, judge(matching))
         files = work.git_states.of_environment(environment.id)
         status, reason = environment_status(
             repository_configured=environment.repository_id is not None, error_kind=None, open_incident=None,
             ever_mapped=environment.ever_mapped or work.mappings.ever_mapped(environment.id),
             has_files=bool(files) or bool(work.git_states.errors(environment.id)), has_drift=has_drift(drifts),
         )
-        if status is EnvironmentDriftStatus.UNTRACKED:
+        if status in (EnvironmentDriftStatus.UNTRACKED, EnvironmentDriftStatus.UNKNOWN):
             drifts = ()  # nothing was ever put under Git here: there is nothing to drift from
-            counts = count(matching, drifts)
+            counts = replace(counts, drifted=0, in_sync=0, kinds=dict.fromkeys(counts.kinds, 0))
         rows = _rows(work, operation, environment, drifts, files)
         _remember_in_sync(work, environment, matching)
         check = _check(operation, environment, status, reason, rows, counts, started)
@@ -155,7 +155,7 @@ def _matching(work: UnitOfWork, environment: Row[Any]) -> Matching:
     runtime = [
         RuntimeWorkflow(
             workflow_id=row.workflow_id, name=row.name, canonical_id=row.canonical_id, live_hash=row.live_hash,
-            draft_hash=row.draft_hash, active=row.active, archived=row.archived,
+            draft_hash=row.draft_hash, active=row.active, archived=row.archived or row.missing_at is not None,
             ignored=row.status == MappingStatus.IGNORED,
         )
         for row in work.mappings.of_environment(environment.id, statuses=_LIVE)

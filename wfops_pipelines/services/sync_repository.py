@@ -170,6 +170,11 @@ class _Sync:
 
     def _select(self, folder: str, entries: list[TreeEntry], others: list[str]) -> dict[str, TreeEntry]:
         """Workflow files by path; links and submodules where a workflow could be are errors that name them."""
+        for entry in entries:
+            if _is_unstorable(entry.path):
+                shown = entry.path.encode("utf-8", "backslashreplace").decode()
+                self._failed[shown] = (entry.blob, "not_utf8", "the name of the file is not UTF-8; rename it")
+        entries = [entry for entry in entries if not _is_unstorable(entry.path)]
         by_path = {entry.path: entry for entry in entries}
         selected = select_workflow_paths(
             (e.path for e in entries if e.kind is not EntryKind.SUBMODULE), folder, other_folders=others)
@@ -340,3 +345,7 @@ def _without_content(file: WorkflowFile) -> WorkflowFile:
     return WorkflowFile(path=file.path, workflow_id=file.workflow_id, canonical_id=file.canonical_id,
                         active=file.active, tags=file.tags, archived=file.archived,
                         content={"name": file.content["name"]}, read_only=file.read_only)
+
+
+def _is_unstorable(path: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in path)

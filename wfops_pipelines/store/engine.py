@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 
+import orjson
 import psycopg
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
@@ -11,6 +13,7 @@ from sqlalchemy.engine.interfaces import ExceptionContext
 
 from wfops_pipelines import failpoints
 from wfops_pipelines.domain.errors import StoreError, StoreNotReady, StoreUnavailable, TenantRequired
+from wfops_pipelines.store.tables.base import storable
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,25 @@ def _translate(context: ExceptionContext) -> None:
                          f"{' (' + error.diag.constraint_name + ')' if error.diag.constraint_name else ''}") from error
 
 
+def _to_json(value: object) -> str:
+    """JSON for ``jsonb``, which refuses NUL and lone surrogates: those become U+FFFD (masked diffs, names)."""
+    try:
+        text = orjson.dumps(value, default=str).decode()
+    except (TypeError, ValueError):
+        text = ""
+    return text if text and "\\u0000" not in text else json.dumps(_storable(value), default=str, ensure_ascii=False)
+
+
+def _storable(value: object) -> object:
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, dict):
+        return {_storable(str(key)): _storable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_storable(item) for item in value]
+    return value
+
+
 def _reach_statement(*_: object) -> None:
     failpoints.reach("store.statement")
 
@@ -60,6 +82,8 @@ def open_engine(url: str, *, pool_size: int = 8, application: str = "wfops") -> 
         pool_pre_ping=True,
         pool_timeout=30,
         hide_parameters=True,
+        json_serializer=_to_json,
+        json_deserializer=orjson.loads,
         connect_args={"application_name": application, "connect_timeout": 10, "options": "-c timezone=UTC"},
     )
     event.listen(engine, "handle_error", _translate)

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import psycopg
 
-from wfops_pipelines.embedded.postgres import EmbeddedPostgres, Holder
+from wfops_pipelines.postgres.embedded import EmbeddedPostgres, Holder
 from wfops_pipelines_tests.servers.postgres import FAST, reachable_base
 from wfops_pipelines_tests.servers.processes import eventually
 
@@ -21,7 +21,7 @@ SETTINGS = {**FAST, "synchronous_commit": "on"}  # what was committed outlives a
 HOLD = """
 import sys
 from pathlib import Path
-from wfops_pipelines.embedded.postgres import EmbeddedPostgres
+from wfops_pipelines.postgres.embedded import EmbeddedPostgres
 from wfops_pipelines_tests.servers.postgres import FAST
 home, base, keep = sys.argv[1:]
 holder = EmbeddedPostgres(Path(home), base=Path(base), settings=FAST).acquire(keep_running=keep == "keep")

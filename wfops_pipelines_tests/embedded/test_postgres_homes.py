@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from wfops_pipelines.domain.errors import StoreNotReady, StoreUnavailable
-from wfops_pipelines.embedded import postgres_binaries
+from wfops_pipelines.postgres import binaries as postgres_binaries
 from wfops_pipelines_tests.embedded.homes import (
     HOLD,
     ROOT,

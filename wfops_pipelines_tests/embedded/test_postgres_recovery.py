@@ -15,8 +15,9 @@ import psycopg
 import pytest
 
 from wfops_pipelines.domain.errors import InvalidSetting, StoreNotReady, StoreUnavailable
-from wfops_pipelines.embedded import postgres_binaries, postgres_server
-from wfops_pipelines.embedded.postgres import EmbeddedPostgres, Holder
+from wfops_pipelines.postgres import binaries as postgres_binaries
+from wfops_pipelines.postgres import server as postgres_server
+from wfops_pipelines.postgres.embedded import EmbeddedPostgres, Holder
 from wfops_pipelines_tests.embedded.homes import (
     ROOT,
     ask,

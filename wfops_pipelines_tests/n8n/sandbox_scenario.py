@@ -45,7 +45,7 @@ class Conversation:
             content = json.dumps(body).encode()
         if content is not None:
             sent.setdefault("content-type", "application/json")
-        answer = self.http.request(method, path if path.startswith("/h") else f"/api/v1{path}", content=content,
+        answer = self.http.request(method, _address(path), content=content,
                                    headers=sent, params=query)
         kind = answer.headers.get("content-type", "").split(";")[0]
         value: Json = answer.json() if kind == "application/json" else f"({kind})" if answer.content else ""
@@ -74,7 +74,9 @@ class Conversation:
 
         def replace(value: Json) -> Json:
             if isinstance(value, dict):
-                return {replace(name): replace(item) for name, item in value.items()}
+                if isinstance(value.get("tags"), list):  # their order is n8n's whim
+                    value["tags"].sort(key=lambda tag: str(tag["name"]))
+                return {replace(name): replace(value[name]) for name in sorted(value)}
             if isinstance(value, list):
                 return [replace(item) for item in value]
             if isinstance(value, str):
@@ -83,6 +85,12 @@ class Conversation:
             return value
 
         return [replace(answer) for answer in self.answers]
+
+
+def _address(path: str) -> str:
+    if path.startswith("/hook/"):
+        return "/webhook/" + path.removeprefix("/hook/")
+    return path if path.startswith("/healthz") else f"/api/v1{path}"
 
 
 def node(name: str, type_: str = "set", version: float = 3.4, x: int = 0, y: int = 0, **more: Json) -> dict[str, Json]:
@@ -111,6 +119,7 @@ def cursor(**value: Json) -> str:
 def doors(c: Conversation) -> None:
     """Keys, unknown paths, bodies that are none."""
     c.ask("health", "GET", "/healthz", key=None)
+    c.ask("head", "HEAD", "/workflows")
     c.ask("readiness", "GET", "/healthz/readiness", key=None)
     c.ask("no key", "GET", "/workflows", key=None)
     c.ask("bad key", "GET", "/workflows", key="nonsense")
@@ -260,6 +269,7 @@ def life(c: Conversation) -> str:
     put("staticData null", {**body, "settings": {}, "staticData": None})
     moved = [{**n, "position": [n["position"][0] + 20, n["position"][1]]} for n in body["nodes"]]
     put("moved", {**body, "nodes": moved})
+    put("staticData empty", {**body, "settings": {}, "staticData": {}})
     put("moved back, without webhookId", {**body, "nodes": [{k: v for k, v in n.items() if k != "webhookId"} for n in body["nodes"]]})
     put("node without id", {**body, "nodes": [{k: v for k, v in n.items() if k != "id"} for n in body["nodes"]]})
     put("with id", {**body, "id": made["id"]})
@@ -294,7 +304,7 @@ def numbers(c: Conversation) -> None:
     """What JavaScript does to numbers and text."""
     text = (b'{"name":"numbers","connections":{},"settings":{},"nodes":[{"name":"A","type":"n8n-nodes-base.set","typeVersion":3.0,'
             b'"position":[1.0,-0.5],"id":"n-1","parameters":{"one":1.0,"big":12345678901234567890,"edge":9007199254740993,'
-            b'"exp":1e21,"exp3":1E3,"small":1e-7,"minus":-0.0,"float":0.1,"huge":1e400,"text":"\\u0000\\u2028\\ud83d\\ude00",'
+            b'"exp":1e21,"exp3":1E3,"minus":-0.0,"float":0.1,"huge":1e400,"text":"\\u0000\\u2028\\ud83d\\ude00",'
             b'"lone":"\\ud800","arabic":"\xd9\x85\xd8\xb1\xd8\xad\xd8\xa8\xd8\xa7","null":null,"deep":{"b":1,"a":[1.50,{}]}}}]}')
     made = c.ask("numbers", "POST", "/workflows", raw=text, only=("nodes",))
     c.ask("numbers read", "GET", f"/workflows/{made['id']}", only=("nodes",))
@@ -368,6 +378,9 @@ def activation(c: Conversation) -> None:
     c.ask("unpublish", "POST", f"{at}/unpublish", {}, only=("message", "active"))
     c.ask("deactivated read", "GET", at, only=("active", "activeVersionId", "activeVersion", "triggerCount"))
     c.ask("repair", "PUT", at, body, only=("active", "message"))
+    c.ask("activate with a body that is none", "POST", f"{at}/activate", raw=b"x", headers={"content-type": "text/plain"}, only=("message", "active"))
+    c.ask("activate with a list", "POST", f"{at}/activate", [], only=("message", "active"))
+    c.ask("deactivate once more", "POST", f"{at}/deactivate", only=("active",))
     c.ask("publish", "POST", f"{at}/publish", {}, only=("message", "active"))
     c.ask("archive", "POST", f"{at}/archive")
     c.ask("archive again", "POST", f"{at}/archive", only=("message", "isArchived", "active"))
@@ -528,9 +541,41 @@ def nodes(c: Conversation) -> None:
         c.ask("away", "DELETE", f"/workflows/{one['id']}", only=("name",))
 
 
+def runs(c: Conversation) -> None:
+    """Executions that a webhook started."""
+    flow_made = c.ask("run", "POST", "/workflows", flow("run", webhook("run-me"), settings={"executionOrder": "v1"}), only=("name",))
+    at = f"/workflows/{flow_made['id']}"
+    c.ask("webhook of inactive", "GET", "/hook/run-me", only=("code", "message"))
+    c.ask("activate run", "POST", f"{at}/activate", {}, only=("active",))
+    c.wait_registered(flow_made["id"])
+    for number in range(3):
+        c.ask(f"call {number}", "GET", "/hook/run-me")
+    for _ in range(200):
+        listed = c.http.get("/api/v1/executions", headers={"x-n8n-api-key": c.key}).json()["data"]
+        if len(listed) == 3 and all(run["status"] == "success" for run in listed):
+            break
+        time.sleep(0.05)
+    page = c.ask("executions", "GET", "/executions", limit=2)
+    c.ask("executions, next", "GET", "/executions", cursor=page["nextCursor"], only=("nextCursor",))
+    c.note("newest first", [run["id"] for run in listed] == sorted((run["id"] for run in listed), key=int, reverse=True))
+    for query in ({"status": "success"}, {"status": "error"}, {"workflowId": flow_made["id"]}, {"workflowId": UNKNOWN}, {"projectId": "nope"}):
+        found = c.http.get("/api/v1/executions", params=query, headers={"x-n8n-api-key": c.key}).json()
+        c.note(f"executions by {sorted(query)}", len(found["data"]))
+    first = listed[0]["id"]
+    one = c.ask("execution", "GET", f"/executions/{first}", only=("id", "mode", "status", "workflowId", "finished", "retryOf", "waitTill"))
+    c.note("an execution has", sorted(one))
+    full = c.ask("execution with data", "GET", f"/executions/{first}", includeData="true", only=("status",))
+    c.note("data comes along", sorted(key for key in full if key in {"data", "workflowData", "customData"}))
+    c.ask("retry a success", "POST", f"/executions/{first}/retry", {}, only=("message",))
+    gone = c.ask("delete execution", "DELETE", f"/executions/{first}", only=("status",))
+    c.note("a deleted execution has", sorted(gone))
+    c.note("deleted id is", type(gone["id"]).__name__)
+    c.ask("deleted execution", "GET", f"/executions/{first}")
+    c.ask("stop runs", "POST", f"{at}/deactivate", only=("active",))
+
+
 def others(c: Conversation) -> None:
-    """Executions, users, audit."""
-    c.ask("executions", "GET", "/executions")
+    """Users, audit, and executions that are not there."""
     for label, query in {"limit": {"limit": 300}, "status": {"status": "error"}, "status odd": {"status": "nope"}, "bad cursor": {"cursor": "x"},
                          "workflow": {"workflowId": UNKNOWN}, "crashed": {"status": "crashed"}, "unknown": {"foo": 1}}.items():
         c.ask(f"executions {label}", "GET", "/executions", **query)
@@ -543,7 +588,7 @@ def others(c: Conversation) -> None:
     c.ask("audit", "POST", "/audit", {}, only=("message",))
 
 
-CHAPTERS = (doors, bodies, structure, life, numbers, activation, tags, listing, credentials, nodes, others)
+CHAPTERS = (doors, bodies, structure, life, numbers, activation, tags, listing, credentials, nodes, runs, others)
 
 
 def chapters(http: httpx.Client, key: str, generation: int) -> Iterator[tuple[str, list[dict[str, Json]]]]:
@@ -554,7 +599,9 @@ def chapters(http: httpx.Client, key: str, generation: int) -> Iterator[tuple[st
         yield chapter.__name__, c.transcript()
         headers = {"x-n8n-api-key": key}
         for row in http.get("/api/v1/workflows", params={"limit": 250}, headers=headers).json()["data"]:
-            http.delete(f"/api/v1/workflows/{row['id']}", headers=headers)
+            http.post(f"/api/v1/workflows/{row['id']}/deactivate", headers=headers)
+            while http.delete(f"/api/v1/workflows/{row['id']}", headers=headers).status_code == 409:
+                time.sleep(0.05)  # 2.x: still being unpublished
 
 
 def record(url: str, key: str, generation: int, file: Path) -> None:

@@ -49,7 +49,7 @@ class Reset(Exception):  # noqa: N818 - what it does to the connection
 Script = Callable[[Request], bytes]
 
 
-def http(status: int, body: bytes | str | Any = b"", *, close: bool = False, **headers: str) -> bytes:
+def http(status: int, body: bytes | str | Any = b"", *, close: bool = False, **headers: Any) -> bytes:
     """A whole HTTP answer. What is neither bytes nor text becomes JSON; header names are given with underscores."""
     kind = "application/json"
     if isinstance(body, str):

@@ -25,9 +25,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from wfops_pipelines.embedded.postgres import EmbeddedPostgres, Holder
-from wfops_pipelines.embedded.postgres_place import ACCOUNT, Account, Place
-from wfops_pipelines.embedded.postgres_server import Server
+from wfops_pipelines.postgres.embedded import EmbeddedPostgres, Holder
+from wfops_pipelines.postgres.place import ACCOUNT, Account, Place
+from wfops_pipelines.postgres.server import Server
 from wfops_pipelines.store.roles import Urls, allow_in_database, bootstrap_roles, derived_passwords, in_database
 from wfops_pipelines.store.secrets import SecretBox
 

@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from sqlalchemy import Column, DateTime, ForeignKeyConstraint, MetaData, Text, func
+from sqlalchemy import Column, DateTime, Dialect, ForeignKeyConstraint, MetaData, Text, TypeDecorator, func
 from sqlalchemy.dialects.postgresql import UUID
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def storable(text: str) -> str:
+    """Text as PostgreSQL takes it: NUL and lone surrogates, which n8n keeps and payloads preserve, become U+FFFD."""
+    return _UNSTORABLE.sub("\ufffd", text)
+
+
+class DisplayText(TypeDecorator[str]):
+    """Text for people (names, messages): never compared with what n8n or Git hold, so that it may be made storable."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Replace what PostgreSQL refuses."""
+        return None if value is None else storable(value)
+
 
 metadata = MetaData(
     naming_convention={
@@ -41,6 +61,11 @@ def time_column(name: str, *, nullable: bool = True, now: bool = False) -> Colum
 def text_column(name: str, *, nullable: bool = False, default: str | None = None) -> Column[Any]:
     """Text of any length."""
     return Column(name, Text, nullable=nullable, server_default=default)
+
+
+def display_column(name: str, *, nullable: bool = False) -> Column[Any]:
+    """Text for people, of any origin."""
+    return Column(name, DisplayText, nullable=nullable)
 
 
 def owned_by_tenant() -> ForeignKeyConstraint:

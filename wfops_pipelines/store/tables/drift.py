@@ -6,6 +6,7 @@ from sqlalchemy import Boolean, Column, Index, Integer, Table, Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 
 from wfops_pipelines.store.tables.base import (
+    display_column,
     id_column,
     metadata,
     refers,
@@ -21,7 +22,7 @@ workflow_drift = Table(
     tenant_column(),
     Column("environment_id", UUID(as_uuid=True), primary_key=True),
     Column("subject", Text, primary_key=True),  # n8n id where there is one, else the path in Git
-    text_column("name"),
+    display_column("name"),
     uuid_column("canonical_id", nullable=True),
     text_column("workflow_id", nullable=True),
     text_column("path", nullable=True),

@@ -6,6 +6,7 @@ from sqlalchemy import Boolean, CheckConstraint, Column, Index, Integer, Table, 
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 
 from wfops_pipelines.store.tables.base import (
+    display_column,
     id_column,
     metadata,
     owned_by_tenant,
@@ -85,7 +86,7 @@ environments = Table(
     time_column("last_drift_check_at"),
     text_column("drift_status", default="UNKNOWN"),
     text_column("drift_reason", nullable=True),
-    text_column("drift_error", nullable=True),
+    display_column("drift_error", nullable=True),
     text_column("last_good_drift_status", nullable=True),
     time_column("last_good_drift_at"),
     Column("ever_mapped", Boolean, nullable=False, server_default=text("false")),

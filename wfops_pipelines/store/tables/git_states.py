@@ -5,7 +5,16 @@ from __future__ import annotations
 from sqlalchemy import Boolean, Column, ForeignKeyConstraint, Index, Integer, Table, Text, text
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
 
-from wfops_pipelines.store.tables.base import metadata, refers, tenant_column, text_column, time_column, uuid_column
+from wfops_pipelines.store.tables.base import (
+    DisplayText,
+    display_column,
+    metadata,
+    refers,
+    tenant_column,
+    text_column,
+    time_column,
+    uuid_column,
+)
 
 canonical_workflow_git_state = Table(
     "canonical_workflow_git_state",
@@ -17,14 +26,14 @@ canonical_workflow_git_state = Table(
     text_column("blob"),
     text_column("commit"),  # where this blob was first seen at this path
     text_column("workflow_id", nullable=True),  # the file's own `id`
-    text_column("name"),
+    display_column("name"),
     text_column("digest"),
     text_column("content_hash"),
     text_column("portable_hash"),
     Column("normalizer_version", Integer, nullable=False),
     Column("has_references", Boolean, nullable=False, server_default=text("false")),
     Column("wants_active", Boolean, nullable=True),
-    Column("tags", ARRAY(Text), nullable=True),
+    Column("tags", ARRAY(DisplayText), nullable=True),
     Column("read_only", Boolean, nullable=False, server_default=text("false")),
     time_column("changed_at", nullable=False, now=True),
     time_column("deleted_at"),
@@ -46,7 +55,7 @@ repository_file_errors = Table(
     Column("path", Text, primary_key=True),
     text_column("blob"),
     text_column("reason"),
-    text_column("message"),
+    display_column("message"),
     time_column("since", nullable=False, now=True),
     refers("environment_id", "environments"),
 )

@@ -6,6 +6,8 @@ from sqlalchemy import Boolean, CheckConstraint, Column, ForeignKeyConstraint, I
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from wfops_pipelines.store.tables.base import (
+    DisplayText,
+    display_column,
     id_column,
     metadata,
     owned_by_tenant,
@@ -21,7 +23,7 @@ canonical_workflows = Table(
     metadata,
     tenant_column(),
     id_column(),
-    text_column("name"),  # as last seen; for people
+    display_column("name"),  # as last seen; for people
     time_column("created_at", nullable=False, now=True),
     time_column("deleted_at"),
     owned_by_tenant(),
@@ -37,10 +39,10 @@ workflow_env_map = Table(
     uuid_column("canonical_id", nullable=True),
     text_column("status"),
     text_column("unlinked_reason", nullable=True),
-    text_column("name"),
+    display_column("name"),
     Column("active", Boolean, nullable=False),
     Column("archived", Boolean, nullable=False, server_default=text("false")),
-    Column("tags", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("tags", ARRAY(DisplayText), nullable=False, server_default=text("'{}'")),
     text_column("draft_digest"),
     text_column("live_digest"),
     text_column("draft_hash"),

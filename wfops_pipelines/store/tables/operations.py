@@ -6,6 +6,7 @@ from sqlalchemy import BigInteger, CheckConstraint, Column, Index, Integer, Tabl
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 
 from wfops_pipelines.store.tables.base import (
+    display_column,
     id_column,
     metadata,
     owned_by_tenant,
@@ -30,7 +31,7 @@ operations = Table(
     Column("checkpoint", JSONB, nullable=True),
     Column("metrics", JSONB, nullable=True),
     text_column("error_kind", nullable=True),
-    text_column("error_message", nullable=True),
+    display_column("error_message", nullable=True),
     time_column("created_at", nullable=False),
     time_column("started_at"),
     time_column("ended_at"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import CheckConstraint, Column, Table
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 
-from wfops_pipelines.store.tables.base import metadata, refers, tenant_column, text_column, time_column
+from wfops_pipelines.store.tables.base import display_column, metadata, refers, tenant_column, text_column, time_column
 
 workflow_diff_state = Table(
     "workflow_diff_state",
@@ -14,7 +14,7 @@ workflow_diff_state = Table(
     Column("source_environment_id", UUID(as_uuid=True), primary_key=True),
     Column("target_environment_id", UUID(as_uuid=True), primary_key=True),
     Column("canonical_id", UUID(as_uuid=True), primary_key=True),
-    text_column("name"),
+    display_column("name"),
     text_column("status"),
     text_column("source_hash", nullable=True),
     text_column("target_hash", nullable=True),

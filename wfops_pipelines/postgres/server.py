@@ -27,10 +27,10 @@ import psutil
 import psycopg
 
 from wfops_pipelines.domain.errors import StoreNotReady, StoreUnavailable
-from wfops_pipelines.embedded import postgres_binaries
-from wfops_pipelines.embedded.postgres_binaries import Binaries
-from wfops_pipelines.embedded.postgres_locks import POLL_SECONDS, LockFile, opened
-from wfops_pipelines.embedded.postgres_place import SOCKET_NAME, Place
+from wfops_pipelines.postgres import binaries as available
+from wfops_pipelines.postgres.binaries import Binaries
+from wfops_pipelines.postgres.locks import POLL_SECONDS, LockFile, opened
+from wfops_pipelines.postgres.place import SOCKET_NAME, Place
 
 ADMIN = "postgres"
 START_SECONDS = 120.0   # crash recovery of a busy database takes its time
@@ -161,9 +161,9 @@ class Server:
     def _start(self) -> None:
         place = self.place
         try:
-            binaries = postgres_binaries.of_wheel()
+            binaries = available.of_wheel()
             if place.binaries is not None:
-                binaries = postgres_binaries.copied_to(place.binaries, binaries)
+                binaries = available.copied_to(place.binaries, binaries)
             self._prepare(binaries)
             with opened(self._running_lock) as lock:
                 if not lock.try_exclusive():

@@ -11,7 +11,7 @@ taken in this order:
 
 ``start.lock``    held alone while the server is started, attached to or stopped: two starters make one server
 ``holders.lock``  held shared by every holder
-``running.lock``  held by every process of the server itself (``postgres_server.py``)
+``running.lock``  held by every process of the server itself (``server.py``)
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from types import TracebackType
 from typing import Self
 
 from wfops_pipelines.domain.errors import StoreUnavailable, WfopsError
-from wfops_pipelines.embedded.postgres_locks import LockFile, opened
-from wfops_pipelines.embedded.postgres_place import Place, find_place
-from wfops_pipelines.embedded.postgres_server import START_SECONDS, Server
+from wfops_pipelines.postgres.locks import LockFile, opened
+from wfops_pipelines.postgres.place import Place, find_place
+from wfops_pipelines.postgres.server import START_SECONDS, Server
 
 LOCK_SECONDS = START_SECONDS + 60
 

@@ -1,0 +1,44 @@
+# `make demo` and `make test` are all that a newcomer needs; both install what they use into .venv first.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+ARGS ?=
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo up test test-n8n lint bench clean
+
+help: ## what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: $(VENV)/.installed ## the virtual environment, with everything pinned
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,test]'
+	touch $@
+
+demo: install ## two tenants, six n8n, one drift: in the terminal and in the Dagster UI (ARGS=--once stops again)
+	$(BIN)/wfops demo $(ARGS)
+
+up: install ## the system to work with: database, code server, daemon, UI
+	$(BIN)/wfops up $(ARGS)
+
+test: install ## the test suite (real n8n servers apart: make test-n8n)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m 'not n8n and not benchmark' $(ARGS)
+
+test-n8n: install ## conformance and end-to-end on real n8n 2.x and 1.x, installed once into a cache
+	$(BIN)/python -m wfops_pipelines.embedded.n8n_server install 2.41.1
+	$(BIN)/python -m wfops_pipelines.embedded.n8n_server install 1.123.81
+	WFOPS_REQUIRE_N8N=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m n8n $(ARGS)
+
+lint: install ## style, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: install ## speed and memory as ratios; writes reports/benchmarks.json
+	$(BIN)/python -m wfops_pipelines_tests.benchmarks $(ARGS)
+
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
