@@ -27,6 +27,8 @@
     │   ├── OperationRunning       another operation holds the environment
     │   ├── ForbiddenTransition    a state cannot follow another (operation, incident, promotion)
     │   └── LeaseLost              this operation no longer holds it
+    ├── Denied                     who asks is not known, or may not do this (exit 6)
+    ├── Cancelled                  somebody said no when asked, or pressed Ctrl-C (exit 7)
     ├── ProcessFailed              a process of `wfops up` or `demo` did not come up, or keeps dying
     ├── HashCollision              one hash, two contents (§4.9)
     └── Broken                     a promise of ours does not hold: audit chain, invariant (exit 1)
@@ -282,6 +284,20 @@ class LeaseLost(Blocked):
     """This operation no longer holds its environment, and stops before it writes anything more."""
 
     kind = "lease_lost"
+
+
+class Denied(WfopsError):
+    """Who asks cannot be proved, or may not do this (§2.2)."""
+
+    kind = "denied"
+    exit_code = 6
+
+
+class Cancelled(WfopsError):
+    """Somebody said no when asked, or pressed Ctrl-C; what was begun was left consistent."""
+
+    kind = "cancelled"
+    exit_code = 7
 
 
 class ProcessFailed(WfopsError):
