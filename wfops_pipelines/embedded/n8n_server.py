@@ -112,7 +112,8 @@ class N8nServer:
         self.stop()
 
     @classmethod
-    def _launch(cls, n8n: N8nInstall, folder: Path, state: Mapping[str, str], port: int, env: Mapping[str, str]) -> Self:
+    def _launch(cls, n8n: N8nInstall, folder: Path, state: Mapping[str, str], port: int,
+                env: Mapping[str, str]) -> Self:
         chosen, broker = (port, *_free_ports(1)) if port else _free_ports(2)
         environment = {
             **_ENVIRONMENT, "HOME": str(folder), "PATH": f"{n8n.node.parent}:/usr/local/bin:/usr/bin:/bin",

@@ -200,7 +200,7 @@ def test_a_delete_that_finds_nothing_the_first_time_says_so() -> None:
     ({"retry_after": "soon"}, 0, 1),
     ({}, 0, 1),
 ])
-def test_retry_after_is_honoured_up_to_a_bound(headers: dict[str, str], least: float, most: float) -> None:
+def test_retry_after_is_honoured_up_to_a_bound(headers: dict[str, Any], least: float, most: float) -> None:
     with HostileServer(in_turn(http(429, {"message": "slow down"}, **headers), OK)) as server:
         caller = Caller(server.url)
         caller.call()

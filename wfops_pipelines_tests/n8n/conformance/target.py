@@ -61,7 +61,7 @@ class Target:
 
     def workflow(self, workflow_id: str) -> JsonObject:
         """GET one, which must work."""
-        return ok(self.get(f"/workflows/{workflow_id}"))
+        return ok_object(self.get(f"/workflows/{workflow_id}"))
 
     def listed(self, workflow: JsonObject) -> JsonObject:
         """The same workflow as the listing shows it."""
@@ -70,7 +70,7 @@ class Target:
         return dict(found[0])
 
     def create(self, body: JsonObject) -> JsonObject:
-        workflow = ok(self.post("/workflows", body))
+        workflow = ok_object(self.post("/workflows", body))
         self.forget_later(f"/workflows/{workflow['id']}")
         return workflow
 
@@ -93,7 +93,7 @@ class Target:
 
     def activate(self, workflow: JsonObject) -> JsonObject:
         """Activate as either generation does, and wait until it has registered what triggers it."""
-        answer = ok(self.post(f"/workflows/{workflow['id']}/activate"))
+        answer = ok_object(self.post(f"/workflows/{workflow['id']}/activate"))
         wait_until(lambda: self.listed(workflow)["triggerCount"] > 0)
         return answer
 
@@ -103,12 +103,12 @@ class Target:
         wait_until(lambda: time.time_ns() // 1_000_000 > now + 1)
 
     def tag(self, name: str | None = None) -> JsonObject:
-        tag = ok(self.post("/tags", {"name": name or unique("tag")[:24]}), 201)
+        tag = ok_object(self.post("/tags", {"name": name or unique("tag")[:24]}), 201)
         self.forget_later(f"/tags/{tag['id']}")
         return tag
 
     def credential(self, name: str | None = None) -> JsonObject:
-        credential = ok(self.post("/credentials", {
+        credential = ok_object(self.post("/credentials", {
             "name": name or unique("credential"), "type": "httpBasicAuth", "data": {"user": "u", "password": "p"}}))
         self.forget_later(f"/credentials/{credential['id']}")
         return credential
@@ -129,6 +129,13 @@ def ok(answer: httpx.Response, status: int = 200) -> Any:
     """The JSON of an answer that has to have this status."""
     assert answer.status_code == status, (answer.status_code, answer.text[:500])
     return answer.json()
+
+
+def ok_object(answer: httpx.Response, status: int = 200) -> JsonObject:
+    """As :func:`ok`, an object at that."""
+    value = ok(answer, status)
+    assert isinstance(value, dict)
+    return value
 
 
 def refused(answer: httpx.Response, status: int) -> str:

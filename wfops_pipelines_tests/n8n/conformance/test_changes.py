@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import re
 import uuid
 from collections.abc import Callable
@@ -96,7 +97,7 @@ def test_the_version_counter_moves_with_any_write_in_1x_and_with_content_in_2x(n
     nodes[0]["notes"] = "changed"
     _put(n8n, workflow, nodes=nodes)
     counters.append(n8n.workflow(workflow["id"])["versionCounter"])
-    steps = [after - before for before, after in zip(counters, counters[1:], strict=False)]
+    steps = [after - before for before, after in itertools.pairwise(counters)]
     assert steps == ([1, 1] if n8n.is_v1 else [0, 1])
 
 
@@ -162,7 +163,7 @@ def test_timestamps_are_utc_with_milliseconds(n8n: Target) -> None:
 # What comes back of what was sent
 
 ODD_PARAMETERS: JsonObject = {
-    "z": 1, "a": [1.5, True, None, "", {}], "nested": {"k": "\u2028 ü 你好 🎉 ‮rtl", "nul": "a\x00b"}, "float": 1.0,
+    "z": 1, "a": [1.5, True, None, "", {}], "nested": {"k": "\u2028 ü 你好 🎉 \u202ertl", "nul": "a\x00b"}, "float": 1.0,
 }
 
 

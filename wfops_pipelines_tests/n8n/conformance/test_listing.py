@@ -223,7 +223,7 @@ def test_an_active_workflow_carries_a_second_copy_in_the_list_too(n8n: Target) -
 
 
 def test_exclude_pinned_data_drops_pinned_data_alone(n8n: Target) -> None:
-    pinned = {} if n8n.is_v1 else {"pinData": {"Start": [{"json": {"a": 1}}]}}
+    pinned: JsonObject = {} if n8n.is_v1 else {"pinData": {"Start": [{"json": {"a": 1}}]}}
     workflow = n8n.create(manual(**pinned))
     with_it = n8n.listed(workflow)
     without = ok(n8n.get("/workflows", name=workflow["name"], excludePinnedData="true"))["data"][0]
