@@ -136,7 +136,7 @@ class N8nServer:
 
     def _wait_until(self, holds: Callable[[httpx.Client], bool], timeout: float) -> None:
         deadline = time.monotonic() + timeout
-        with _browser(self.url) as http:
+        with _browser(self.url, patience=2.0) as http:
             while self.process.poll() is None and time.monotonic() < deadline:
                 with contextlib.suppress(httpx.HTTPError):
                     if holds(http):
@@ -206,9 +206,9 @@ def _expect_200(answer: httpx.Response, what: str) -> Any:
     return answer.json()
 
 
-def _browser(url: str) -> httpx.Client:
+def _browser(url: str, patience: float = 30.0) -> httpx.Client:
     """A client that keeps cookies, as n8n's own pages use; the cookie may be bound to the browser id."""
-    return httpx.Client(base_url=url, trust_env=False, timeout=30.0, headers={"browser-id": "wfops"})
+    return httpx.Client(base_url=url, trust_env=False, timeout=patience, headers={"browser-id": "wfops"})
 
 
 def main(arguments: list[str]) -> int:

@@ -3,82 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 import json
 import logging
 import threading
-import zlib
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from wfops_pipelines.domain.errors import (
-    Conflict,
-    IncompleteRead,
     NotFound,
-    NotN8n,
-    OutsideError,
-    Refused,
-    Rejected,
     Unreachable,
     UsageError,
 )
 from wfops_pipelines.n8n import client as client_module
-from wfops_pipelines.n8n.answers import json_of
 from wfops_pipelines.n8n.client import N8nClient, api_root, header_key
-from wfops_pipelines.n8n.provider import Connection
 from wfops_pipelines.n8n.tls import shared_context
-from wfops_pipelines_tests.servers.hostile import HostileServer, Request, Reset, Script, closed_port, http, self_signed
-
-KEY = "a-secret-key-that-nobody-may-see"
-OK = http(200, {"ok": True})
-
-
-class Caller:
-    """A client whose waits between attempts take no time, and are remembered."""
-
-    def __init__(self, url: str, **options: Any) -> None:
-        self.connection = Connection(url, KEY, **options)
-        self.waits: list[float] = []
-
-    async def _sleep(self, seconds: float) -> None:
-        self.waits.append(seconds)
-
-    def run(self, act: Callable[[N8nClient], Awaitable[Any]]) -> Any:
-        async def within() -> Any:
-            async with N8nClient(self.connection, random=lambda: 0.5, sleep=self._sleep) as client:
-                return await act(client)
-
-        return asyncio.run(within())
-
-    def call(self, method: str = "GET", path: str = "/api/v1/workflows", **options: Any) -> Any:
-        async def act(client: N8nClient) -> Any:
-            return json_of(await client.call("test", method, path, **options), client.asked(method, path))
-
-        return self.run(act)
-
-    def error(self, *arguments: Any, **options: Any) -> OutsideError:
-        with pytest.raises(OutsideError) as raised:
-            self.call(*arguments, **options)
-        assert KEY not in str(raised.value)
-        return raised.value
-
-
-def in_turn(*answers: bytes | type[Exception]) -> Script:
-    """One answer after the other, the last one again and again."""
-    left = list(answers)
-    lock = threading.Lock()
-
-    def script(_: Request) -> bytes:
-        with lock:
-            answer = left.pop(0) if len(left) > 1 else left[0]
-        if isinstance(answer, bytes):
-            return answer
-        raise answer
-
-    return script
+from wfops_pipelines_tests.n8n.caller import KEY, OK, Caller, in_turn
+from wfops_pipelines_tests.servers.hostile import HostileServer, Request, Reset, closed_port, http, self_signed
 
 
 def test_a_call_carries_the_key_and_says_who_asks() -> None:
@@ -287,137 +229,6 @@ def test_a_bundle_that_is_not_there_is_an_error_of_usage(tmp_path: Path) -> None
 def test_contexts_are_shared() -> None:
     assert shared_context(True) is shared_context(True)
     assert shared_context(True) is not shared_context(False)
-
-
-# Answers that no n8n gives
-
-
-def test_a_web_page_with_200_is_no_n8n() -> None:
-    with HostileServer(in_turn(http(200, "<!DOCTYPE html><title>Welcome</title>"))) as server:
-        error = Caller(server.url).error()
-    assert isinstance(error, NotN8n)
-    assert "web page" in str(error)
-    assert len(server.requests) == 1
-
-
-def test_a_redirect_loop_ends_at_the_first_turn() -> None:
-    with HostileServer(lambda request: http(302, location=request.target)) as server:
-        error = Caller(server.url).error()
-    assert isinstance(error, NotN8n)
-    assert "redirects to itself" in str(error)
-    assert len(server.requests) == 1
-
-
-def test_the_key_never_follows_a_redirect_to_another_host() -> None:
-    with HostileServer(in_turn(OK)) as other, HostileServer(in_turn(http(307, location=f"{other.url}/api/v1/workflows"))) as server:
-        error = Caller(server.url).error()
-        assert isinstance(error, NotN8n)
-        assert other.url in str(error)
-        assert other.connections == 0
-
-
-def test_a_redirect_to_https_says_to_change_the_url() -> None:
-    with HostileServer(lambda request: http(301, location=f"https://127.0.0.1{request.target}")) as server:
-        error = Caller(server.url).error()
-    assert isinstance(error, NotN8n)
-    assert "https://" in (error.fix or "")
-
-
-@pytest.mark.parametrize("location", ["", "http://[", "//", "/%"])
-def test_a_broken_redirect_is_no_n8n(location: str) -> None:
-    with HostileServer(in_turn(http(302, location=location))) as server:
-        assert isinstance(Caller(server.url).error(), NotN8n)
-
-
-@pytest.mark.parametrize("banner", [b"SSH-2.0-OpenSSH_9.2p1\r\n\r\n", b"\x15\x03\x01\x00\x02\x02\x50", b"HTTP/1.1 200 OK\r\nx: " + b"y" * 200_000])
-def test_what_is_no_http_is_no_n8n(banner: bytes) -> None:
-    with HostileServer(in_turn(banner)) as server:
-        error = Caller(server.url).error()
-    assert isinstance(error, NotN8n)
-    assert "no HTTP" in str(error)
-
-
-# Cut off
-
-
-def _chunked(*chunks: bytes) -> bytes:
-    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
-    return head + b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks)
-
-
-@pytest.mark.parametrize("answer", [
-    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n" + b'{"data": [',
-    _chunked(b'{"data": [', b"1,"),
-    http(200, gzip.compress(b'{"data": []}' * 1000)[:-20], content_encoding="gzip", close=True),
-    http(200, b"no gzip at all", content_encoding="gzip", close=True),
-    http(200, b'{"data": [1, 2', close=True),
-], ids=["content-length", "chunked", "gzip cut", "no gzip", "json cut"])
-def test_a_cut_off_answer_is_an_incomplete_read(answer: bytes) -> None:
-    with HostileServer(in_turn(answer)) as server:
-        error = Caller(server.url, attempts=2).error()
-    assert isinstance(error, IncompleteRead)
-    assert error.transient
-
-
-@pytest.mark.parametrize(("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress),
-                                                   ("identity", lambda data: data)])
-def test_encodings_are_undone(encoding: str, compress: Callable[[bytes], bytes]) -> None:
-    with HostileServer(in_turn(http(200, compress(b'{"a": 1}'), content_encoding=encoding))) as server:
-        assert Caller(server.url).call() == {"a": 1}
-
-
-def test_an_encoding_that_was_not_asked_for_is_refused() -> None:
-    with HostileServer(in_turn(http(200, b"x", content_encoding="br"))) as server:
-        assert isinstance(Caller(server.url).error(), NotN8n)
-
-
-def test_an_answer_made_to_fill_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wfops_pipelines.n8n.answers.MAX_ANSWER_BYTES", 1024)
-    with HostileServer(in_turn(http(200, gzip.compress(b"x" * 100_000), content_encoding="gzip"))) as server:
-        error = Caller(server.url).error()
-    assert isinstance(error, Rejected)
-    assert "smaller pages" in (error.fix or "")
-
-
-def test_lone_surrogates_nul_and_large_numbers_pass_both_ways() -> None:
-    value = {"a": "\ud800", "b": "x\x00y", "c": 2**70}
-    with HostileServer(lambda request: http(200, request.body)) as server:
-        assert Caller(server.url).call("PUT", body=value) == value
-
-
-# Refusals
-
-
-@pytest.mark.parametrize(("status", "body", "kind", "words"), [
-    (401, {"message": "unauthorized"}, Refused, "wrong, expired, or another instance's"),
-    (403, {"message": "Forbidden"}, Refused, "scopes"),
-    (403, {"message": "Your license does not allow for feat:variables."}, Refused, "licence"),
-    (401, {"status": "Error", "message": "Source Control feature is not licensed"}, Refused, "licence"),
-    (403, "<title>Access denied</title>", Refused, "proxy or firewall"),
-    (404, {"message": "Not Found"}, NotFound, "Not Found"),
-    (404, {"message": "You do not have permission to update this workflow. Ask the owner to share it with you."}, NotFound,
-     "it is gone, or belongs to"),
-    (404, "<pre>Cannot GET /api/v1/workflows</pre>", NotN8n, "public API"),
-    (409, {"message": "There is a conflict with one of the webhooks."}, Conflict, "webhooks"),
-    (400, {"message": "request/body/active is read-only"}, Rejected, "request/body/active is read-only"),
-    (413, "<pre>PayloadTooLargeError: request entity too large</pre>", Rejected, "N8N_PAYLOAD_SIZE_MAX"),
-    (415, {"message": "unsupported media type text/plain"}, Rejected, "text/plain"),
-    (500, "<pre>ResponseError: Failed to parse request body</pre>", Rejected, "Failed to parse request body"),
-    (400, b"\xff\xfe", Rejected, "400"),
-    (418, ["a", "list"], Rejected, "list"),
-])
-def test_refusals_are_told_apart(status: int, body: Any, kind: type[OutsideError], words: str) -> None:
-    with HostileServer(in_turn(http(status, body))) as server:
-        error = Caller(server.url).error()
-        assert error.target == server.url
-    assert type(error) is kind
-    assert error.status == status
-    assert words in str(error) or body == b"\xff\xfe"
-
-
-def test_a_message_without_end_is_shortened() -> None:
-    with HostileServer(in_turn(http(400, {"message": "x" * 1_000_000}))) as server:
-        assert len(str(Caller(server.url).error())) < 1000
 
 
 # The key

@@ -41,7 +41,7 @@ class Request:
         return {key: values[0] for key, values in parse_qs(urlsplit(self.target).query).items()}
 
 
-class Reset(Exception):  # noqa: N818 - what it does to the connection
+class Reset(Exception):
     """Raised by a script: reset the connection instead of answering."""
 
 
