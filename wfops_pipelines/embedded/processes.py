@@ -185,9 +185,19 @@ class Supervisor:
         Raises :class:`ProcessFailed`, with the end of its log, when it ends before or is not ready in time; it is
         stopped then.
         """
+        running = self.launch(program)
+        self.wait_ready(running)
+        return running
+
+    def launch(self, program: Program) -> Running:
+        """Start a program and do not wait: :meth:`wait_ready` does that, after something else was done meanwhile."""
         if program.name in self._running:
             raise ValueError(f"{program.name} runs already")
-        running = self._launch(program)
+        return self._launch(program)
+
+    def wait_ready(self, running: Running) -> None:
+        """Wait until a launched program is ready; raises as :meth:`start` does."""
+        program = running.program
         deadline = time.monotonic() + program.ready_within
         while program.ready is not None and not program.ready():
             if running.ended.wait(POLL_SECONDS):
@@ -197,7 +207,6 @@ class Supervisor:
                 self.stop(program.name)
                 raise _failed(running, f"was not ready within {program.ready_within:.0f} s")
         self._tell(Event("ready", program.name))
-        return running
 
     def wait(self) -> signal.Signals:
         """Watch the programs until a signal says to stop, and return it.

@@ -1,0 +1,199 @@
+"""The running system of one home: PostgreSQL's keeper, Dagster's code server, daemon and webserver.
+
+One at a time per home; a second one is told where the first is. The code server listens on a socket in the home (one
+that is known by its path, so that its runs are known, too); the UI on loopback, since it has no login.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+
+from wfops_pipelines.bootstrap import Installation
+from wfops_pipelines.defs import launch
+from wfops_pipelines.defs.maintenance.dead_runs import report_dead_runs
+from wfops_pipelines.defs.partitions import sync_partitions
+from wfops_pipelines.domain.errors import Blocked, ProcessFailed, UsageError
+from wfops_pipelines.embedded.dagster_web import DagsterWeb
+from wfops_pipelines.embedded.processes import Program, Running, Supervisor
+from wfops_pipelines.postgres.locks import opened
+from wfops_pipelines.settings import Settings
+
+HOST = "127.0.0.1"
+NEXT_PORTS = 100         # how many ports after the usual one are tried
+LARGEST_LOG = 5_000_000  # bytes; a log that is larger at the start is set aside
+LONGEST_SOCKET = 100     # characters that a socket's address holds everywhere
+READY_SECONDS = 120.0
+_POLL_SECONDS = 0.1
+
+
+class System:
+    """Starts and watches the programs of an installation, by a supervisor. ``port`` is where the UI listens."""
+
+    def __init__(self, installation: Installation, supervisor: Supervisor, *, port: int) -> None:
+        self._supervisor = supervisor
+        self._home = installation.settings.home
+        self.url = f"http://{HOST}:{port}"
+        self._port = port
+        self.logs = self._home / "logs"
+        self._socket = _socket_path(_run_folder(self._home))
+        self._environment = _environment(installation, self.url)
+        self._holds_postgres = installation.holder is not None
+        self._workspace = _run_folder(self._home) / "workspace.yaml"
+        self._code_server: Running | None = None
+        with launch.dagster_instance(installation) as instance:
+            self.dead_runs = report_dead_runs(instance, gone_code_server=str(self._socket))
+            sync_partitions(instance, installation.services)
+
+    def start_code_server(self) -> None:
+        """Start what the others need, without waiting for it."""
+        if self._holds_postgres:
+            self._supervisor.launch(self._program(
+                "postgres-keeper", "wfops_pipelines.embedded.keeper", str(self._home), str(os.getpid()), grace=30.0))
+        self._socket.unlink(missing_ok=True)
+        self._workspace.write_text(json.dumps({  # JSON is YAML, and quotes any path
+            "load_from": [{"grpc_server": {"socket": str(self._socket), "location_name": "wfops"}}]}))
+        self._code_server = self._supervisor.launch(self._program(
+            "code-server", "dagster", "api", "grpc", "--socket", str(self._socket), "--module-name",
+            "wfops_pipelines.definitions", "--location-name", "wfops", "--log-level", "warning",
+            ready=lambda: _listens(self._socket)))
+
+    def start(self) -> DagsterWeb:
+        """Start the rest, and wait until the UI shows our definitions and every part of the daemon works."""
+        if self._code_server is None:
+            self.start_code_server()
+        assert self._code_server is not None  # noqa: S101 - it was started right above
+        self._supervisor.wait_ready(self._code_server)
+        web = DagsterWeb(self.url)
+        daemon = self._supervisor.launch(self._program("daemon", "dagster._daemon", "run", "-w", str(self._workspace)))
+        webserver = self._supervisor.launch(self._program(
+            "webserver", "dagster_webserver", "-h", HOST, "-p", str(self._port), "-w", str(self._workspace),
+            ready=web.answers))
+        self._supervisor.wait_ready(webserver)
+        self._wait(web.location_loaded, webserver, "the UI has not loaded the definitions")
+        self._wait(web.daemon_healthy, daemon, "the daemon has not come to work")
+        return web
+
+    def _program(self, name: str, module: str, *arguments: str, ready: Callable[[], bool] | None = None,
+                 grace: float = 10.0) -> Program:
+        log = self.logs / f"{name}.log"
+        with suppress(FileNotFoundError):
+            if log.stat().st_size > LARGEST_LOG:
+                log.replace(log.with_suffix(".log.1"))
+        return Program(name, [sys.executable, "-m", module, *arguments], log, environment=self._environment, ready=ready,
+                       ready_within=READY_SECONDS, restart=True, grace=grace)
+
+    def _wait(self, holds: Callable[[], bool], needed: Running, otherwise: str) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        while not holds():
+            if needed.ended.wait(_POLL_SECONDS) or time.monotonic() > deadline:
+                raise ProcessFailed(f"{otherwise}:\n{needed.log_tail()}", fix=f"see {needed.program.log}")
+
+
+@contextmanager
+def only_system(home: Path) -> Iterator[Callable[[str], None]]:
+    """Be the only system of a home; gives a function that says its URL to a second one.
+
+    Raises :class:`Blocked` with that URL when there is one already.
+    """
+    folder = _run_folder(home)
+    record = folder / "up.json"
+    with opened(folder / "up.lock") as lock:
+        if not lock.try_exclusive():
+            with suppress(FileNotFoundError, ValueError):
+                where = json.loads(record.read_text())
+                raise Blocked(f"the system of {home} runs already at {where['url']} (process {where['pid']})",
+                              fix="use it, or stop it first")
+            raise Blocked(f"the system of {home} is being started by another process", fix="wait for it, or stop it first")
+
+        def tell(url: str) -> None:
+            record.write_text(json.dumps({"url": url, "pid": os.getpid()}))
+
+        try:
+            yield tell
+        finally:
+            record.unlink(missing_ok=True)
+
+
+def choose_port(settings: Settings, asked: int | None) -> int:
+    """The port for the UI: the one asked for, else the usual one or the next that is free.
+
+    One that was asked for, here or by ``WFOPS_UI_PORT``, and is taken raises :class:`UsageError`; 0 is any free one.
+    """
+    if asked is None and "ui_port" in settings.model_fields_set:
+        asked = settings.ui_port
+    if asked is not None:
+        free = _free_port(asked)
+        if free is None:
+            raise UsageError(f"port {asked} is taken{_by_whom(asked)}", fix="choose another one with --port, or none at all")
+        return free
+    usual = settings.ui_port
+    tried = (_free_port(port) for port in range(usual, min(usual + NEXT_PORTS, 65536)))
+    return next((port for port in tried if port is not None), None) or _free_port(0) or usual
+
+
+def _free_port(port: int) -> int | None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: closed connections do not count
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return None
+        return int(probe.getsockname()[1])
+
+
+def _by_whom(port: int) -> str:
+    """`` by NAME (process N)``, where the system lets us see it."""
+    with suppress(psutil.Error):
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+                return f" by {psutil.Process(connection.pid).name()} (process {connection.pid})"
+    return ""
+
+
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+        return True
+
+
+def _run_folder(home: Path) -> Path:
+    folder = home / "run"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
+
+
+def _socket_path(folder: Path) -> Path:
+    """In the home, or if that is too long for a socket, in a folder of ours that is the same each time."""
+    path = folder / "code.sock"
+    if len(os.fsencode(path)) <= LONGEST_SOCKET:
+        return path
+    record = folder / "socket-folder"
+    with suppress(FileNotFoundError):
+        known = Path(record.read_text())
+        if known.is_dir() and known.stat().st_uid == os.geteuid():
+            return known / "code.sock"
+    made = Path(tempfile.mkdtemp(prefix="wfops-", dir="/tmp"))  # noqa: S108 - a name of its own, mode 0700
+    record.write_text(str(made))
+    return made / "code.sock"
+
+
+def _environment(installation: Installation, url: str) -> dict[str, str]:
+    """What Dagster's processes need. With bytecode: without it a run worker needs three times as long."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    environment |= launch.dagster_environment(installation) | {"PYTHONUNBUFFERED": "1"}
+    if "ui_url" not in installation.settings.model_fields_set:
+        environment["WFOPS_UI_URL"] = url
+    return environment
