@@ -1,0 +1,100 @@
+"""Schedules and sensors: what they ask for, and what they leave alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+
+from wfops_pipelines.defs.drift.schedules import drift_detection
+from wfops_pipelines.defs.inventory.export import canonical_sync
+from wfops_pipelines.defs.inventory.sensors import repository_poll
+from wfops_pipelines.defs.location import defs
+from wfops_pipelines.defs.maintenance.sensors import partitions
+from wfops_pipelines.defs.resources import Wfops
+from wfops_pipelines_tests.defs.conftest import Given
+
+NOON = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
+
+
+def scheduled(given: Given, schedule: dg.ScheduleDefinition, at: datetime = NOON) -> Any:
+    context = dg.build_schedule_context(instance=given.instance, scheduled_execution_time=at, resources={"wfops": Wfops()})
+    return schedule(context)
+
+
+def sensed(given: Given, sensor: dg.SensorDefinition) -> list[Any]:
+    context = dg.build_sensor_context(instance=given.instance, resources={"wfops": Wfops()})
+    answer = sensor(context)
+    return list(answer) if isinstance(answer, Iterator) else [answer]
+
+
+def config_of(request: dg.RunRequest) -> dict[str, Any]:
+    return request.run_config["ops"]["refresh_environments"]["config"]
+
+
+def test_the_drift_schedule_asks_for_one_run_over_staging_and_production(given: Given) -> None:
+    request = scheduled(given, drift_detection)
+    assert sorted(config_of(request)["partitions"]) == ["prod|acme", "staging|acme"]
+    assert config_of(request)["check_type"] == "scheduled"
+    assert request.tags["wfops/actor"] == "system:drift_detection"
+
+
+def test_the_drift_schedule_leaves_an_environment_alone_that_an_operation_holds(given: Given) -> None:
+    services = given.installation.services
+    context = services.context("acme", actor="local:test")
+    prod = services.environment(context, "prod")
+    operation = context.new_id()
+    with services.store.bookkeeping(context, "test") as work:
+        work.operations.create(operation, "export", environment_id=prod.id, actor="x", run_id=None, now=context.now())
+        work.leases.take(prod.id, operation, {"host": "elsewhere"}, context.now())
+    assert config_of(scheduled(given, drift_detection))["partitions"] == ["staging|acme"]
+
+
+def test_a_tick_between_two_checks_is_skipped(given: Given) -> None:
+    assert isinstance(scheduled(given, drift_detection, NOON.replace(minute=2)), dg.SkipReason)
+
+
+def test_a_scheduled_sweep_logs_events_for_what_changed_and_none_when_nothing_did(given: Given) -> None:
+    request = scheduled(given, drift_detection)
+    key = dg.AssetKey("drift_report")
+
+    def sweep() -> int:
+        before = len(given.instance.fetch_materializations(key, limit=100).records)
+        run = defs.resolve_job_def("refresh").execute_in_process(instance=given.instance, run_config=request.run_config)
+        assert run.success
+        return len(given.instance.fetch_materializations(key, limit=100).records) - before
+
+    assert sweep() == 2  # the first check of each environment is news
+    assert sweep() == 0
+    context = given.installation.services.context("acme", actor="local:test")
+    prod = given.installation.services.environment(context, "prod")
+    with given.installation.services.store.read(context) as work:
+        history = work.drift.checks(prod.id)
+    assert [(entry.type, entry.checks) for entry in history] == [("scheduled", 2)]
+
+
+def test_the_poll_asks_for_nothing_while_no_branch_moved_and_for_a_refresh_once_one_did(given: Given) -> None:
+    assert isinstance(sensed(given, repository_poll)[0], dg.SkipReason)
+    given.repository.commit({"prod/a.json": b"{}"})
+    requests = sensed(given, repository_poll)
+    assert len(requests) == 1
+    assert sorted(config_of(requests[0])["partitions"]) == ["dev|acme", "prod|acme", "staging|acme"]
+    run = defs.resolve_job_def("refresh").execute_in_process(instance=given.instance, run_config=requests[0].run_config)
+    assert run.success
+    assert isinstance(sensed(given, repository_poll)[0], dg.SkipReason)
+
+
+def test_partitions_follow_the_tenants_and_environments_of_the_database(given: Given) -> None:
+    given.instance.delete_dynamic_partition("tenants", "acme")
+    given.instance.add_dynamic_partitions("environments", ["left-over"])
+    assert "acme" in str(sensed(given, partitions)[0].skip_message)
+    assert list(given.instance.get_dynamic_partitions("tenants")) == ["acme"]
+    assert "left-over" not in given.instance.get_dynamic_partitions("environments")
+    assert "those of the database" in str(sensed(given, partitions)[0].skip_message)
+
+
+def test_the_canonical_sync_does_nothing_while_it_is_switched_off(given: Given) -> None:
+    answers = list(scheduled(given, canonical_sync))
+    assert all(isinstance(answer, dg.SkipReason) for answer in answers)
