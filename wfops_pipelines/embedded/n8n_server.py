@@ -41,7 +41,8 @@ _ENVIRONMENT = {
     "N8N_EXPRESSION_ENGINE": "legacy",  # needs no isolated-vm
     "N8N_RUNNERS_ENABLED": "false",  # 1.x; 2.x always has the broker, so its runner is left out:
     "N8N_RUNNERS_MODE": "external", "N8N_RUNNERS_AUTH_TOKEN": "unused",  # saves 116 MB; Code nodes do not run
-    "N8N_BLOCK_ENV_ACCESS_IN_NODE": "true", "DB_TYPE": "sqlite", "DB_SQLITE_POOL_SIZE": "4",
+    "N8N_BLOCK_ENV_ACCESS_IN_NODE": "true", "N8N_ENFORCE_SETTINGS_FILE_PERMISSIONS": "true",
+    "DB_TYPE": "sqlite", "DB_SQLITE_POOL_SIZE": "4",
     "EXECUTIONS_MODE": "regular", "N8N_LOG_LEVEL": "info", "NO_COLOR": "1",
 }
 _STATE = "wfops-server.json"

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from wfops_pipelines.domain.errors import IncompleteRead, NotN8n
+from wfops_pipelines.domain.errors import IncompleteRead, NotFound, NotN8n
 from wfops_pipelines.n8n.answers import Asked, object_of
 from wfops_pipelines.n8n.client import N8nClient
 
@@ -48,8 +48,12 @@ class _Progress:
 async def fetch_page(client: N8nClient, operation: str, path: str, params: Mapping[str, Any], *,
                      first: bool = True, attempts: int | None = None) -> Page:
     """One page. What is none raises: :class:`NotN8n` as the first, :class:`IncompleteRead` within a listing."""
-    answer = await client.call(operation, "GET", path, params=params, attempts=attempts)
     asked = client.asked("GET", path)
+    try:
+        answer = await client.call(operation, "GET", path, params=params, attempts=attempts)
+    except NotFound as error:  # every n8n has its listings
+        raise NotN8n(f"{asked.what} is not there (404)", target=asked.target, status=404,
+                     fix="is this the address of an n8n, with its public API switched on?") from error
     try:
         value = object_of(answer, asked)
     except NotN8n as error:

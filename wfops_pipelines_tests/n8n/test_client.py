@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from wfops_pipelines import failpoints
 from wfops_pipelines.domain.errors import (
     NotFound,
     Unreachable,
@@ -193,6 +194,23 @@ def test_a_server_that_drips_for_ever_is_left(monkeypatch: pytest.MonkeyPatch) -
 def test_a_reset_connection_is_unreachable() -> None:
     with HostileServer(in_turn(Reset)) as server:
         assert isinstance(Caller(server.url, attempts=1).error(), Unreachable)
+
+
+def test_a_host_name_that_does_not_resolve_says_so() -> None:
+    error = Caller("http://nowhere.invalid", attempts=1).error()
+    assert isinstance(error, Unreachable)
+    assert "nowhere.invalid does not resolve" in str(error)
+
+
+@pytest.mark.parametrize(("point", "sent"), [("before", 0), ("after", 1)])
+def test_a_failpoint_lies_on_either_side_of_a_call(point: str, sent: int) -> None:
+    failpoints.arm(f"n8n.test.{point}=raise")
+    try:
+        with HostileServer(in_turn(OK)) as server, pytest.raises(failpoints.FailpointReached):
+            Caller(server.url).call()
+    finally:
+        failpoints.disarm()
+    assert len(server.requests) == sent
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused_with_a_way_out(tmp_path: Path) -> None:

@@ -102,6 +102,12 @@ def test_a_first_page_that_is_none_of_n8ns(answer: Any) -> None:
     assert isinstance(error, NotN8n)
 
 
+def test_a_server_without_such_a_listing_is_none() -> None:
+    with HostileServer(lambda _: http(404, {"detail": "Not Found"})) as server:
+        _, error = collect(server.url)
+    assert isinstance(error, NotN8n)
+
+
 ODD_PAGES = [
     {"nextCursor": None}, {"data": None, "nextCursor": None}, {"data": {}, "nextCursor": None}, {"data": []},
     {"data": [], "nextCursor": 7}, {"data": [], "nextCursor": ""}, {"data": [], "nextCursor": False}, [],
