@@ -71,19 +71,17 @@ def link_untracked(operation: RunningOperation) -> int:
     """
     linked = 0
     while True:
-        changed = _refresh_portable_hashes(operation)
-        round_linked = _link_round(operation)
-        linked += round_linked
-        if not round_linked and not changed:
-            return linked
-        if not round_linked:
+        _refresh_portable_hashes(operation)
+        in_this_round = _link_round(operation)
+        linked += in_this_round
+        if not in_this_round:
             return linked
 
 
 def _link_round(operation: RunningOperation) -> int:
     store, context, environment = operation.services.store, operation.context, operation.environment
     with store.read(context) as work:
-        untracked = work.mappings.of_environment(environment.id, statuses=[MappingStatus.UNTRACKED])
+        untracked = work.mappings.link_candidates(environment.id, NORMALIZER_VERSION)
     linked = 0
     for start in range(0, len(untracked), _BATCH):
         rows = untracked[start:start + _BATCH]
@@ -120,8 +118,10 @@ def _refresh_portable_hashes(operation: RunningOperation) -> int:
     store, context, environment = operation.services.store, operation.context, operation.environment
     with store.bookkeeping(context, "link.refresh", held=operation.held) as work:
         keys = credential_keys(work, environment.id)
-        mappings = [m for m in work.mappings.of_environment(environment.id) if m.has_references]
-        states = [s for s in work.git_states.of_environment(environment.id) if s.has_references]
+        mappings = work.mappings.with_references(environment.id)
+        states = work.git_states.with_references(environment.id)
+        if not mappings and not states:
+            return 0
         contents = work.payloads.load([m.live_digest for m in mappings] + [s.digest for s in states])
         fresh = hash_all(work, environment.id, {
             **{f"m{m.workflow_id}": (m.workflow_id, decode_content(contents[m.live_digest])) for m in mappings},

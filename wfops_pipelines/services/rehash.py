@@ -27,10 +27,8 @@ def rehash_environment(operation: RunningOperation, other: Row[Any] | None = Non
     """
     store, context, environment = operation.services.store, operation.context, other or operation.environment
     with store.read(context) as work:
-        mappings = [m for m in work.mappings.of_environment(environment.id)
-                    if m.normalizer_version != NORMALIZER_VERSION]
-        states = [s for s in work.git_states.of_environment(environment.id, deleted=True)
-                  if s.normalizer_version != NORMALIZER_VERSION]
+        mappings = work.mappings.behind(environment.id, NORMALIZER_VERSION)
+        states = work.git_states.behind(environment.id, NORMALIZER_VERSION)
     behind: list[tuple[str, Any]] = [("mapping", m) for m in mappings] + [("state", s) for s in states]
     for start in range(0, len(behind), _BATCH):
         batch = behind[start:start + _BATCH]

@@ -30,6 +30,19 @@ class GitStates:
             query = query.where(states.c.deleted_at.is_(None))
         return list(self._connection.execute(query.order_by(states.c.path)))
 
+    def behind(self, environment_id: UUID, version: int) -> list[Row[Any]]:
+        """States, also of files that are gone, whose hashes are of another version of the normaliser."""
+        return list(self._connection.execute(
+            select(states).where(self._in(environment_id), states.c.normalizer_version != version).order_by(states.c.path)
+        ))
+
+    def with_references(self, environment_id: UUID) -> list[Row[Any]]:
+        """Live states whose portable hash depends on what other workflows are."""
+        return list(self._connection.execute(
+            select(states).where(self._in(environment_id), states.c.deleted_at.is_(None), states.c.has_references)
+            .order_by(states.c.path)
+        ))
+
     def of_tenant(self) -> list[Row[Any]]:
         """All states whose file is there."""
         return list(self._connection.execute(

@@ -7,10 +7,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, func, or_, select, tuple_, update
+from sqlalchemy import Connection, Row, exists, func, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from wfops_pipelines.domain.mapping import MappingStatus
+from wfops_pipelines.store.tables.git_states import canonical_workflow_git_state as states
 from wfops_pipelines.store.tables.mappings import canonical_workflows, workflow_env_map, workflow_hash_registry
 
 _WRITTEN = [c.name for c in workflow_env_map.c if c.name not in {"tenant_id", "id", "environment_id", "workflow_id",
@@ -44,6 +45,36 @@ class Mappings:
         if statuses is not None:
             query = query.where(workflow_env_map.c.status.in_([str(s) for s in statuses]))
         return list(self._connection.execute(query.order_by(workflow_env_map.c.name, workflow_env_map.c.id)))
+
+    def link_candidates(self, environment_id: UUID, version: int) -> list[Row[Any]]:
+        """Untracked workflows that something speaks for: the hash registry, or a file that names their n8n id."""
+        known = select(workflow_hash_registry.c.canonical_id).where(
+            workflow_hash_registry.c.tenant_id == self._tenant_id,
+            workflow_hash_registry.c.portable_hash == workflow_env_map.c.portable_hash,
+            workflow_hash_registry.c.normalizer_version == version,
+        )
+        named = select(states.c.path).where(
+            states.c.tenant_id == self._tenant_id, states.c.environment_id == environment_id,
+            states.c.workflow_id == workflow_env_map.c.workflow_id, states.c.deleted_at.is_(None),
+        )
+        return list(self._connection.execute(select(workflow_env_map).where(
+            workflow_env_map.c.tenant_id == self._tenant_id, workflow_env_map.c.environment_id == environment_id,
+            workflow_env_map.c.status == MappingStatus.UNTRACKED, or_(exists(known), exists(named)),
+        ).order_by(workflow_env_map.c.name, workflow_env_map.c.id)))
+
+    def behind(self, environment_id: UUID, version: int) -> list[Row[Any]]:
+        """Mappings whose hashes are of another version of the normaliser."""
+        return list(self._connection.execute(select(workflow_env_map).where(
+            workflow_env_map.c.tenant_id == self._tenant_id, workflow_env_map.c.environment_id == environment_id,
+            workflow_env_map.c.normalizer_version != version,
+        ).order_by(workflow_env_map.c.id)))
+
+    def with_references(self, environment_id: UUID) -> list[Row[Any]]:
+        """Mappings whose portable hash depends on what other workflows are."""
+        return list(self._connection.execute(select(workflow_env_map).where(
+            workflow_env_map.c.tenant_id == self._tenant_id, workflow_env_map.c.environment_id == environment_id,
+            workflow_env_map.c.has_references,
+        ).order_by(workflow_env_map.c.id)))
 
     def of_tenant(self) -> list[Row[Any]]:
         """All mappings of the tenant that are not deleted."""
