@@ -55,7 +55,7 @@ def _repository(result: RepositorySync) -> Metadata:
 
 
 def _reconciliation(result: Reconciliation) -> Metadata:
-    rows = [{"source": source, **{status: n for status, n in counts.items()}} for source, counts in result.stages.items()]
+    rows = [{"source": source, **counts} for source, counts in result.stages.items()]
     return {"changed": result.changed, "duration_ms": result.duration_ms, "operation": result.operation_id,
             **table("stages", rows)}
 
@@ -87,7 +87,8 @@ def diff_markdown(workflows: Iterable[Mapping[str, Any]]) -> str:
             continue
         lines = [f"- {_change(change)}" for change in diff["changes"][:20]]
         more = len(diff["changes"]) - 20
-        parts.append("\n".join([f"**{_escape(workflow['name'])}**", "", *lines, *([f"- and {more} more"] if more > 0 else [])]))
+        rest = [f"- and {more} more"] if more > 0 else []
+        parts.append("\n".join([f"**{_escape(workflow['name'])}**", "", *lines, *rest]))
     return "\n\n".join(parts)
 
 

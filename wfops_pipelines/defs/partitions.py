@@ -32,7 +32,8 @@ class Key:
         """Read ``environment|tenant``; :class:`UnknownPartition` says how a key looks."""
         environment, bar, tenant = key.partition("|")
         if not (environment and bar and tenant) or "|" in tenant:
-            raise UnknownPartition(f"{key!r} is no partition", fix="partitions are named environment|tenant, as in prod|acme")
+            raise UnknownPartition(f"{key!r} is no partition",
+                                   fix="partitions are named environment|tenant, as in prod|acme")
         return cls(tenant=tenant, environment=environment)
 
 

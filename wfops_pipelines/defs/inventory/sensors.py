@@ -30,7 +30,8 @@ class Polled:
 
 
 def moved(polled: Sequence[Polled]) -> list[tuple[Target, str]]:
-    """Environments whose branch stands elsewhere than at their last sync, with the head. Pure: the sensor fetches and emits."""
+    """Environments whose branch stands elsewhere than at their last sync, with the head. The
+    decision alone: the sensor fetches and emits."""
     return [(target, answer.head) for answer in polled if answer.head is not None
             for target in answer.targets if target.environment.git_commit != answer.head]
 
