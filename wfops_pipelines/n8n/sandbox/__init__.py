@@ -34,12 +34,14 @@ class Sandbox:
     faults: Faults
     generation: int
     api_key: str = field(repr=False)
+    #: Writes the state to its file, if it has one and something changed.
+    save: Callable[[], None] = field(repr=False, default=lambda: None)
 
 
-def create_sandbox(*, generation: int = 2, api_key: str = "sandbox-key",  # noqa: S107 - a sandbox guards nothing
+def create_sandbox(*, generation: int = 2, api_key: str = "sandbox-key",
                    clock: Callable[[], datetime] = lambda: datetime.now(UTC), new_id: Callable[[], str] | None = None,
-                   rng: random.Random | None = None, registration_delay: timedelta = REGISTRATION_DELAY, control: bool = False,
-                   state_file: Path | None = None) -> Sandbox:
+                   rng: random.Random | None = None, registration_delay: timedelta = REGISTRATION_DELAY,
+                   control: bool = False, state_file: Path | None = None) -> Sandbox:
     """A new n8n of a generation (1 or 2), empty, or as ``state_file`` has kept it.
 
     ``new_id`` makes ids (16 letters and digits), ``rng`` UUIDs (and ids, unless ``new_id`` is given): with a seeded one the
@@ -54,11 +56,11 @@ def create_sandbox(*, generation: int = 2, api_key: str = "sandbox-key",  # noqa
         load(state, state_file)
     saved = [state.changes]
 
-    def on_change() -> None:
+    def save_changes() -> None:
         if state_file is not None and state.changes != saved[0]:
             save(state, state_file)
             saved[0] = state.changes
 
     faults = Faults()
-    app = SandboxApp(state, faults, api_key, control=control, on_change=on_change)
-    return Sandbox(app, state, faults, generation, api_key)
+    app = SandboxApp(state, faults, api_key, control=control, on_change=save_changes)
+    return Sandbox(app, state, faults, generation, api_key, save_changes)

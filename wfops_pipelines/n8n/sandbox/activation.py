@@ -106,8 +106,8 @@ def start_1(state: State, workflow: Workflow) -> None:
     try:
         _check_types(nodes)
         if not any(not node.get("disabled") and starts_workflow(node.get("type", ""), 1) for node in nodes):
-            raise ApiError(400, f'Workflow "{workflow.name}" (ID: {workflow.id}) has no node to start the workflow - at least '
-                                "one trigger, poller or webhook node is required")
+            raise ApiError(400, f'Workflow "{workflow.name}" (ID: {workflow.id}) has no node to start the workflow - at '
+                                "least one trigger, poller or webhook node is required")
         taken = _taken(state, workflow, nodes)
         if taken is not None:
             raise ApiError(400, f'The URL path that the "{taken}" node uses is already taken. Please change it to something '
@@ -197,7 +197,8 @@ def _check_called(state: State, workflow: Workflow, nodes: list[JsonObject]) -> 
             named = f' ("{other.name}")' if other is not None else ""
             problems.append(f'Node "{node.get("name")}" references workflow {called}{named} which is not published')
     if problems:
-        raise ApiError(400, f"Cannot publish workflow: {'; '.join(problems)}. Please publish all referenced sub-workflows first.")
+        raise ApiError(400, f"Cannot publish workflow: {'; '.join(problems)}. Please publish all referenced sub-workflows "
+                            "first.")
 
 
 def _called_id(parameters: dict[str, Any]) -> str | None:

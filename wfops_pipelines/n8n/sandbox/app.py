@@ -71,8 +71,7 @@ class SandboxApp:
                 if self._state.changes != before:
                     self._on_change()
         except ApiError as error:
-            if self._state.generation < 2 or error.status >= 400:
-                self._on_change()  # a PUT that is refused may have saved its draft
+            self._on_change()  # a PUT that is refused may have saved its draft
             status, content, kind = error.status, dump(error.body), "application/json"
         except HtmlError as error:
             return HTMLResponse(error.page, error.status, headers={"content-security-policy": "default-src 'none'"})
@@ -87,15 +86,15 @@ class SandboxApp:
         if not path.startswith(f"{_ROOT}/"):
             raise HtmlError(404, f"Cannot {request.method} {path}")
         value = _json_body(request, body)
-        method = "GET" if request.method == "HEAD" else request.method
-        route, variables = self._find(method, path.removeprefix(_ROOT), request.method)
+        route, variables = self._find(request.method, path.removeprefix(_ROOT))
         self._check_key(request)
         query = read_query(dict(request.query_params), route.query, self._state.generation)
-        _check_media_type(request, body, needed=route.body)
+        _check_media_type(request, needed=route.body or (self._state.generation >= 2 and bool(body)))
         answer = route.handle(Call(self._state, variables, query, value))
         return route.status, answer if isinstance(answer, bytes) else dump(answer), "application/json"
 
-    def _find(self, method: str, path: str, asked: str) -> tuple[Route, dict[str, str]]:
+    def _find(self, asked: str, path: str) -> tuple[Route, dict[str, str]]:
+        method = "GET" if asked == "HEAD" and self._state.generation >= 2 else asked
         known = False
         for route in self._routes:
             match = route.pattern.fullmatch(path)
@@ -117,8 +116,8 @@ class SandboxApp:
         holder = self._state.webhooks.get((method, path))
         if holder is None:
             said = f'The requested webhook "{method} {path}" is not registered.'
-            return 404, dump({"code": 404, "message": said,
-                              "hint": "The workflow must be active for a production URL to run successfully."}), "application/json"
+            hint = "The workflow must be active for a production URL to run successfully."
+            return 404, dump({"code": 404, "message": said, "hint": hint}), "application/json"
         executions.triggered(self._state, holder, "webhook")
         return 200, b'{"message":"Workflow was started"}', "application/json"
 
@@ -176,10 +175,9 @@ def _json_body(request: Request, body: bytes) -> Any:
         raise HtmlError(500, "ResponseError: Failed to parse request body<br> &nbsp; &nbsp;at parseBody") from None
 
 
-def _check_media_type(request: Request, body: bytes, *, needed: bool) -> None:
-    kind = request.headers.get("content-type")
-    if (needed or (body and kind is not None)) and not _is_json(request):
-        raise ApiError(415, f"unsupported media type {kind or 'undefined'}")
+def _check_media_type(request: Request, *, needed: bool) -> None:
+    if needed and not _is_json(request):
+        raise ApiError(415, f"unsupported media type {request.headers.get('content-type', 'undefined')}")
 
 
 def _travelling(request: Request, status: int, content: bytes, kind: str) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -12,24 +13,22 @@ from wfops_pipelines.n8n.sandbox.records import Credential, JsonObject
 from wfops_pipelines.n8n.sandbox.schema import json_kind
 from wfops_pipelines.n8n.sandbox.state import State
 
-_ONLY_2 = frozenset({"allowedHttpRequestDomains", "allowedDomains"})
+_AT = "request.body.data"
+_PLAIN = frozenset({"string", "number", "boolean", "object", "array"})
 
 
 @cache
-def _schemas() -> dict[str, JsonObject]:
-    """The types the sandbox knows, as 2.41 describes them: the common ones of some four hundred."""
+def _schemas() -> dict[str, dict[str, JsonObject]]:
+    """Type → generation → schema: the common ones of some four hundred types, as 2.41 and 1.123 describe them."""
     text = (files(__package__) / "credential_schemas.json").read_text(encoding="utf-8")
-    loaded: dict[str, JsonObject] = json.loads(text)
+    loaded: dict[str, dict[str, JsonObject]] = json.loads(text)
     return loaded
 
 
 def schema(state: State, credential_type: str) -> JsonObject | None:
     """``GET /credentials/schema/{type}``, or none for an unknown type."""
     known = _schemas().get(credential_type)
-    if known is None or state.generation >= 2:
-        return known
-    properties = {name: rule for name, rule in known["properties"].items() if name not in _ONLY_2}
-    return {**known, "properties": properties}
+    return None if known is None else known.get(str(state.generation), known["2"])
 
 
 def check_data(state: State, credential_type: str, data: JsonObject) -> None:
@@ -37,34 +36,37 @@ def check_data(state: State, credential_type: str, data: JsonObject) -> None:
     known = schema(state, credential_type)
     if known is None:
         raise ApiError(400, "req.body.type is not a known type")
-    problems = []
-    for name, value in data.items():
-        rule = known["properties"].get(name)
-        if rule is None:
-            problems.append(f'request.body.data is not allowed to have the additional property "{name}"')
-        elif rule["type"] != "notice" and not _fits(value, rule["type"]):
-            problems.append(f"request.body.data is not of a type(s) {rule['type']}")
-        elif "enum" in rule and value not in rule["enum"]:
-            problems.append(f"request.body.data is not one of enum values: {','.join(map(str, rule['enum']))}")
-    problems += [f'request.body.data requires property "{name}"' for name in _required(known, data) if name not in data]
+    problems = list(_problems(known, data))
     if problems:
-        raise ApiError(400, ", ".join(problems))
+        raise ApiError(400, ",".join(problems))
+    if state.generation >= 2 and "serverUrl" in known["properties"]:
+        for name in ("serverUrl", "authUrl", "accessTokenUrl"):
+            if data.get(name) and not str(data[name]).startswith(("http://", "https://")):
+                raise ApiError(400, "OAuth url is not a valid URL.")
 
 
-def _fits(value: Any, kind: str) -> bool:
-    return (kind in {"number", "integer"} and json_kind(value) == "number") or json_kind(value) == kind
-
-
-def _required(known: JsonObject, data: JsonObject) -> list[str]:
-    """Required properties, also those that another value makes required (``allOf`` of if/then/else)."""
-    names = list(known.get("required", ()))
-    for branch in known.get("allOf", ()):
-        conditions = branch.get("if", {}).get("properties", {})
-        holds = all(data.get(name) in rule.get("enum", [rule.get("const")]) for name, rule in conditions.items())
-        chosen = branch.get("then" if holds else "else", {})
-        for part in chosen.get("allOf", [chosen]):
-            names += part.get("required", ())
-    return names
+def _problems(rules: JsonObject, data: JsonObject) -> Iterator[str]:
+    """What a JSON Schema has against the data, in the words of the validator that n8n uses."""
+    properties = rules.get("properties", {})
+    for name, value in data.items():
+        rule = properties.get(name, {})
+        if rule.get("type") in _PLAIN and json_kind(value) != rule["type"]:  # notice and json are no types: anything goes
+            yield f"{_AT} is not of a type(s) {rule['type']}"
+        if "enum" in rule and value not in rule["enum"]:
+            yield f"{_AT} is not one of enum values: {','.join(map(str, rule['enum']))}"
+    if rules.get("additionalProperties") is False:
+        yield from (f'{_AT} is not allowed to have the additional property "{name}"'
+                    for name in data if name not in properties)
+    for number, part in enumerate(rules.get("allOf", ())):
+        inner = list(_problems(part, data))
+        if inner:
+            yield f"{_AT} does not match allOf schema [subschema {number}] with {len(inner)} error[s]:"
+            yield from inner
+    if "if" in rules:
+        yield from _problems(rules.get("then" if not list(_problems(rules["if"], data)) else "else", {}), data)
+    if "not" in rules and not list(_problems(rules["not"], data)):
+        yield f"{_AT} is of prohibited type [object Object]"
+    yield from (f'{_AT} requires property "{name}"' for name in rules.get("required", ()) if name not in data)
 
 
 def credential_json(state: State, credential: Credential) -> JsonObject:
@@ -138,7 +140,7 @@ def repair(state: State, nodes: list[JsonObject]) -> None:
     names none stays a string the first time, and becomes ``{"id": null, "name": …}`` the second time in one workflow.
     A reference without an id takes any credential of the type.
     """
-    seen: dict[tuple[str, ...], Any] = {}
+    seen: dict[tuple[str, str, str, str], Any] = {}
     for node in nodes:
         given = node.get("credentials")
         if not given or node.get("disabled"):
@@ -151,11 +153,11 @@ def repair(state: State, nodes: list[JsonObject]) -> None:
             given[kind] = _resolved(state, kind, reference, seen)
 
 
-def _resolved(state: State, kind: str, reference: Any, seen: dict[tuple[str, ...], Any]) -> Any:
+def _resolved(state: State, kind: str, reference: Any, seen: dict[tuple[str, str, str, str], Any]) -> Any:
     entry = reference if isinstance(reference, dict) else {}
     if isinstance(reference, str) or entry.get("id", "") is None:
         name = reference if isinstance(reference, str) else entry.get("name")
-        key = ("name", kind, str(name))
+        key = ("name", kind, str(name), "")
         if key in seen:
             return dict(seen[key])
         found = _by_name(state, kind, name)
@@ -163,7 +165,7 @@ def _resolved(state: State, kind: str, reference: Any, seen: dict[tuple[str, ...
         return reference if found is None else _reference(found)
     wanted = entry.get("id")
     # 1.x remembers an unknown id alone: a second reference with it gets the first one's name.
-    key = ("id", kind, str(wanted)) if state.generation < 2 else ("id", kind, str(wanted), str(entry.get("name")))
+    key = ("id", kind, str(wanted), "" if state.generation < 2 else str(entry.get("name")))
     if key in seen:
         return dict(seen[key]) if isinstance(seen[key], dict) else seen[key]
     found = next((item for item in state.credentials.values() if item.type == kind and wanted in {None, item.id}), None)

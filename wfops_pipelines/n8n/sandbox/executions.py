@@ -23,11 +23,9 @@ def execution_json(state: State, run: Execution, *, data: bool, listed: bool = F
         "workflowId": run.workflow_id, "waitTill": None}
     if not listed:
         made |= {"createdAt": run.started_at, "deletedAt": None}
-    if state.generation >= 2:
-        made |= {"storedAt": "db", "jsonSizeBytes": len(dump(run.data)) if run.data is not None else 0,
-                 "workflowVersionId": run.version_id}
-        if not listed:
-            made |= {"tracingContext": None, "deduplicationKey": None, "binaryDataSizeBytes": 0, "usedPrivateCredentials": False}
+    if not listed and state.generation >= 2:
+        made |= {"storedAt": "db", "jsonSizeBytes": len(dump(run.data)), "workflowVersionId": run.version_id,
+                 "tracingContext": None, "deduplicationKey": None, "binaryDataSizeBytes": 0, "usedPrivateCredentials": False}
     if data:
         workflow = state.workflows[run.workflow_id]
         made["data"] = run.data if run.data is not None else {"resultData": {"runData": {}}}
@@ -55,14 +53,14 @@ def list_executions(state: State, query: Mapping[str, Any]) -> JsonObject:
     shown = runs[:limit]
     cursor = encode_cursor(lastId=str(shown[-1].id), limit=limit) if len(runs) > len(shown) else None
     data = bool(query.get("includeData"))
-    return {"data": [execution_json(state, run, data=data, listed=state.generation >= 2) for run in shown], "nextCursor": cursor}
+    return {"data": [execution_json(state, run, data=data, listed=True) for run in shown], "nextCursor": cursor}
 
 
 def find(state: State, text: str) -> Execution:
     """The execution of an id."""
     if not text.isdigit():
-        said = "request/params/id must be number" if state.generation < 2 else "request/params/executionId must be a positive integer"
-        raise ApiError(400, said)
+        said = "id must be number" if state.generation < 2 else "executionId must be a positive integer"
+        raise ApiError(400, f"request/params/{said}")
     run = state.executions.get(int(text))
     if run is None:
         raise not_found()
@@ -80,7 +78,7 @@ def delete(state: State, text: str) -> JsonObject:
 
 def retry(state: State, text: str) -> JsonObject:
     """``POST /executions/{id}/retry``: a new run that succeeds; a success is not retried."""
-    if state.generation >= 2 and text.isdigit() and int(text) not in state.executions:
+    if state.generation >= 2 and state.workflows and text.isdigit() and int(text) not in state.executions:
         raise ApiError(404, f"The execution with the ID \"{text}\" does not exist.")
     run = find(state, text)
     if run.status == "success":

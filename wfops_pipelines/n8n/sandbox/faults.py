@@ -35,6 +35,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 KINDS = frozenset({"latency", "status", "rate_limit", "html", "cut", "reset", "late_reset", "refuse", "forbid", "wrong_json",
                    "redirect", "empty"})
+_STATUS = {"status": 503, "rate_limit": 429, "refuse": 401, "forbid": 403}
 _PAGE = "<!DOCTYPE html><html><head><title>{status} Bad Gateway</title></head><body><h1>nginx</h1></body></html>"
 
 
@@ -42,7 +43,8 @@ _PAGE = "<!DOCTYPE html><html><head><title>{status} Bad Gateway</title></head><b
 class Fault:
     """One thing that goes wrong: for requests whose method and path (a regular expression, searched) match.
 
-    The first ``after`` matching requests are spared, the next ``times`` (all, if none) are hit.
+    The first ``after`` matching requests are spared, the next ``times`` (all, if none) are hit. Of several, the one that was
+    added first hits a request, until its ``times`` are over; latencies come on top.
     """
 
     kind: str
@@ -103,11 +105,16 @@ class Faults:
             return list(self._faults)
 
     def meeting(self, method: str, path: str) -> list[Fault]:
-        """The faults that hit this request."""
+        """The faults that hit this request: latencies, and the first of the others. The rest do not get to see it."""
         if not self._faults:
             return []
+        met: list[Fault] = []
         with self._lock:
-            return [fault for fault in self._faults if fault.meets(method, path)]
+            for fault in self._faults:
+                hit_already = any(other.kind != "latency" for other in met)
+                if (fault.kind == "latency" or not hit_already) and fault.meets(method, path):
+                    met.append(fault)
+        return met
 
     # --- the control path -----------------------------------------------------------------------------------------
 
@@ -142,27 +149,17 @@ async def answer_with(faults: list[Fault], request: Request, generation: int) ->
 
 def _response(fault: Fault, request: Request, generation: int) -> Response | None:
     headers = {} if fault.retry_after is None else {"retry-after": str(fault.retry_after)}
-    match fault.kind:
-        case "status":
-            status = fault.status or 503
-            if fault.html:
-                return HTMLResponse(_PAGE.format(status=status), status, headers=headers)
-            return JSONResponse({"message": f"{status}"}, status, headers=headers)
-        case "rate_limit":
-            return JSONResponse({"message": "Too many requests"}, 429, headers=headers)
-        case "html":
-            return HTMLResponse(_PAGE.format(status=fault.status or 200), fault.status or 200)
-        case "refuse":
-            return JSONResponse({"message": "Unauthorized" if generation >= 2 else "unauthorized"}, 401)
-        case "forbid":
-            return JSONResponse({"message": "Forbidden"}, 403)
-        case "wrong_json":
-            return JSONResponse({"hello": "world"})
-        case "redirect":
-            return RedirectResponse(str(request.url), 302)
-        case "empty":
-            return JSONResponse({"data": [], "nextCursor": None})
-    return None
+    status = fault.status or _STATUS.get(fault.kind, 200)
+    if fault.html or fault.kind == "html":
+        return HTMLResponse(_PAGE.format(status=status), status, headers=headers)
+    if fault.kind == "redirect":
+        return RedirectResponse(str(request.url), 302)
+    refused = "Unauthorized" if generation >= 2 else "unauthorized"
+    bodies = {
+        "status": {"message": str(status)}, "rate_limit": {"message": "Too many requests"}, "refuse": {"message": refused},
+        "forbid": {"message": "Forbidden"}, "wrong_json": {"hello": "world"}, "empty": {"data": [], "nextCursor": None}}
+    body = bodies.get(fault.kind)
+    return None if body is None else JSONResponse(body, status, headers=headers)
 
 
 # --- broken connections -----------------------------------------------------------------------------------------------
@@ -199,7 +196,7 @@ async def cut(response: Response, scope: Scope, receive: Receive, send: Send, *,
     transport.close()
 
 
-def _transport(send: Send) -> asyncio.Transport | None:
-    """The connection under uvicorn: ``send`` is a method of its request cycle."""
+def _transport(send: Send) -> Any:
+    """The connection under uvicorn (asyncio's or uvloop's transport): ``send`` is a method of its request cycle."""
     transport = getattr(getattr(send, "__self__", None), "transport", None)
-    return transport if isinstance(transport, asyncio.Transport) else None
+    return transport if hasattr(transport, "abort") else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from decimal import Decimal
 from typing import Any
@@ -13,18 +14,18 @@ _SAFE = 2**53
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def _integer(text: str) -> int | float:
+def _integer(text: str) -> Any:
     value = int(text) if len(text) < 400 else float("inf")
     return value if -_SAFE <= value <= _SAFE else number(float(text))
 
 
-def _real(text: str) -> int | float | None:
+def _real(text: str) -> Any:
     return number(float(text))
 
 
 def number(value: float) -> Any:
     """A double as ``JSON.stringify`` shows it: ``1.0`` is 1, 2⁵³+1 is 2⁵³, infinity is null."""
-    if value != value or value in (float("inf"), float("-inf")):
+    if not math.isfinite(value):
         return None
     if value == int(value) and abs(value) < 1e21:
         return int(Decimal(repr(value)))

@@ -42,7 +42,8 @@ def _matches(state: State, query: Mapping[str, Any]) -> list[Workflow] | None:
 def _like(name: str) -> re.Pattern[str]:
     """SQLite's LIKE: ``%`` and ``_`` are wildcards, and only ASCII letters match in either case."""
     parts = {"%": ".*", "_": "."}
-    return re.compile("".join(parts.get(character, re.escape(character)) for character in name), re.IGNORECASE | re.ASCII | re.DOTALL)
+    pattern = "".join(parts.get(character, re.escape(character)) for character in name)
+    return re.compile(pattern, re.IGNORECASE | re.ASCII | re.DOTALL)
 
 
 def _tag_sets(state: State, text: str) -> Any:

@@ -34,18 +34,22 @@ def read_query(given: Mapping[str, str], spec: Spec, generation: int) -> dict[st
 def _value(name: str, text: str, kind: str | tuple[str, ...], generation: int) -> Any:
     if isinstance(kind, tuple):
         if text not in kind:
-            said = (f"must be equal to one of the allowed values: {', '.join(kind)}" if generation < 2 else
-                    f"Invalid enum value. Expected {' | '.join(map(repr_js, kind))}, received '{text}'")
+            said = f"must be equal to one of the allowed values: {', '.join(kind)}"
+            said = said if generation < 2 else _not_one_of(kind, text)
             raise ApiError(400, f"request/query/{name} {said}")
         return text
     if kind == "flag":
         if text not in {"true", "false"}:
-            said = "must be boolean" if generation < 2 else f"Invalid enum value. Expected 'true' | 'false', received '{text}'"
+            said = "must be boolean" if generation < 2 else _not_one_of(("true", "false"), text)
             raise ApiError(400, f"request/query/{name} {said}")
         return text == "true"
     if kind == "limit":
         return _limit_1(name, text) if generation < 2 else _limit_2(name, text)
     return text
+
+
+def _not_one_of(words: tuple[str, ...], text: str) -> str:
+    return f"Invalid enum value. Expected {' | '.join(map(repr_js, words))}, received '{text}'"
 
 
 def _limit_1(name: str, text: str) -> int:

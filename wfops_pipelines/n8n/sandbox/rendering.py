@@ -25,10 +25,12 @@ def row_pieces(state: State, workflow: Workflow, *, pinned: bool) -> tuple[bytes
         return kept
     draft = workflow.draft
     head = dump({
-        "id": workflow.id, "name": workflow.name, "active": workflow.active_id is not None, "activeVersionId": workflow.active_id,
+        "id": workflow.id, "name": workflow.name, "active": workflow.active_id is not None,
+        "activeVersionId": workflow.active_id,
         "createdAt": workflow.created_at, "updatedAt": workflow.updated_at, "isArchived": workflow.archived,
         "versionId": workflow.version_id, "triggerCount": workflow.trigger_count})
-    rest = dump({"settings": workflow.settings, "tags": workflow_tags(state, workflow), "shared": [_shared(state, workflow)]})
+    rest = dump({"settings": workflow.settings, "tags": workflow_tags(state, workflow),
+                 "shared": [_shared(state, workflow)]})
     pieces = [head[:-1], b',"nodes":', draft.nodes, b',"connections":', draft.connections, b",", rest[1:-1],
               b',"staticData":', workflow.static_data, b',"meta":', workflow.meta]
     if state.generation >= 2:
@@ -67,7 +69,8 @@ def page(state: State, workflows: list[Workflow], cursor: str | None, *, pinned:
     return b"".join(pieces)
 
 
-def workflow_json(state: State, workflow: Workflow, shape: Shape, *, pinned: bool = True, history: bool = True) -> JsonObject:
+def workflow_json(state: State, workflow: Workflow, shape: Shape, *, pinned: bool = True,
+                  history: bool = True) -> JsonObject:
     """A single workflow, in the shape that the endpoint of this generation answers.
 
     ``history=False`` leaves the publish history out, as 2.x does where a write did not publish.
@@ -118,6 +121,6 @@ def _project(state: State) -> JsonObject:
     if state.generation >= 2:
         return {**base, "customTelemetryTags": [], "creatorId": state.owner_id}
     user: dict[str, Any] = {
-        **OWNER, "id": state.owner_id, "personalizationAnswers": None, "settings": {"userActivated": False}, "disabled": False,
-        "mfaEnabled": False, "lastActiveAt": state.created_at[:10], "isPending": False, **times}
+        **OWNER, "id": state.owner_id, "personalizationAnswers": None, "settings": {"userActivated": False},
+        "disabled": False, "mfaEnabled": False, "lastActiveAt": state.created_at[:10], "isPending": False, **times}
     return {**base, "projectRelations": [{"userId": state.owner_id, "projectId": state.project_id, "user": user, **times}]}

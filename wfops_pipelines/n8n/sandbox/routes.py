@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wfops_pipelines.n8n.sandbox import activation, credentials, executions, listing, tags, workflows
-from wfops_pipelines.n8n.sandbox.bodies import CREDENTIAL_1, CREDENTIAL_2, CREDENTIAL_PATCH, PUBLISH, TAG, TAG_IDS, check_workflow
+from wfops_pipelines.n8n.sandbox.bodies import (
+    CREDENTIAL_1,
+    CREDENTIAL_2,
+    CREDENTIAL_PATCH,
+    PUBLISH,
+    TAG,
+    TAG_IDS,
+    check_workflow,
+)
 from wfops_pipelines.n8n.sandbox.errors import ApiError, not_found, unlicensed
 from wfops_pipelines.n8n.sandbox.javascript import dump
 from wfops_pipelines.n8n.sandbox.query import Spec, Window
@@ -72,7 +80,8 @@ def _paged(call: Call, rows: list[JsonObject]) -> JsonObject:
 
 # --- workflows --------------------------------------------------------------------------------------------------------
 
-_FILTERS: Spec = {**_PAGED, "active": "flag", "tags": "text", "name": "text", "projectId": "text", "excludePinnedData": "flag"}
+_FILTERS: Spec = {**_PAGED, "active": "flag", "tags": "text", "name": "text", "projectId": "text",
+                  "excludePinnedData": "flag"}
 
 
 @_route("GET", "/workflows", query=_FILTERS, generations=(1,))
@@ -270,7 +279,8 @@ def _retry_execution(call: Call) -> Answer:
 
 def _owner(state: State) -> JsonObject:
     more = {"mfaEnabled": False} if state.generation >= 2 else {}
-    return {"id": state.owner_id, **OWNER, "createdAt": state.created_at, "updatedAt": state.created_at, "isPending": False, **more}
+    times = {"createdAt": state.created_at, "updatedAt": state.created_at}
+    return {"id": state.owner_id, **OWNER, **times, "isPending": False, **more}
 
 
 @_route("GET", "/users", query={**_PAGED, "includeRole": "flag", "projectId": "text"})
@@ -316,22 +326,21 @@ def _source_control(call: Call) -> Answer:
     raise ApiError(401, said, body={"status": "Error", "message": said})
 
 
-_SCOPES = ("credential:create credential:delete credential:list credential:read credential:update execution:delete "
-           "execution:list execution:read execution:retry securityAudit:generate tag:create tag:delete tag:list tag:read "
-           "tag:update user:list user:read workflow:activate workflow:create workflow:deactivate workflow:delete workflow:list "
-           "workflow:read workflow:update workflowTags:list workflowTags:update").split()
+_SCOPES: Mapping[str, tuple[str, ...]] = {
+    "credential": ("create", "delete", "list", "read", "update"), "execution": ("delete", "list", "read", "retry"),
+    "securityAudit": ("generate",), "tag": ("create", "delete", "list", "read", "update"), "user": ("list", "read"),
+    "workflow": ("activate", "create", "deactivate", "delete", "list", "read", "update"), "workflowTags": ("list", "update"),
+}
 
 
 @_route("GET", "/discover", generations=(2,))
 def _discover(call: Call) -> Answer:
-    resources: dict[str, Any] = {}
-    for scope in _SCOPES:
-        resource, _, operation = scope.partition(":")
-        resources.setdefault(resource, {"operations": [], "endpoints": []})["operations"].append(operation)
-    return {"data": {"scopes": list(_SCOPES), "resources": resources, "filters": {}, "specUrl": "/api/v1/openapi.yml"}}
+    scopes = [f"{resource}:{operation}" for resource, operations in _SCOPES.items() for operation in operations]
+    resources = {resource: {"operations": operations, "endpoints": []} for resource, operations in _SCOPES.items()}
+    return {"data": {"scopes": scopes, "resources": resources, "filters": {}, "specUrl": "/api/v1/openapi.yml"}}
 
 
 @_route("GET", "/openapi.yml")
 def _openapi(call: Call) -> Answer:
-    return dump({"openapi": "3.0.0", "info": {"title": "n8n Public API", "version": "1.1.1"}, "servers": [{"url": "/api/v1"}],
-                 "paths": {}})
+    return dump({"openapi": "3.0.0", "info": {"title": "n8n Public API", "version": "1.1.1"},
+                 "servers": [{"url": "/api/v1"}], "paths": {}})

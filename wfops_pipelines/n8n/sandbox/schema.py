@@ -6,7 +6,6 @@ several they report differs.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -77,30 +76,25 @@ def check_body(schema: Schema, value: Any, generation: int) -> None:
 
 
 def _problems(schema: Schema, value: Any, path: Path, generation: int) -> Iterator[tuple[Path, str]]:
-    if isinstance(schema, Nullable):
-        if value is not None:
-            yield from _problems(schema.schema, value, path, generation)
-    elif isinstance(schema, Custom):
-        message = schema.check(value, generation >= 2)
-        if message is not None:
-            yield path, message
-    elif isinstance(schema, Choice):
-        yield from _choice(schema, value, path, generation)
-    elif isinstance(schema, Arr):
-        if not isinstance(value, list):
-            yield path, _wrong("array", value, generation)
-        else:
+    match schema:
+        case Nullable(inner):
+            if value is not None:
+                yield from _problems(inner, value, path, generation)
+        case Custom(check):
+            message = check(value, generation >= 2)
+            if message is not None:
+                yield path, message
+        case Choice():
+            yield from _choice(schema, value, path, generation)
+        case Arr(items) if isinstance(value, list):
             for index, item in enumerate(value):
-                yield from _problems(schema.items, item, (*path, index), generation)
-    elif isinstance(schema, Obj):
-        if not isinstance(value, dict):
-            yield path, _wrong("object", value, generation)
-        elif generation >= 2:
-            yield from _zod_object(schema, value, path)
-        else:
-            yield from _ajv_object(schema, value, path)
-    elif json_kind(value) != schema or (schema == "number" and not math.isfinite(value)):
-        yield path, _wrong(schema, value, generation)
+                yield from _problems(items, item, (*path, index), generation)
+        case Obj() if isinstance(value, dict):
+            yield from _zod_object(schema, value, path) if generation >= 2 else _ajv_object(schema, value, path)
+        case _:
+            kind = "array" if isinstance(schema, Arr) else "object" if isinstance(schema, Obj) else schema
+            if json_kind(value) != kind:
+                yield path, _wrong(kind, value, generation)
 
 
 def _wrong(kind: str, value: Any, generation: int) -> str:

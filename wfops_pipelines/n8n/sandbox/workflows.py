@@ -89,9 +89,11 @@ def create(state: State, body: JsonObject) -> JsonObject:
         if body.get("parentFolderId"):
             raise ApiError(404, f"Could not find the folder: {body['parentFolderId']}")
     now = state.now()
-    version = Version(state.new_uuid(), raw(nodes), raw(body["connections"]), now, now, groups=raw(body.get("nodeGroups", [])))
+    version = Version(state.new_uuid(), raw(nodes), raw(body["connections"]), now, now,
+                      groups=raw(body.get("nodeGroups", [])))
     workflow = Workflow(state.free_id(), body["name"], version.id, now, now, {version.id: version}, shared_at=now,
-                        settings=settings, static_data=_static_data(body.get("staticData")), pin_data=raw(body.get("pinData")))
+                        settings=settings, static_data=_static_data(body.get("staticData")),
+                        pin_data=raw(body.get("pinData")))
     state.add(workflow)
     answer = workflow_json(state, workflow, "create")
     if state.generation < 2 and "shared" in body:
@@ -147,7 +149,8 @@ def _save_rest(state: State, workflow: Workflow, body: JsonObject, settings: Jso
     state.changed(workflow)
 
 
-def _update_2(state: State, workflow: Workflow, body: JsonObject, nodes: list[JsonObject] | None, *, publish: bool) -> JsonObject:
+def _update_2(state: State, workflow: Workflow, body: JsonObject, nodes: list[JsonObject] | None, *,
+              publish: bool) -> JsonObject:
     new_version = _structure_changed(workflow, body, nodes)
     if nodes is not None:
         state.complete_nodes(nodes)
@@ -179,13 +182,14 @@ def _update_1(state: State, workflow: Workflow, body: JsonObject, nodes: list[Js
     stored = {"name": workflow.name, "settings": workflow.settings, "staticData": parse(workflow.static_data),
               "pinData": parse(workflow.pin_data)}
     other = {key: value for key, value in sent.items() if key not in {"nodes", "connections", "nodeGroups"}}
-    changed = _structure_changed(workflow, body, nodes) or any(not same(value, stored.get(key)) for key, value in other.items())
+    changed = (_structure_changed(workflow, body, nodes)
+               or any(not same(value, stored.get(key)) for key, value in other.items()))
     if nodes is not None:
         state.complete_nodes(nodes)
     if body.get("name"):
         check_name(body["name"])
     settings = _without_defaults({**workflow.settings, **sent.get("settings", {})}, 1)
-    was_active = workflow.active_id is not None
+    was_active, former = workflow.active_id is not None, workflow.version_id
     workflow.counter += 1
     if changed:
         _save_version(state, workflow, body, nodes)
@@ -194,8 +198,20 @@ def _update_1(state: State, workflow: Workflow, body: JsonObject, nodes: list[Js
     _save_rest(state, workflow, body, settings)
     answer = workflow_json(state, workflow, "put")
     if was_active:
-        activation.start_1(state, workflow)
+        try:
+            activation.start_1(state, workflow)
+        except ApiError:
+            _take_version_back(workflow, former)
+            raise
     return answer
+
+
+def _take_version_back(workflow: Workflow, former: str) -> None:
+    """1.x, when what was saved cannot be started: the new content stays, under the former ``versionId``."""
+    if workflow.version_id != former:
+        saved = workflow.versions.pop(workflow.version_id)
+        saved.id = workflow.version_id = former
+        workflow.versions[former] = saved
 
 
 def archive(state: State, workflow_id: str) -> JsonObject:
