@@ -1,4 +1,4 @@
-"""Builds the store, the clients and the services for ``defs``, ``api`` and ``cli``: the one place where everything is joined.
+"""Builds the store, the clients and the services for ``defs``, ``api`` and ``cli``: where everything is joined.
 
 Without ``WFOPS_DATABASE_URL`` an embedded PostgreSQL is started, or attached to. Databases, roles and schema are brought
 up to date on the way; when there is nothing to do that costs a few queries.
@@ -15,10 +15,10 @@ from types import TracebackType
 from typing import Self
 
 from wfops_pipelines.domain.errors import InvalidSetting
-from wfops_pipelines.postgres.embedded import EmbeddedPostgres, Holder
 from wfops_pipelines.git.open import open_repository
 from wfops_pipelines.n8n import engines as _engines  # noqa: F401 - registers the engines that come with us
 from wfops_pipelines.n8n.provider import open_provider
+from wfops_pipelines.postgres.embedded import EmbeddedPostgres, Holder
 from wfops_pipelines.services.services import Limits, Services
 from wfops_pipelines.settings import Settings, process_settings
 from wfops_pipelines.store import installation, migrate
@@ -130,7 +130,8 @@ def _urls(settings: Settings, box: SecretBox, holder: Holder | None) -> Urls:
     else:
         assert settings.database_url is not None  # noqa: S101 - one of the three it is
         admin = settings.database_url.get_secret_value()
-    return bootstrap_roles(admin, passwords=derived_passwords(box.derive), prefix=settings.role_prefix)
+    return bootstrap_roles(admin, passwords=derived_passwords(box.derive), prefix=settings.role_prefix,
+                           before_change=lambda url: installation.refuse_other_key(url, box))
 
 
 def _ensure_audit_key(urls: Urls, box: SecretBox) -> None:

@@ -20,6 +20,7 @@
     │   └── IncompleteRead         cut off in the middle: never taken for an empty or complete inventory
     ├── StoreError                 PostgreSQL
     │   ├── StoreUnavailable       down, or went away in the middle (exit 5)
+    │   ├── StoreBusy              another transaction had precedence: a deadlock, a lock not granted in time
     │   ├── StoreNotReady          not migrated, or migrated by a newer version
     │   ├── TenantRequired         a tenant's row was asked for without a tenant
     │   └── SecretUnreadable       the encryption key is missing or wrong
@@ -231,6 +232,13 @@ class StoreUnavailable(StoreError):
 
     kind = "store_unavailable"
     exit_code = 5
+    transient = True
+
+
+class StoreBusy(StoreError):
+    """Another transaction had precedence: a deadlock was broken up, or a lock not granted in time. Nothing was written."""
+
+    kind = "store_busy"
     transient = True
 
 

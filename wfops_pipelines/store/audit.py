@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, Row, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from wfops_pipelines.domain.audit import GENESIS, AuditEvent, chain_hash, encode
@@ -13,6 +13,9 @@ from wfops_pipelines.domain.context import Context
 from wfops_pipelines.store.tables.audit import audit_events, audit_heads
 
 READ_SIZE = 1000
+COPIES = ("tenant_id", "sequence", "id", "at", "actor", "action", "subject_type", "subject_id", "environment",
+          "operation_id", "run_id")
+"""Columns that repeat what the encoded event says, to search by."""
 
 
 class AuditTrail:
@@ -68,15 +71,18 @@ class AuditTrail:
 
     def chain(self) -> Iterator[tuple[int, str, str, bytes]]:
         """The stored chain in order: sequence, previous hash, hash, encoded event; in slices, so memory stays flat."""
-        after: int | None = None
+        for row in self.rows():
+            yield row.sequence, row.previous, row.hash, bytes(row.encoded)
+
+    def rows(self) -> Iterator[Row[Any]]:
+        """The stored chain in order, with the columns that repeat what ``encoded`` says (:data:`COPIES`)."""
+        after = None
         while True:
-            query = select(audit_events.c.sequence, audit_events.c.previous, audit_events.c.hash,
-                           audit_events.c.encoded).where(audit_events.c.tenant_id == self._context.tenant_id)
+            query = select(audit_events).where(audit_events.c.tenant_id == self._context.tenant_id)
             if after is not None:
                 query = query.where(audit_events.c.sequence > after)
             rows = self._connection.execute(query.order_by(audit_events.c.sequence).limit(READ_SIZE)).all()
-            for row in rows:
-                yield row.sequence, row.previous, row.hash, bytes(row.encoded)
+            yield from rows
             if len(rows) < READ_SIZE:
                 return
             after = rows[-1].sequence

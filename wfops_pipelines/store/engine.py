@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import orjson
 import psycopg
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import ExceptionContext
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from wfops_pipelines import failpoints
-from wfops_pipelines.domain.errors import StoreError, StoreNotReady, StoreUnavailable, TenantRequired
+from wfops_pipelines.domain.errors import StoreBusy, StoreError, StoreNotReady, StoreUnavailable, TenantRequired
 from wfops_pipelines.store.tables.base import storable
+
+POOL_SECONDS = 30  # how long a thread waits for one of the process's connections
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,24 +36,62 @@ def sqlalchemy_url(url: str) -> URL:
     return make_url(url.replace("postgres://", "postgresql://", 1)).set(drivername="postgresql+psycopg")
 
 
+_LOGIN = "is WFOPS_DATABASE_URL right, and WFOPS_SECRET_KEY the one of this database?"
+_KINDS: tuple[tuple[tuple[str, ...], type[StoreError], str, str | None], ...] = (
+    (("42P01", "42703"), StoreNotReady, "the database's schema does not fit this version", "run `wfops doctor`"),
+    (("53100",), StoreUnavailable, "PostgreSQL has no room left", "free disk space"),
+    (("53300",), StoreUnavailable, "PostgreSQL takes no more connections",
+     "raise its max_connections, or start fewer processes"),
+    (("40", "55P03"), StoreBusy, "PostgreSQL gave another transaction precedence", "try again"),
+    (("28",), StoreUnavailable, "PostgreSQL refuses the login", _LOGIN),
+    (("08", "57P01", "57P02", "57P03"), StoreUnavailable, "PostgreSQL is not reachable",
+     "is the server running, and WFOPS_DATABASE_URL right?"),
+    (("",), StoreError, "PostgreSQL refused", None),
+)
+"""Beginnings of SQLSTATEs, what they become, and the way out; the first that fits."""
+
+
 def _translate(context: ExceptionContext) -> None:
+    """Raise ours in place of the driver's error. A failed check of a pooled connection is left alone: the pool replaces
+    the connection, and if that fails too it is the attempt to connect that is told."""
+    if context.is_pre_ping:
+        return
     error = context.original_exception
-    if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):
-        raise StoreNotReady(f"the database's schema does not fit this version: {error.diag.message_primary}",
-                            fix="run `wfops doctor`") from error
-    if isinstance(error, psycopg.errors.InsufficientPrivilege):
-        raise TenantRequired(f"the database refused access to another tenant's rows: {error.diag.message_primary}",
-                             fix="name the tenant of the row") from error
-    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
-        disk_full = isinstance(error, psycopg.errors.DiskFull)
-        message = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise StoreUnavailable(
-            f"PostgreSQL {'has no room left' if disk_full else 'is not reachable'}: {message}",
-            fix="free disk space" if disk_full else "is the server running, and WFOPS_DATABASE_URL right?",
-        ) from error
+    if isinstance(error, UnicodeEncodeError):
+        raise StoreError("a text holds lone surrogates, which PostgreSQL does not store") from error
     if isinstance(error, psycopg.Error):
-        raise StoreError(f"PostgreSQL refused: {error.diag.message_primary or type(error).__name__}"
-                         f"{' (' + error.diag.constraint_name + ')' if error.diag.constraint_name else ''}") from error
+        raise _translated(error) from error
+
+
+def _translated(error: psycopg.Error) -> StoreError:
+    message, state = _first_line(error), error.sqlstate
+    if state == "42501" and "row-level security" in message:
+        return TenantRequired(f"the database refused access to another tenant's rows: {message}",
+                              fix="name the tenant of the row")
+    if state is None and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        # no state for what happens while libpq connects, or to a connection that is gone
+        state = "28" if "authentication failed" in message else "08"
+    _, kind, what, fix = next(k for k in _KINDS if (state or "").startswith(k[0]))
+    constraint = f" ({error.diag.constraint_name})" if error.diag.constraint_name else ""
+    return kind(f"{what}: {message}{constraint}", fix=fix)
+
+
+def _first_line(error: psycopg.Error) -> str:
+    """The message without its detail, which quotes values."""
+    message = error.diag.message_primary or str(error)
+    return message.strip().splitlines()[0] if message.strip() else type(error).__name__
+
+
+@contextmanager
+def connected(engine: Engine) -> Iterator[Connection]:
+    """A pooled connection; :class:`StoreUnavailable` also when none becomes free in time."""
+    try:
+        connection = engine.connect()
+    except PoolTimeout as error:
+        raise StoreUnavailable(f"none of this process's connections to PostgreSQL became free within {POOL_SECONDS} s",
+                               fix="lower WFOPS_SWEEP_CONCURRENCY") from error
+    with connection:
+        yield connection
 
 
 def _to_json(value: object) -> str:
@@ -66,6 +110,8 @@ def _storable(value: object) -> object:
         return {_storable(str(key)): _storable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_storable(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # as orjson writes it; JSON has no such number
     return value
 
 
@@ -80,7 +126,7 @@ def open_engine(url: str, *, pool_size: int = 8, application: str = "wfops") -> 
         pool_size=pool_size,
         max_overflow=8,
         pool_pre_ping=True,
-        pool_timeout=30,
+        pool_timeout=POOL_SECONDS,
         hide_parameters=True,
         json_serializer=_to_json,
         json_deserializer=orjson.loads,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, Table, delete, select, text, update
+from sqlalchemy import Connection, Row, Table, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
-from wfops_pipelines.store.secrets import SecretBox
+from wfops_pipelines.domain.errors import SecretUnreadable
+from wfops_pipelines.store.secrets import SecretBox, naming
 from wfops_pipelines.store.tables.fleet import (
     credential_map,
     drift_policies,
@@ -84,14 +86,20 @@ class FleetRows:
         token = self._connection.execute(select(secrets.c.token).where(
             secrets.c.tenant_id == self._tenant_id, secrets.c.name == name
         )).scalar_one_or_none()
-        return None if token is None else self._box.decrypt(token)
+        if token is None:
+            return None
+        with naming(f"secret {name}"):
+            return self._box.decrypt(token)
 
     def save_secret(self, name: str, value: str) -> bool:
-        """Encrypt and store; false when it is the same value already."""
-        if self.secret(name) == value:
-            return False
+        """Encrypt and store; false when it is the same value already. One that no key opens is replaced: setting it again
+        is the way out of a lost key."""
+        with suppress(SecretUnreadable):
+            if self.secret(name) == value:
+                return False
         self._upsert(secrets, ["tenant_id", "name"], {
             "tenant_id": self._tenant_id, "name": name, "token": self._box.encrypt(value), "key_id": self._box.key_id,
+            "updated_at": func.now(),
         })
         return True
 
@@ -102,15 +110,18 @@ class FleetRows:
         ).scalars())
 
     def rotate_secrets(self) -> int:
-        """Re-encrypt with the first key what another one encrypted; returns how many."""
+        """Re-encrypt with the first key what another one encrypted; returns how many. All or none: one that no key opens
+        is named (:class:`SecretUnreadable`)."""
         rows = self._connection.execute(select(secrets.c.name, secrets.c.token).where(
             secrets.c.tenant_id == self._tenant_id
         ).order_by(secrets.c.name).with_for_update()).all()
         stale = [(name, token) for name, token in rows if self._box.needs_rotation(token)]
         for name, token in stale:
+            with naming(f"secret {name}"):
+                rotated = self._box.rotate(token)
             self._connection.execute(update(secrets).where(
                 secrets.c.tenant_id == self._tenant_id, secrets.c.name == name
-            ).values(token=self._box.rotate(token), key_id=self._box.key_id))
+            ).values(token=rotated, key_id=self._box.key_id))
         return len(stale)
 
     # -- the rest of the declaration, replaced as a whole ----------------------------------------------------------

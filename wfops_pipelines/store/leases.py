@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from wfops_pipelines.domain.errors import LeaseLost
@@ -38,7 +38,12 @@ class Leases:
         self._tenant_id = tenant_id
 
     def lock(self, environment_id: UUID) -> Lease | None:
-        """The lease, locked until the transaction ends; none if the environment was never held."""
+        """The lease, locked until the transaction ends; none if the environment was never held.
+
+        Before there is a row to lock, an advisory lock keeps two first holders apart; it ends with the transaction.
+        """
+        self._connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:environment, 2))"),
+                                 {"environment": f"{self._tenant_id}/{environment_id}"})
         row = self._connection.execute(self._of(environment_id).with_for_update()).one_or_none()
         return None if row is None else Lease(row.operation_id, row.holder, row.epoch, row.heartbeat_at,
                                               row.released_at)

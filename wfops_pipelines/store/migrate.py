@@ -48,10 +48,7 @@ def upgrade(owner_url: str, *, revision: str = "head", role_prefix: str = "wfops
         found = current(engine)
         if revision == "head" and found == heads():
             return
-        known = {s.revision for s in ScriptDirectory.from_config(configuration()).walk_revisions()}
-        if found is not None and found not in known:
-            raise StoreNotReady(f"the database was migrated by a newer version (revision {found})",
-                                fix="install that version of wfops, or restore a backup")
+        _refuse_newer(found)
         _run(engine, "upgrade", revision, role_prefix)
     finally:
         engine.dispose()
@@ -61,6 +58,7 @@ def downgrade(owner_url: str, *, revision: str = "base", role_prefix: str = "wfo
     """Migrate down, as the owner; ``base`` leaves an empty database."""
     engine = open_engine(owner_url, pool_size=1)
     try:
+        _refuse_newer(current(engine))
         _run(engine, "downgrade", revision, role_prefix)
     finally:
         engine.dispose()
@@ -75,6 +73,13 @@ def differences(owner_url: str) -> list[object]:
             return list(compare_metadata(context, metadata))
     finally:
         engine.dispose()
+
+
+def _refuse_newer(found: str | None) -> None:
+    known = {s.revision for s in ScriptDirectory.from_config(configuration()).walk_revisions()}
+    if found is not None and found not in known:
+        raise StoreNotReady(f"the database was migrated by a newer version (revision {found})",
+                            fix="install that version of wfops, or restore a backup")
 
 
 def _run(engine: Engine, direction: str, revision: str, role_prefix: str) -> None:

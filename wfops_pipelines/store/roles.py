@@ -86,14 +86,16 @@ def derived_passwords(derive: Callable[[str], bytes]) -> Callable[[str], str]:
 
 
 def bootstrap_roles(admin_url: str, *, passwords: Callable[[str], str], store_database: str = "wfops",
-                    dagster_database: str = "dagster", prefix: str = "wfops") -> Urls:
+                    dagster_database: str = "dagster", prefix: str = "wfops",
+                    before_change: Callable[[str], None] | None = None) -> Urls:
     """Make databases and roles as they should be, whatever is there already, and return one URL a role.
 
     ``admin_url`` is a superuser's, or that of a role that may create databases and roles (and has BYPASSRLS itself).
-    ``passwords`` gives the password of a role by its name. Safe when several processes do it at once; when there is
-    nothing to do, it only looks. Raises :class:`StoreUnavailable` when the server cannot be reached,
-    :class:`StoreNotReady` when it is too old or the administrator may not do this, :class:`InvalidSetting` when the
-    URL is none.
+    ``passwords`` gives the password of a role by its name. ``before_change`` is called with the administrator's URL of
+    the store's database, if there is one, before anything is changed, and may raise to prevent it. Safe when several
+    processes do it at once; when there is nothing to do, it only looks. Raises :class:`StoreUnavailable` when the server
+    cannot be reached, :class:`StoreNotReady` when it is too old or the administrator may not do this,
+    :class:`InvalidSetting` when the URL is none.
     """
     def role(suffix: str, *, bypasses_rls: bool = False) -> Role:
         name = f"{prefix}_{suffix}"
@@ -111,6 +113,8 @@ def bootstrap_roles(admin_url: str, *, passwords: Callable[[str], str], store_da
         if not _is_as_wanted(admin, wanted, urls):
             with _alone(admin):
                 if not _is_as_wanted(admin, wanted, urls):  # another process may have done it meanwhile
+                    if before_change is not None and _database_exists(admin, store_database):
+                        before_change(in_database(admin_url, store_database))
                     _make(admin, wanted)
     return urls
 
@@ -259,7 +263,7 @@ def _make_role(admin: Connection, role: Role) -> None:
 
 
 def _make_database(admin: Connection, name: str, owner: Role) -> None:
-    if not admin.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone():
+    if not _database_exists(admin, name):
         # A database can be given only to a role one is a member of; a superuser is one of every role.
         member = admin.execute("SELECT pg_has_role(current_user, %s, 'USAGE')", (owner.name,)).fetchone()
         if member is None or not member[0]:
@@ -268,6 +272,10 @@ def _make_database(admin: Connection, name: str, owner: Role) -> None:
             sql.Identifier(name), sql.Identifier(owner.name)))
         return
     admin.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(sql.Identifier(name), sql.Identifier(owner.name)))
+
+
+def _database_exists(admin: Connection, name: str) -> bool:
+    return admin.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone() is not None
 
 
 def _verifier(role: Role) -> str:

@@ -5,8 +5,8 @@ encrypts, each decrypts. A stored secret is ``<key id>.<Fernet token>``; the key
 that ``doctor`` can say which key is missing, and ``secrets rotate`` finds what is left to do without decrypting
 anything.
 
-Rotation: put the new key first, run ``wfops secrets rotate``, and keep the old keys behind it (see
-:meth:`SecretBox.derive`).
+Rotation: put the new key first, run ``wfops secrets rotate``, and drop the old keys when every process has the new one
+(what that changes: :meth:`SecretBox.derive`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken
@@ -126,25 +127,23 @@ class SecretBox:
         return self.encrypt(self.decrypt(stored)) if self.needs_rotation(stored) else stored
 
     def derive(self, purpose: str) -> bytes:
-        """32 bytes for one purpose (``"audit-chain"``, ``"role:wfops_app"``), from the *oldest* key.
+        """32 bytes for one purpose (``"role:wfops_app"``), from the *oldest* key.
 
-        Putting a new key in front must change nothing that was computed before: the audit chain's HMACs could no
-        longer be proved, and running processes would lose their role passwords half-way through a rolling restart.
-        The oldest key, last in the list, is the one thing that stays when a key is added. When it is dropped in the
-        end, derived values change once: role passwords follow by themselves (the bootstrap sets them anew), and audit
-        events keep the id of the key they were made with (:attr:`derivation_key_id`, :meth:`derive_each`), so that
-        ``audit verify`` names the key it lacks instead of calling the chain forged.
+        Putting a new key in front must change nothing that was computed before: running processes would lose their role
+        passwords half-way through a rolling restart. The oldest key, last in the list, is the one thing that stays when
+        a key is added. When it is dropped in the end, derived values change once: role passwords follow by themselves
+        (the bootstrap sets them anew). The audit chain's key is not derived but stored (``store.installation``).
         """
         return _derive(self._keys[-1], purpose)
 
-    @property
-    def derivation_key_id(self) -> str:
-        """The id of the key that :meth:`derive` uses: stored beside what is made with a derived key."""
-        return self.key_ids[-1]
 
-    def derive_each(self, purpose: str) -> dict[str, bytes]:
-        """The derived key of a purpose for every key that is set, by key id: for verifying what older keys made."""
-        return {key_id(key): _derive(key, purpose) for key in self._keys}
+@contextmanager
+def naming(what: str) -> Iterator[None]:
+    """Make the :class:`SecretUnreadable` of the block say which secret it is about."""
+    try:
+        yield
+    except SecretUnreadable as error:
+        raise SecretUnreadable(f"{what}: {error.message}", fix=error.fix) from None
 
 
 def _derive(key: str, purpose: str) -> bytes:

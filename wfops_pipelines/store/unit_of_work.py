@@ -27,7 +27,7 @@ from wfops_pipelines.domain.errors import Broken
 from wfops_pipelines.store import installation
 from wfops_pipelines.store.audit import AuditTrail
 from wfops_pipelines.store.drift import DriftRows
-from wfops_pipelines.store.engine import StoreUrls, open_engine
+from wfops_pipelines.store.engine import StoreUrls, connected, open_engine
 from wfops_pipelines.store.fleet import FleetRows
 from wfops_pipelines.store.git_states import GitStates
 from wfops_pipelines.store.leases import Leases
@@ -86,14 +86,14 @@ class Store:
     def audit_key(self) -> bytes:
         """The key of the audit chains, read once."""
         if self._audit_key is None:
-            with self._app.connect() as connection:
+            with connected(self._app) as connection:
                 self._audit_key = installation.audit_key(connection, self.secrets)
         return self._audit_key
 
     @contextmanager
     def unit_of_work(self, context: Context, name: str, *, held: Held | None = None) -> Iterator[UnitOfWork]:
-        """A governed change. Fails with :class:`Broken` when it changed something and recorded no event, with
-        :class:`LeaseLost` when ``held`` was taken over, and otherwise as the store does; nothing is then written."""
+        """A governed change. Fails with :class:`Broken` when it recorded no event, with :class:`LeaseLost` when ``held``
+        was taken over, and otherwise as the store does; nothing is then written."""
         with self._transaction(context, name, held) as work:
             yield work
             if not work.audit.pending:
@@ -108,16 +108,17 @@ class Store:
     @contextmanager
     def read(self, context: Context) -> Iterator[UnitOfWork]:
         """One consistent, read-only view of the tenant's rows."""
-        with self._app.connect() as connection, connection.begin() as transaction:
+        key = self.audit_key  # before a connection is taken: it may need one itself
+        with connected(self._app) as connection, connection.begin() as transaction:
             connection.execute(_ISOLATION)
             connection.execute(_SET_TENANT, {"tenant": str(context.tenant_id)})
-            yield UnitOfWork(connection, context, self.secrets, self.audit_key)
+            yield UnitOfWork(connection, context, self.secrets, key)
             transaction.rollback()
 
     @contextmanager
     def system(self) -> Iterator[SystemReads]:
         """Reads across tenants, for sweeps and look-ups by slug; the database refuses any write here."""
-        with self._system.connect() as connection, connection.begin() as transaction:
+        with connected(self._system) as connection, connection.begin() as transaction:
             yield SystemReads(connection)
             transaction.rollback()
 
@@ -128,9 +129,10 @@ class Store:
 
     @contextmanager
     def _transaction(self, context: Context, name: str, held: Held | None) -> Iterator[UnitOfWork]:
-        with self._app.connect() as connection, connection.begin() as transaction:
+        key = self.audit_key
+        with connected(self._app) as connection, connection.begin() as transaction:
             connection.execute(_SET_TENANT, {"tenant": str(context.tenant_id)})
-            work = UnitOfWork(connection, context, self.secrets, self.audit_key)
+            work = UnitOfWork(connection, context, self.secrets, key)
             if held is not None:
                 work.leases.assert_held(held.environment_id, held.epoch)
             yield work

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Column, Index, LargeBinary, Table
 
 from wfops_pipelines.store.tables.base import (
+    display_column,
     metadata,
     owned_by_tenant,
     tenant_column,
@@ -18,12 +19,13 @@ audit_events = Table(
     metadata,
     tenant_column(),
     Column("sequence", BigInteger, primary_key=True, autoincrement=False),  # 1, 2, 3, … without gaps
+    # copies of what `encoded` says, to search by; `audit verify` compares them with it
     uuid_column("id"),
     time_column("at", nullable=False),
-    text_column("actor"),
+    display_column("actor"),
     text_column("action"),
     text_column("subject_type"),
-    text_column("subject_id"),
+    display_column("subject_id"),
     text_column("environment", nullable=True),
     uuid_column("operation_id", nullable=True),
     text_column("run_id", nullable=True),

@@ -17,7 +17,7 @@ def storable(text: str) -> str:
 
 
 class DisplayText(TypeDecorator[str]):
-    """Text for people (names, messages): never compared with what n8n or Git hold, so that it may be made storable."""
+    """Text of any origin, for people and for searching: made storable on the way in, and in comparisons."""
 
     impl = Text
     cache_ok = True
@@ -64,7 +64,7 @@ def text_column(name: str, *, nullable: bool = False, default: str | None = None
 
 
 def display_column(name: str, *, nullable: bool = False) -> Column[Any]:
-    """Text for people, of any origin."""
+    """Text of any origin, for people and for searching."""
     return Column(name, DisplayText, nullable=nullable)
 
 

@@ -32,7 +32,7 @@ workflow_drift = Table(
     text_column("git_hash", nullable=True),
     Column("active", Boolean, nullable=True),
     Column("wants_active", Boolean, nullable=True),
-    Column("diff", JSONB, nullable=True),  # semantic, masked; Git before, n8n after
+    Column("diff", JSONB(none_as_null=True), nullable=True),  # semantic, masked; Git before, n8n after
     time_column("since", nullable=False, now=True),
     refers("environment_id", "environments"),
 )

@@ -26,7 +26,7 @@ tenants = Table(
     text_column("plan", default="free"),
     time_column("created_at", nullable=False, now=True),
     time_column("deleted_at"),
-    UniqueConstraint("slug"),
+    Index("uq_tenants_slug", "slug", unique=True, postgresql_where=text("deleted_at is null")),
     CheckConstraint("slug ~ '^[a-z0-9][a-z0-9-]{0,62}$'", name="slug"),
 )
 
@@ -51,7 +51,7 @@ repositories = Table(
     text_column("url"),
     text_column("branch", default="main"),
     text_column("api_url", nullable=True),
-    Column("github_app", JSONB, nullable=True),  # app_id and installation_id; the key is a secret
+    Column("github_app", JSONB(none_as_null=True), nullable=True),  # app_id and installation_id; the key is a secret
     text_column("secret_name", nullable=True),
     owned_by_tenant(),
     UniqueConstraint("tenant_id", "name"),

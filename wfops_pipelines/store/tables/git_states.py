@@ -25,7 +25,7 @@ canonical_workflow_git_state = Table(
     uuid_column("canonical_id"),
     text_column("blob"),
     text_column("commit"),  # where this blob was first seen at this path
-    text_column("workflow_id", nullable=True),  # the file's own `id`
+    display_column("workflow_id", nullable=True),  # the file's own `id`
     display_column("name"),
     text_column("digest"),
     text_column("content_hash"),

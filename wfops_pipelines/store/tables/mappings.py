@@ -51,7 +51,7 @@ workflow_env_map = Table(
     Column("normalizer_version", Integer, nullable=False),
     Column("has_references", Boolean, nullable=False, server_default=text("false")),
     text_column("in_sync_hash", nullable=True),  # portable hash last seen equal to Git's (§8)
-    text_column("source_updated_at", nullable=True),  # n8n's updatedAt: shown, never trusted (§4.8)
+    display_column("source_updated_at", nullable=True),  # n8n's updatedAt: shown, never trusted (§4.8)
     time_column("first_seen_at", nullable=False, now=True),
     time_column("changed_at", nullable=False, now=True),
     time_column("missing_at"),

@@ -19,7 +19,7 @@ workflow_diff_state = Table(
     text_column("source_hash", nullable=True),
     text_column("target_hash", nullable=True),
     text_column("base_hash", nullable=True),
-    Column("diff", JSONB, nullable=True),  # semantic, masked
+    Column("diff", JSONB(none_as_null=True), nullable=True),  # semantic, masked
     time_column("computed_at", nullable=False, now=True),
     refers("source_environment_id", "environments"),
     refers("target_environment_id", "environments"),

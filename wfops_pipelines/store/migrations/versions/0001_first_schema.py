@@ -35,7 +35,9 @@ def upgrade() -> None:
         sa.Column("deleted_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint("slug ~ '^[a-z0-9][a-z0-9-]{0,62}$'", name=op.f("ck_tenants_slug")),
         sa.PrimaryKeyConstraint("tenant_id", name=op.f("pk_tenants")),
-        sa.UniqueConstraint("slug", name=op.f("uq_tenants_slug")),
+    )
+    op.create_index(
+        "uq_tenants_slug", "tenants", ["slug"], unique=True, postgresql_where=sa.text("deleted_at is null")
     )
     op.create_table(
         "audit_events",

@@ -28,6 +28,7 @@ TRANSITIONS = {
     "running": ("cancelled", "compensated", "completed", "failed"),
     "failed": ("compensated", "running"),
 }
+FIRST = "queued"
 
 
 def upgrade() -> None:
@@ -57,14 +58,19 @@ def upgrade() -> None:
     op.execute(f"""
         CREATE FUNCTION wfops_check_transition() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
-            IF NEW.state <> OLD.state AND (OLD.state, NEW.state) NOT IN ({allowed}) THEN
+            IF TG_OP = 'INSERT' THEN
+                IF NEW.state <> '{FIRST}' THEN
+                    RAISE EXCEPTION 'an operation begins {FIRST}, not %', NEW.state
+                        USING ERRCODE = 'check_violation', CONSTRAINT = 'ck_operations_transition';
+                END IF;
+            ELSIF (OLD.state, NEW.state) NOT IN ({allowed}) THEN
                 RAISE EXCEPTION 'an operation that is % cannot become %', OLD.state, NEW.state
                     USING ERRCODE = 'check_violation', CONSTRAINT = 'ck_operations_transition';
             END IF;
             RETURN NEW;
         END $$""")
     op.execute("""
-        CREATE TRIGGER transition BEFORE UPDATE OF state ON operations
+        CREATE TRIGGER transition BEFORE INSERT OR UPDATE OF state ON operations
         FOR EACH ROW EXECUTE FUNCTION wfops_check_transition()""")
 
 
