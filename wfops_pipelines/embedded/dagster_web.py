@@ -20,6 +20,10 @@ _MATERIALIZATION = """query($key: AssetKeyInput!, $partitions: [String!]) { asse
     ... on Asset { assetMaterializations(partitions: $partitions, limit: 1) { runId timestamp metadataEntries {
         label __typename ... on TextMetadataEntry { text } ... on MarkdownMetadataEntry { mdStr }
         ... on IntMetadataEntry { intValue } ... on UrlMetadataEntry { url } } } } } }"""
+_LAUNCH = """mutation($parameters: ExecutionParams!) { launchRun(executionParams: $parameters) { __typename
+    ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } ... on RunConfigValidationInvalid {
+        errors { message } } } }"""
+_STATUS = "query($run: ID!) { runOrError(runId: $run) { __typename ... on Run { status } } }"
 _VALUES = ("text", "mdStr", "intValue", "url")
 
 
@@ -72,6 +76,21 @@ class DagsterWeb:
         entries = events[0]["metadataEntries"]
         return Materialization(events[0]["runId"], {
             entry["label"]: next((entry[key] for key in _VALUES if entry.get(key) is not None), None) for entry in entries})
+
+    def materialize(self, asset: str, first: str, last: str) -> str:
+        """Ask for a range of partitions in one run, as the UI does; it goes through the queue. Returns the run's id."""
+        answer = self.ask(_LAUNCH, parameters={
+            "selector": {"repositoryLocationName": "wfops", "repositoryName": "__repository__", "jobName": "__ASSET_JOB",
+                         "assetSelection": [{"path": [asset]}]},
+            "executionMetadata": {"tags": [{"key": "dagster/asset_partition_range_start", "value": first},
+                                           {"key": "dagster/asset_partition_range_end", "value": last}]}})["launchRun"]
+        if "run" not in answer:
+            raise ProcessFailed(f"the Dagster UI did not take a run of {asset}: {answer}")
+        return str(answer["run"]["runId"])
+
+    def run_status(self, run_id: str) -> str:
+        """``QUEUED``, ``STARTED``, ``SUCCESS``, ``FAILURE``, …; ``UNKNOWN`` for a run that is not there."""
+        return str(self.ask(_STATUS, run=run_id)["runOrError"].get("status", "UNKNOWN"))
 
     def ask(self, query: str, **variables: Any) -> dict[str, Any]:
         """One GraphQL query; :class:`ProcessFailed` with what went wrong."""

@@ -155,7 +155,8 @@ def _by_whom(port: int) -> str:
     """`` by NAME (process N)``, where the system lets us see it."""
     with suppress(psutil.Error):
         for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+            listens = connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port
+            if listens and connection.pid:
                 return f" by {psutil.Process(connection.pid).name()} (process {connection.pid})"
     return ""
 
@@ -185,7 +186,7 @@ def _socket_path(folder: Path) -> Path:
         known = Path(record.read_text())
         if known.is_dir() and known.stat().st_uid == os.geteuid():
             return known / "code.sock"
-    made = Path(tempfile.mkdtemp(prefix="wfops-", dir="/tmp"))  # noqa: S108 - a name of its own, mode 0700
+    made = Path(tempfile.mkdtemp(prefix="wfops-", dir="/tmp"))  # a name of its own, mode 0700
     record.write_text(str(made))
     return made / "code.sock"
 
