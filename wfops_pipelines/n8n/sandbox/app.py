@@ -47,15 +47,16 @@ class SandboxApp:
         faults = self._faults.meeting(scope["method"], scope["path"])
         kinds = {fault.kind for fault in faults}
         instead = await answer_with(faults, request, self._state.generation)
-        if "reset" in kinds:
-            reset(send)
-            return
         try:
+            if "reset" in kinds:
+                await request.body()  # whole, so that the client is reading when it happens
+                await reset(receive, send)
+                return
             response = instead or await self._answer(request)
         except ClientDisconnect:
             return
         if "late_reset" in kinds:
-            reset(send)
+            await reset(receive, send)
         elif "cut" in kinds:
             await cut(response, scope, receive, send, chunked=_chunked(faults))
         else:

@@ -165,7 +165,7 @@ def _response(fault: Fault, request: Request, generation: int) -> Response | Non
 # --- broken connections -----------------------------------------------------------------------------------------------
 
 
-def reset(send: Send) -> None:
+async def reset(receive: Receive, send: Send) -> None:
     """Reset the connection under an ASGI server; :class:`ConnectionResetError` where there is none."""
     transport = _transport(send)
     if transport is None:
@@ -174,6 +174,8 @@ def reset(send: Send) -> None:
     if connected is not None:
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close sends RST
     transport.abort()
+    while (await receive())["type"] != "http.disconnect":
+        pass  # until it is gone: the server would answer 500 to an application that returns without an answer
 
 
 async def cut(response: Response, scope: Scope, receive: Receive, send: Send, *, chunked: bool) -> None:
