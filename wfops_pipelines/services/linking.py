@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
+
+from sqlalchemy import Row
 
 from wfops_pipelines.domain.mapping import LinkDecision, MappingStatus, decide_link
 from wfops_pipelines.domain.normalize import NORMALIZER_VERSION
@@ -26,13 +28,17 @@ class Candidate:
     hashed: Hashed
 
 
-def decide_links(work: UnitOfWork, environment_id: UUID, candidates: list[Candidate]) -> dict[str, LinkDecision]:
-    """A decision per n8n id. Two candidates for one canonical workflow: the first in the order given has it."""
+def decide_links(work: UnitOfWork, environment_id: UUID, candidates: list[Candidate],
+                 claimed: Collection[UUID] = ()) -> dict[str, LinkDecision]:
+    """A decision per n8n id. Two candidates for one canonical workflow: the first in the order given has it.
+
+    ``claimed`` are canonical workflows that other workflows get in the same transaction.
+    """
     files = work.git_states.by_workflow(environment_id, [c.workflow_id for c in candidates])
     registered = work.mappings.registered([c.hashed.portable_hash for c in candidates], NORMALIZER_VERSION)
     claimed_by_file = {state.canonical_id for states in files.values() if len(states) == 1 for state in states}
     named = claimed_by_file | {row.canonical_id for rows in registered.values() for row in rows}
-    taken = work.mappings.canonical_ids_mapped(environment_id, named)
+    taken = work.mappings.canonical_ids_mapped(environment_id, named) | set(claimed)
     deleted = {i for i, row in work.mappings.canonicals(named).items() if row.deleted_at is not None}
     decisions: dict[str, LinkDecision] = {}
     # A file that names the n8n id decides first, so that no hash takes its canonical workflow away.
@@ -105,7 +111,7 @@ def _link_round(operation: RunningOperation) -> int:
     return linked
 
 
-def _proofs(work: UnitOfWork, environment_id: UUID, rows: list[Any]) -> dict[str, Hashed]:
+def _proofs(work: UnitOfWork, environment_id: UUID, rows: list[Row[Any]]) -> dict[str, Hashed]:
     """Hashes of stored live contents. The proof is not stored: it is made again where a candidate is looked up."""
     contents = work.payloads.load(row.live_digest for row in rows)
     return hash_all(work, environment_id, {
@@ -113,40 +119,32 @@ def _proofs(work: UnitOfWork, environment_id: UUID, rows: list[Any]) -> dict[str
     }, credential_keys(work, environment_id))
 
 
-def _refresh_portable_hashes(operation: RunningOperation) -> int:
+def _refresh_portable_hashes(operation: RunningOperation) -> None:
     """Recompute portable hashes of workflows and files with references, now that more of those may be known."""
     store, context, environment = operation.services.store, operation.context, operation.environment
-    with store.bookkeeping(context, "link.refresh", held=operation.held) as work:
-        keys = credential_keys(work, environment.id)
+    with store.read(context) as work:
         mappings = work.mappings.with_references(environment.id)
         states = work.git_states.with_references(environment.id)
-        if not mappings and not states:
-            return 0
-        contents = work.payloads.load([m.live_digest for m in mappings] + [s.digest for s in states])
-        fresh = hash_all(work, environment.id, {
-            **{f"m{m.workflow_id}": (m.workflow_id, decode_content(contents[m.live_digest])) for m in mappings},
-            **{f"s{s.path}": (s.workflow_id, decode_content(contents[s.digest])) for s in states},
-        }, keys)
-        moved = _write_portable(work, environment.id, mappings, states, fresh)
-        work.mappings.register(
-            [(fresh[f"s{s.path}"].portable_hash, fresh[f"s{s.path}"].proof, s.canonical_id) for s in states],
-            NORMALIZER_VERSION, context.now(),
-        )
-    return moved
+    for start in range(0, max(len(mappings), len(states)), _BATCH):
+        with store.bookkeeping(context, "link.refresh", held=operation.held) as work:
+            _refresh_batch(work, operation, mappings[start:start + _BATCH], states[start:start + _BATCH])
 
 
-def _write_portable(work: UnitOfWork, environment_id: UUID, mappings: list[Any], states: list[Any],
-                    fresh: Mapping[str, Hashed]) -> int:
-    moved = 0
+def _refresh_batch(work: UnitOfWork, operation: RunningOperation, mappings: list[Row[Any]],
+                   states: list[Row[Any]]) -> None:
+    environment_id = operation.environment.id
+    contents = work.payloads.load([m.live_digest for m in mappings] + [s.digest for s in states])
+    fresh = hash_all(work, environment_id, {
+        **{f"m{m.workflow_id}": (m.workflow_id, decode_content(contents[m.live_digest])) for m in mappings},
+        **{f"s{s.path}": (s.workflow_id, decode_content(contents[s.digest])) for s in states},
+    }, credential_keys(work, environment_id))
     for mapping in mappings:
         portable = fresh[f"m{mapping.workflow_id}"].portable_hash
         if portable != mapping.portable_hash:
             in_sync = portable if mapping.in_sync_hash == mapping.portable_hash else mapping.in_sync_hash
             work.mappings.change(mapping.id, portable_hash=portable, in_sync_hash=in_sync)
-            moved += 1
-    for state in states:
-        portable = fresh[f"s{state.path}"].portable_hash
-        if portable != state.portable_hash:
-            work.git_states.set(environment_id, state.path, portable_hash=portable)
-            moved += 1
-    return moved
+    moved = [(fresh[f"s{s.path}"], s) for s in states if fresh[f"s{s.path}"].portable_hash != s.portable_hash]
+    for hashes, state in moved:
+        work.git_states.set(environment_id, state.path, portable_hash=hashes.portable_hash)
+    work.mappings.register([(hashes.portable_hash, hashes.proof, state.canonical_id) for hashes, state in moved],
+                           NORMALIZER_VERSION, operation.context.now())

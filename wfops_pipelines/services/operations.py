@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row
+from sqlalchemy import Row, func, select
 
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import OperationRunning, StoreError, WfopsError
@@ -89,29 +89,39 @@ async def run_operation(services: Services, context: Context, kind: OperationKin
     beat.start()
     try:
         yield running
-    except (asyncio.CancelledError, KeyboardInterrupt):
-        beat.stop()
-        _end(running, OperationState.CANCELLED, "cancelled", "cancelled")
-        raise
     except BaseException as error:
-        beat.stop()
-        expected = isinstance(error, WfopsError)
-        error_kind = error.kind if isinstance(error, WfopsError) else "unexpected"
-        message = str(error) if expected else f"{type(error).__name__}: {error}"
+        state, error_kind, message = _failure(error)
         try:
-            await asyncio.to_thread(_end, running, OperationState.FAILED, error_kind, message)
+            if state is OperationState.CANCELLED:  # no awaiting here: a second Ctrl-C would leave the lease behind
+                _end(running, beat, state, error_kind, message)
+            else:
+                await asyncio.to_thread(_end, running, beat, state, error_kind, message)
         except WfopsError as secondary:  # the lease was lost, or the store is gone: the first error is the story
-            error.add_note(f"and the operation could not be recorded as failed: {secondary}")
+            error.add_note(f"and the operation could not be recorded as {state}: {secondary}")
         raise
-    beat.stop()
-    await asyncio.to_thread(_end, running, OperationState.COMPLETED, None, None)
+    await asyncio.to_thread(_end, running, beat, OperationState.COMPLETED, None, None)
+
+
+def _failure(error: BaseException) -> tuple[OperationState, str, str]:
+    if isinstance(error, asyncio.CancelledError | KeyboardInterrupt):
+        return OperationState.CANCELLED, "cancelled", "cancelled"
+    if isinstance(error, WfopsError):
+        return OperationState.FAILED, error.kind, str(error)
+    return OperationState.FAILED, "unexpected", f"{type(error).__name__}: {error}"
 
 
 async def _acquire(services: Services, context: Context, kind: OperationKind,
                    environment: Row[Any]) -> RunningOperation:
     deadline = time.monotonic() + services.limits.lease_wait
     while True:
-        taken = await asyncio.to_thread(_try_acquire, services, context, kind, environment)
+        attempt = asyncio.create_task(asyncio.to_thread(_try_acquire, services, context, kind, environment))
+        try:
+            taken = await asyncio.shield(attempt)
+        except asyncio.CancelledError:  # the thread goes on: what it takes has to be given back
+            taken = await attempt
+            if isinstance(taken, RunningOperation):
+                _end(taken, None, OperationState.CANCELLED, "cancelled", "cancelled")
+            raise
         if isinstance(taken, RunningOperation):
             return taken
         if time.monotonic() >= deadline:
@@ -128,9 +138,10 @@ def _try_acquire(services: Services, context: Context, kind: OperationKind,
     now = context.now()
     with services.store.bookkeeping(context, "operation.acquire") as work:
         lease = work.leases.lock(environment.id)
+        beat_at = _database_time(work)
         resumed: Row[Any] | None = None
         if lease is not None and lease.released_at is None:
-            if holders.is_alive(lease.holder, lease.heartbeat_at, now, services.limits.lease_stale):
+            if holders.is_alive(lease.holder, lease.heartbeat_at, beat_at, services.limits.lease_stale):
                 return lease.operation_id
             resumed = _take_over(work, lease.operation_id, kind, now)
         operation_id = resumed.id if resumed is not None else context.new_id()
@@ -138,7 +149,7 @@ def _try_acquire(services: Services, context: Context, kind: OperationKind,
         if resumed is None:
             work.operations.create(operation_id, kind, environment_id=environment.id, actor=context.actor,
                                    run_id=context.run_id, now=now)
-        epoch = work.leases.take(environment.id, operation_id, holders.this_process(), now)
+        epoch = work.leases.take(environment.id, operation_id, holders.this_process(), beat_at)
         attempt = work.operations.start(operation_id, run_id=context.run_id, now=now)
     return RunningOperation(
         services, within, kind, environment, Held(environment.id, epoch), attempt,
@@ -156,7 +167,16 @@ def _take_over(work: UnitOfWork, operation_id: UUID, kind: OperationKind, now: d
     return dead if dead.kind == kind else None
 
 
-def _end(running: RunningOperation, state: OperationState, error_kind: str | None, message: str | None) -> None:
+def _database_time(work: UnitOfWork) -> datetime:
+    """The time by which leases live: everybody's clock but the database's may be wrong (§25)."""
+    time_: datetime = work.connection.execute(select(func.clock_timestamp())).scalar_one()
+    return time_
+
+
+def _end(running: RunningOperation, beat: _Heartbeat | None, state: OperationState, error_kind: str | None,
+         message: str | None) -> None:
+    if beat is not None:
+        beat.stop()
     context = running.context
     with running.services.store.bookkeeping(context, "operation.end", held=running.held) as work:
         work.operations.end(running.id, state, now=context.now(), metrics=running.metrics or None,
@@ -177,10 +197,11 @@ class _Heartbeat(threading.Thread):
         while not self._stopped.wait(services.limits.heartbeat):
             try:
                 with services.store.bookkeeping(context, "operation.heartbeat") as work:
-                    work.leases.heartbeat(self._running.environment.id, self._running.held.epoch, context.now())
+                    work.leases.heartbeat(self._running.environment.id, self._running.held.epoch, _database_time(work))
             except StoreError:
                 continue  # the next unit of work tells; a heartbeat missed is no failure yet
 
     def stop(self) -> None:
+        """Stop, and wait for a heartbeat that is under way."""
         self._stopped.set()
         self.join(timeout=10)

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Row
 
@@ -18,7 +20,7 @@ from wfops_pipelines import failpoints
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import MalformedWorkflow, NotFound
 from wfops_pipelines.domain.mapping import LinkDecision, MappingStatus, UnlinkedReason, status_of
-from wfops_pipelines.domain.normalize import NORMALIZER_VERSION
+from wfops_pipelines.domain.normalize import NORMALIZER_VERSION, content_hash
 from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.domain.workflow import ListedWorkflow, read_listed
 from wfops_pipelines.n8n.provider import JsonObject, WorkflowProvider
@@ -28,6 +30,7 @@ from wfops_pipelines.services.linking import Candidate, decide_links, link_untra
 from wfops_pipelines.services.operations import RunningOperation, run_operation
 from wfops_pipelines.services.rehash import rehash_environment
 from wfops_pipelines.services.services import Services
+from wfops_pipelines.store.tables.base import storable
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
 MAX_PROBLEMS = 100  # details of malformed workflows that a result carries; the count is always whole
@@ -100,6 +103,12 @@ class _Item:
     row: Row[Any] | None  # what the store held
 
 
+@dataclass(frozen=True, slots=True)
+class _Hashes:
+    live: Hashed
+    draft: str  # content hash
+
+
 class _Sync:
     """The state of one listing: who was seen, what was counted."""
 
@@ -133,17 +142,21 @@ class _Sync:
 
     def _read(self, raw: JsonObject) -> ListedWorkflow | None:
         """A workflow of the listing; none when it is malformed (recorded) or was seen on an earlier page already."""
-        workflow_id = str(raw.get("id", "")) if isinstance(raw, dict) else ""
+        workflow_id = _id_of(raw)
         if workflow_id in self._seen:
             return None  # offset pages shift while people work
         if workflow_id:
             self._seen.add(workflow_id)  # also when malformed: it is there, it is not missing
         self.result.seen += 1
         try:
-            return read_listed(raw)
+            listed = read_listed(raw)
+            if storable(listed.id) != listed.id:
+                raise MalformedWorkflow(f"workflow {storable(listed.id)}: its id holds characters that cannot be stored",
+                                        fix="import it again under another id")
         except MalformedWorkflow as error:
-            self._problem(workflow_id, error)
+            self._problem(storable(workflow_id), error)
             return None
+        return listed
 
     def _problem(self, workflow_id: str, error: MalformedWorkflow) -> None:
         self.result.errors += 1
@@ -154,18 +167,18 @@ class _Sync:
     def _store_batch(self, items: list[_Item]) -> None:
         """One transaction: payloads, mappings, links, audit events and the checkpoint (§6)."""
         operation = self.operation
-        with operation.services.store.unit_of_work(operation.context, "sync.batch", held=operation.held) as work:
+        with operation.services.store.bookkeeping(operation.context, "sync.batch", held=operation.held) as work:
             hashes = self._hash(work, items)
-            items = [item for item in items if item.listed.id in hashes]
-            candidates = [
-                Candidate(item.listed.id, item.listed.name, hashes[item.listed.id]) for item in items
-                if item.row is None or (item.row.canonical_id is None and item.row.ignored_at is None)
-            ]
-            decisions = decide_links(work, operation.environment.id, candidates)
-            decisions |= self._reclaimed(work, items)
+            rows = work.mappings.by_workflow(operation.environment.id, list(hashes), lock=True)  # as they are by now
+            items = [replace(item, row=rows.get(item.listed.id)) for item in items if item.listed.id in hashes]
+            if not items:
+                return
+            candidates = [Candidate(item.listed.id, item.listed.name, hashes[item.listed.id].live) for item in items
+                          if _may_be_linked(item.row)]
+            returned, taken = self._returned(work, items)
+            decisions = decide_links(work, operation.environment.id, candidates, claimed=returned) | taken
             work.payloads.save(bodies([e for item in items for e in (item.draft, item.live)]))
-            rows = [self._row(work, item, hashes, decisions) for item in items]
-            work.mappings.save(rows)
+            work.mappings.save([self._row(item, hashes[item.listed.id], decisions.get(item.listed.id)) for item in items])
             for candidate in candidates:
                 record_decision(work, operation.environment.slug, candidate, decisions[candidate.workflow_id])
             created = [item.listed.id for item in items if item.row is None]
@@ -178,38 +191,43 @@ class _Sync:
         self.result.created += len(created)
         self.result.updated += len(updated)
 
-    def _reclaimed(self, work: UnitOfWork, items: list[_Item]) -> dict[str, LinkDecision]:
-        """Workflows that come back to find their canonical workflow mapped to another one meanwhile (§5.5)."""
+    def _returned(self, work: UnitOfWork, items: list[_Item]) -> tuple[set[UUID], dict[str, LinkDecision]]:
+        """Workflows that were missing and come back (§5.5): the canonical workflows they are again, and a decision for
+        each that finds its own mapped to another one meanwhile."""
         back = {i.listed.id: i.row.canonical_id for i in items
-                if i.row is not None and i.row.missing_at is not None and i.row.canonical_id is not None}
+                if i.row is not None and i.row.status == MappingStatus.MISSING and i.row.canonical_id is not None}
         taken = work.mappings.canonical_ids_mapped(self.operation.environment.id, set(back.values()))
-        return {workflow_id: LinkDecision(None, UnlinkedReason.ALREADY_MAPPED, None)
-                for workflow_id, canonical_id in back.items() if canonical_id in taken}
+        returned: set[UUID] = set()
+        decisions: dict[str, LinkDecision] = {}
+        for workflow_id, canonical_id in back.items():
+            if canonical_id in taken | returned:
+                decisions[workflow_id] = LinkDecision(None, UnlinkedReason.ALREADY_MAPPED, None)
+            else:
+                returned.add(canonical_id)
+        return returned, decisions
 
-    def _hash(self, work: UnitOfWork, items: list[_Item]) -> dict[str, Hashed]:
-        """Hashes of the live contents by n8n id; one malformed workflow does not stop the others."""
+    def _hash(self, work: UnitOfWork, items: list[_Item]) -> dict[str, _Hashes]:
+        """Hashes by n8n id; one malformed workflow does not stop the others."""
         keys = credential_keys(work, self.operation.environment.id)
-        contents = {item.listed.id: (item.listed.id, item.live.content) for item in items}
-        try:
-            return hash_all(work, self.operation.environment.id, contents, keys)
-        except MalformedWorkflow:
-            hashes: dict[str, Hashed] = {}
-            for workflow_id, content in contents.items():
-                try:
-                    hashes |= hash_all(work, self.operation.environment.id, {workflow_id: content}, keys)
-                except MalformedWorkflow as error:
-                    self._problem(workflow_id, error)
-            return hashes
 
-    def _row(self, work: UnitOfWork, item: _Item, hashes: dict[str, Hashed], decisions: dict[str, Any]) -> dict[str, Any]:
+        def hashes_of(some: list[_Item]) -> dict[str, _Hashes]:
+            live = hash_all(work, self.operation.environment.id,
+                            {i.listed.id: (i.listed.id, i.live.content) for i in some}, keys)
+            return {i.listed.id: _Hashes(live[i.listed.id], live[i.listed.id].content_hash if i.draft is i.live
+                                         else content_hash(i.draft.content)) for i in some}
+
+        with suppress(MalformedWorkflow):
+            return hashes_of(items)
+        found: dict[str, _Hashes] = {}
+        for item in items:
+            try:
+                found |= hashes_of([item])
+            except MalformedWorkflow as error:
+                self._problem(item.listed.id, error)
+        return found
+
+    def _row(self, item: _Item, hashes: _Hashes, decision: LinkDecision | None) -> dict[str, Any]:
         listed, row, now = item.listed, item.row, self.operation.context.now()
-        live = hashes[listed.id]
-        draft_hash = live.content_hash
-        if item.draft is not item.live:
-            keys: dict[tuple[str, str], str] = {}
-            draft_hash = hash_all(work, self.operation.environment.id,
-                                  {listed.id: (listed.id, item.draft.content)}, keys)[listed.id].content_hash
-        decision = decisions.get(listed.id)
         canonical_id = row.canonical_id if row is not None else None
         if decision is not None:
             canonical_id = decision.canonical_id
@@ -224,8 +242,8 @@ class _Sync:
             "unlinked_reason": decision.reason if decision is not None else None,
             "name": listed.name, "active": listed.active, "archived": listed.archived, "tags": list(listed.tags),
             "draft_digest": item.draft.digest, "live_digest": item.live.digest,
-            "draft_hash": draft_hash, "live_hash": live.content_hash, "portable_hash": live.portable_hash,
-            "normalizer_version": NORMALIZER_VERSION, "has_references": live.has_references,
+            "draft_hash": hashes.draft, "live_hash": hashes.live.content_hash, "portable_hash": hashes.live.portable_hash,
+            "normalizer_version": NORMALIZER_VERSION, "has_references": hashes.live.has_references,
             "in_sync_hash": row.in_sync_hash if row is not None else None,
             "source_updated_at": listed.updated_at, "changed_at": now,
             "first_seen_at": row.first_seen_at if row is not None else now,
@@ -252,7 +270,7 @@ class _Sync:
     def _mark_missing(self, workflow_ids: list[str]) -> None:
         operation, now = self.operation, self.operation.context.now()
         with operation.services.store.unit_of_work(operation.context, "sync.missing", held=operation.held) as work:
-            for row in work.mappings.by_workflow(operation.environment.id, workflow_ids).values():
+            for row in work.mappings.by_workflow(operation.environment.id, workflow_ids, lock=True).values():
                 status = status_of(deleted=row.deleted_at is not None, ignored=row.ignored_at is not None, missing=True,
                                    canonical_id=row.canonical_id)
                 work.mappings.change(row.id, missing_at=now, status=status)
@@ -269,9 +287,6 @@ class _Sync:
             if counts.get(MappingStatus.LINKED, 0) and not environment.ever_mapped:
                 values["ever_mapped"] = True
             work.fleet.set_environment(environment.id, **values)
-            if self.result.errors:
-                work.record("environment.workflows_malformed", "environment", environment.slug,
-                            environment=environment.slug, count=self.result.errors, problems=self.result.problems)
         self.result.linked = counts.get(MappingStatus.LINKED, 0)
         self.result.untracked = counts.get(MappingStatus.UNTRACKED, 0)
         self.result.ignored = counts.get(MappingStatus.IGNORED, 0)
@@ -283,9 +298,20 @@ def _is_unchanged(item: _Item) -> bool:
     row, listed = item.row, item.listed
     return row is not None and (
         row.draft_digest == item.draft.digest and row.live_digest == item.live.digest and row.active == listed.active
-        and row.archived == listed.archived and row.name == listed.name and tuple(row.tags) == listed.tags
+        and row.archived == listed.archived and row.tags == [storable(tag) for tag in listed.tags]
         and row.missing_at is None and row.normalizer_version == NORMALIZER_VERSION
     )
+
+
+def _may_be_linked(row: Row[Any] | None) -> bool:
+    """Whether auto-linking has a say: a new workflow, or one that has no canonical workflow and that nobody put aside."""
+    return row is None or (row.canonical_id is None and row.ignored_at is None and row.deleted_at is None)
+
+
+def _id_of(raw: Any) -> str:
+    """The n8n id of an entry of the listing, or nothing."""
+    found = raw.get("id") if isinstance(raw, dict) else None
+    return str(found) if isinstance(found, str | int) and not isinstance(found, bool) else ""
 
 
 async def _find(provider: WorkflowProvider, workflow_id: str) -> JsonObject | None:

@@ -7,15 +7,19 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, exists, func, or_, select, tuple_, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Connection, Row, exists, func, or_, select, update
 
 from wfops_pipelines.domain.mapping import MappingStatus
 from wfops_pipelines.store.tables.git_states import canonical_workflow_git_state as states
 from wfops_pipelines.store.tables.mappings import canonical_workflows, workflow_env_map, workflow_hash_registry
+from wfops_pipelines.store.upsert import upsert
 
 _WRITTEN = [c.name for c in workflow_env_map.c if c.name not in {"tenant_id", "id", "environment_id", "workflow_id",
                                                                  "first_seen_at"}]
+_SAVE = upsert(workflow_env_map, keys=["tenant_id", "environment_id", "workflow_id"], written=_WRITTEN)
+_SAVE_CANONICAL = upsert(canonical_workflows, columns=["tenant_id", "id", "name", "created_at"], keys=["tenant_id", "id"],
+                         written=["name"], unless_equal="name")
+_REGISTER = upsert(workflow_hash_registry)
 
 
 class Mappings:
@@ -27,14 +31,17 @@ class Mappings:
 
     # -- mappings --------------------------------------------------------------------------------------------------
 
-    def by_workflow(self, environment_id: UUID, workflow_ids: Collection[str]) -> dict[str, Row[Any]]:
-        """Mappings of some n8n workflows of an environment, by n8n id."""
+    def by_workflow(self, environment_id: UUID, workflow_ids: Collection[str], *,
+                    lock: bool = False) -> dict[str, Row[Any]]:
+        """Mappings of some n8n workflows of an environment, by n8n id. ``lock`` keeps them as they are until the
+        transaction ends: for whoever writes whole rows, so that a user's decision in between is not lost."""
         if not workflow_ids:
             return {}
-        rows = self._connection.execute(select(workflow_env_map).where(
+        query = select(workflow_env_map).where(
             workflow_env_map.c.tenant_id == self._tenant_id, workflow_env_map.c.environment_id == environment_id,
             workflow_env_map.c.workflow_id.in_(list(workflow_ids)),
-        ))
+        )
+        rows = self._connection.execute(query.order_by(workflow_env_map.c.id).with_for_update() if lock else query)
         return {row.workflow_id: row for row in rows}
 
     def of_environment(self, environment_id: UUID, *, statuses: Iterable[MappingStatus] | None = None) -> list[Row[Any]]:
@@ -93,13 +100,8 @@ class Mappings:
         """Insert or update whole rows, by (environment, n8n id), in the order of their ids."""
         if not rows:
             return
-        statement = insert(workflow_env_map)
-        statement = statement.on_conflict_do_update(
-            index_elements=["tenant_id", "environment_id", "workflow_id"],
-            set_={name: statement.excluded[name] for name in _WRITTEN},
-        )
         ordered = sorted(rows, key=lambda row: str(row["workflow_id"]))
-        self._connection.execute(statement, [{**row, "tenant_id": self._tenant_id} for row in ordered])
+        self._connection.execute(_SAVE, [{**row, "tenant_id": self._tenant_id} for row in ordered])
 
     def change(self, mapping_id: UUID, **values: Any) -> None:
         """Change columns of one mapping."""
@@ -172,12 +174,7 @@ class Mappings:
         """Create canonical workflows, or give known ones the name they were last seen with."""
         if not names:
             return
-        statement = insert(canonical_workflows)
-        statement = statement.on_conflict_do_update(
-            index_elements=["tenant_id", "id"], set_={"name": statement.excluded.name},
-            where=canonical_workflows.c.name != statement.excluded.name,
-        )
-        self._connection.execute(statement, [
+        self._connection.execute(_SAVE_CANONICAL, [
             {"tenant_id": self._tenant_id, "id": id_, "name": name, "created_at": now}
             for id_, name in sorted(names.items(), key=lambda item: str(item[0]))
         ])
@@ -190,8 +187,8 @@ class Mappings:
             return {}
         rows = self._connection.execute(select(workflow_hash_registry).where(
             workflow_hash_registry.c.tenant_id == self._tenant_id,
-            tuple_(workflow_hash_registry.c.portable_hash, workflow_hash_registry.c.normalizer_version)
-            .in_([(h, version) for h in set(hashes)]),
+            workflow_hash_registry.c.portable_hash.in_(sorted(set(hashes))),
+            workflow_hash_registry.c.normalizer_version == version,
         ))
         found: dict[str, list[Row[Any]]] = {}
         for row in rows:
@@ -206,4 +203,4 @@ class Mappings:
             for h, proof, c in sorted(set(entries), key=lambda e: (e[0], str(e[2])))
         ]
         if rows:
-            self._connection.execute(insert(workflow_hash_registry).on_conflict_do_nothing(), rows)
+            self._connection.execute(_REGISTER, rows)
