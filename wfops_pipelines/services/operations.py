@@ -7,6 +7,7 @@ id, so that both attempts are one audit story, and finds the checkpoint of the f
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -24,6 +25,8 @@ from wfops_pipelines.domain.operation import OperationKind, OperationState
 from wfops_pipelines.services import holder as holders
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.store.unit_of_work import Held, UnitOfWork
+
+log = logging.getLogger("wfops.operations")
 
 _POLL = 0.1  # seconds between two looks at a lease that somebody else holds
 
@@ -108,6 +111,19 @@ def _failure(error: BaseException) -> tuple[OperationState, str, str]:
     if isinstance(error, WfopsError):
         return OperationState.FAILED, error.kind, str(error)
     return OperationState.FAILED, "unexpected", f"{type(error).__name__}: {error}"
+
+
+def _log(running: RunningOperation, error: BaseException) -> None:
+    """Expected errors at INFO, unexpected ones at ERROR with their trace, structured (§19.3)."""
+    context = running.context
+    fields = {"tenant": context.tenant_slug, "environment": running.environment.slug, "operation": str(running.id),
+              "run": context.run_id, "kind": str(running.kind)}
+    if isinstance(error, WfopsError):
+        log.info("%s of %s failed: %s: %s", running.kind, running.name, error.kind, error,
+                 extra={**fields, "error": error.kind})
+    else:
+        log.error("%s of %s failed unexpectedly", running.kind, running.name, exc_info=error,
+                  extra={**fields, "error": "unexpected"})
 
 
 async def _acquire(services: Services, context: Context, kind: OperationKind,
