@@ -95,7 +95,7 @@ def create(state: State, body: JsonObject) -> JsonObject:
     if chosen in state.credentials:
         raise ApiError(409, "A credential with this ID already exists")
     now = state.now()
-    made = Credential(chosen or state.free_id(), body["name"], body["type"], body["data"], now, now)
+    made = Credential(chosen or state.free_id(), body["name"], body["type"], now, now)
     state.credentials[made.id] = made
     state.changes += 1
     answer = credential_json(state, made)
@@ -109,7 +109,6 @@ def change(state: State, credential_id: str, body: JsonObject) -> JsonObject:
         raise ApiError(404, "Credential not found")
     if "data" in body:
         check_data(state, body.get("type", found.type), body["data"])
-        found.data = body["data"]
     found.name = body.get("name", found.name)
     found.type = body.get("type", found.type)
     found.updated_at = state.now()

@@ -90,12 +90,11 @@ class Tag:
 
 @dataclass(slots=True)
 class Credential:
-    """A credential; its data never leaves the server, so it is only kept to be there."""
+    """A credential. Its data is checked and then forgotten: nothing here ever uses it."""
 
     id: str
     name: str
     type: str
-    data: JsonObject
     created_at: str
     updated_at: str
 
@@ -116,5 +115,5 @@ class Execution:
 
 
 def raw(value: Any) -> bytes:
-    """Bytes to be kept for a value that comes as JSON."""
-    return dump(value)
+    """Bytes to be kept for a value that comes as JSON, without the room to grow that a fresh dump has around it."""
+    return bytes(memoryview(dump(value)))

@@ -71,7 +71,7 @@ class SandboxState(State):
 
     def seed_credential(self, name: str, credential_type: str, *, id: str | None = None) -> str:  # noqa: A002 - n8n's word
         """A credential without data; gives its id."""
-        made = Credential(id or self.free_id(), name, credential_type, {}, self.now(), self.now())
+        made = Credential(id or self.free_id(), name, credential_type, self.now(), self.now())
         self.credentials[made.id] = made
         self.changes += 1
         return made.id
