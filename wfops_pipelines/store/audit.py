@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Connection, Row, insert, select, update
 
 from wfops_pipelines.domain.audit import GENESIS, AuditEvent, chain_hash, encode
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.store.tables.audit import audit_events, audit_heads
+from wfops_pipelines.store.upsert import upsert
 
+_FIRST = upsert(audit_heads)
 READ_SIZE = 1000
 COPIES = ("tenant_id", "sequence", "id", "at", "actor", "action", "subject_type", "subject_id", "environment",
           "operation_id", "run_id")
@@ -41,13 +42,13 @@ class AuditTrail:
         if not self.pending:
             return
         context, tenant = self._context, self._context.tenant_id
-        self._connection.execute(
-            insert(audit_heads).values(tenant_id=tenant, events=0, head=GENESIS).on_conflict_do_nothing()
-        )
-        sequence, head = self._connection.execute(
-            select(audit_heads.c.events, audit_heads.c.head)
-            .where(audit_heads.c.tenant_id == tenant).with_for_update()
-        ).one()
+        locked = (select(audit_heads.c.events, audit_heads.c.head)
+                  .where(audit_heads.c.tenant_id == tenant).with_for_update())
+        row = self._connection.execute(locked).one_or_none()
+        if row is None:  # the tenant's first event; of two at once, one waits here for the other
+            self._connection.execute(_FIRST, {"tenant_id": tenant, "events": 0, "head": GENESIS})
+            row = self._connection.execute(locked).one()
+        sequence, head = row
         rows = []
         for fields in self.pending:
             sequence += 1

@@ -8,12 +8,15 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Row, delete, select, update
-from sqlalchemy.dialects.postgresql import insert
 
 from wfops_pipelines.store.tables.git_states import canonical_workflow_git_state as states
 from wfops_pipelines.store.tables.git_states import repository_file_errors as file_errors
+from wfops_pipelines.store.upsert import upsert
 
 _WRITTEN = [c.name for c in states.c if c.name not in {"tenant_id", "environment_id", "path"}]
+_KEYS = ("tenant_id", "environment_id", "path")
+_SAVE = upsert(states, keys=_KEYS, written=_WRITTEN)
+_SAVE_ERRORS = upsert(file_errors, keys=_KEYS, written=["blob", "reason", "message"])
 
 
 class GitStates:
@@ -73,12 +76,7 @@ class GitStates:
         """Insert or update whole states, by (environment, path)."""
         if not rows:
             return
-        statement = insert(states)
-        statement = statement.on_conflict_do_update(
-            index_elements=["tenant_id", "environment_id", "path"],
-            set_={name: statement.excluded[name] for name in _WRITTEN},
-        )
-        self._connection.execute(statement, [{**row, "tenant_id": self._tenant_id} for row in rows])
+        self._connection.execute(_SAVE, [{**row, "tenant_id": self._tenant_id} for row in rows])
 
     def set(self, environment_id: UUID, path: str, **values: Any) -> None:
         """Change columns of one state."""
@@ -109,12 +107,7 @@ class GitStates:
         """Record files that could not be read (path, blob, reason, message, since)."""
         if not rows:
             return
-        statement = insert(file_errors)
-        statement = statement.on_conflict_do_update(
-            index_elements=["tenant_id", "environment_id", "path"],
-            set_={n: statement.excluded[n] for n in ("blob", "reason", "message")},
-        )
-        self._connection.execute(statement, [
+        self._connection.execute(_SAVE_ERRORS, [
             {**row, "tenant_id": self._tenant_id, "environment_id": environment_id} for row in rows
         ])
 

@@ -7,10 +7,11 @@ from uuid import UUID
 
 import zstandard
 from sqlalchemy import Connection, select
-from sqlalchemy.dialects.postgresql import insert
 
 from wfops_pipelines.store.tables.payloads import payloads
+from wfops_pipelines.store.upsert import upsert
 
+_SAVE = upsert(payloads)
 _LEVEL = 1  # level 3 halves the speed for 5 % of the size
 
 
@@ -35,7 +36,7 @@ class Payloads:
             for digest, body in sorted(bodies.items()) if digest not in present  # sorted: no deadlock between writers
         ]
         if rows:
-            self._connection.execute(insert(payloads).on_conflict_do_nothing(), rows)
+            self._connection.execute(_SAVE, rows)
 
     def load(self, digests: Iterable[str]) -> dict[str, bytes]:
         """Bodies by digest; digests that are not stored are left out."""
