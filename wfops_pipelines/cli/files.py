@@ -1,32 +1,29 @@
-"""``wfops hash`` and ``wfops diff`` of files: offline, without Dagster and without the store.
+"""``wfops hash``, and what ``wfops diff`` of files reads: offline, without Dagster and without the store.
 
 They may be called by a pre-commit hook for every commit, so nothing heavy is imported here.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from wfops_pipelines.domain.diff import WorkflowDiff, as_json, diff
-from wfops_pipelines.domain.diff_text import render_text, visible
+from wfops_pipelines.cli import terminal
+from wfops_pipelines.cli.failures import report
+from wfops_pipelines.domain.diff import WorkflowDiff, diff
+from wfops_pipelines.domain.diff_text import visible
 from wfops_pipelines.domain.errors import MalformedFile, UsageError, WfopsError
 from wfops_pipelines.domain.layout import MAX_FILE_BYTES, WorkflowFile, read_file, select_workflow_paths
 from wfops_pipelines.domain.normalize import NORMALIZER_VERSION, content_hash
 
-DIFFERENT = 3
-"""Exit code of a difference found (§22)."""
-
 
 def hash_files(
-    paths: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Workflow files, or folders of them.")],
-    as_json_: Annotated[bool, typer.Option("--json", help="Print [{file, name, hash, normalizer_version}].")] = False,
+    paths: Annotated[list[Path], typer.Argument(metavar="FILE", help="Workflow files, or folders of them.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print [{file, name, hash, normalizer_version}].")] = False,
 ) -> None:
     """Content hash of workflow files.
 
@@ -51,45 +48,13 @@ def hash_files(
                 reason = error.reason if isinstance(error, MalformedFile) else "missing"
                 rows.append({"file": str(file), "error": str(error), "reason": reason})
                 worst = max(worst, error.exit_code)
-                _report(error)
+                report(error)
             else:
                 rows.append({"file": str(file), "name": workflow.content["name"],
                              "hash": content_hash(workflow.content), "normalizer_version": NORMALIZER_VERSION})
-    if as_json_:
-        _write(_json(rows), worst)
-    else:
-        _write("".join(f"{row['hash']}  {visible(row['name']) or '(unnamed)'}  {visible(row['file'])}\n"
-                       for row in rows if "hash" in row), worst)
-
-
-def diff_files(
-    before: Annotated[Path, typer.Argument(metavar="A", help="The workflow file as it was.")],
-    after: Annotated[Path, typer.Argument(metavar="B", help="The workflow file as it is.")],
-    as_json_: Annotated[bool, typer.Option("--json", help="Print {equal, changes, cosmetic}.")] = False,
-) -> None:
-    """Semantic diff of two workflow files: nodes, parameters, connections, settings, credentials.
-
-    What means nothing when the workflow runs (moves, sticky notes, ids) is counted, not listed. Values that look like
-    secrets are masked.
-
-    Exit codes: 0 equal, 1 a file is no workflow or cannot be read, 2 a file is not there, 3 different.
-
-    Examples:
-
-        wfops diff dev/order-intake.json prod/order-intake.json
-
-        wfops diff <(git show HEAD~1:order-intake.json) order-intake.json
-    """
-    try:
-        result = diff_paths(before, after)
-    except WfopsError as error:
-        _report(error)
-        raise typer.Exit(error.exit_code) from None
-    if as_json_:
-        text = _json(as_json(result))
-    else:
-        text = render_text(result, before_label=str(before), after_label=str(after), colour=_colours())
-    _write(text, 0 if result.equal else DIFFERENT)
+    terminal.write(terminal.json_text(rows) if as_json else "".join(
+        f"{row['hash']}  {visible(row['name']) or '(unnamed)'}  {visible(row['file'])}\n" for row in rows if "hash" in row))
+    raise typer.Exit(worst)
 
 
 def diff_paths(before: Path, after: Path) -> WorkflowDiff:
@@ -133,30 +98,3 @@ def _below(folder: Path) -> Iterator[Path]:
             file = Path(directory, name)
             if file.is_file() and not file.is_symlink():
                 yield file
-
-
-def _json(value: dict[str, Any] | Sequence[dict[str, Any]]) -> str:
-    """JSON that survives any encoding of the terminal."""
-    unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    return json.dumps(value, ensure_ascii=not unicode, indent=2) + "\n"
-
-
-def _colours() -> bool:
-    """Colours for people alone (https://no-color.org)."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
-def _report(error: WfopsError) -> None:
-    typer.echo(str(error), err=True)
-
-
-def _write(text: str, exit_code: int) -> None:
-    """Print and leave. Characters that the terminal's encoding lacks become escapes; a reader who left early, such as
-    ``head``, is no error."""
-    encoding = sys.stdout.encoding or "utf-8"
-    try:
-        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    raise typer.Exit(exit_code)

@@ -23,12 +23,15 @@ import dagster as dg
 
 from wfops_pipelines.bootstrap import Installation, use_installation
 from wfops_pipelines.defs.location import defs
+from wfops_pipelines.defs.partitions import sync_partitions
 from wfops_pipelines.defs.resources import ACTOR_TAG
 from wfops_pipelines.domain.errors import WfopsError
 from wfops_pipelines.services.holder import boot_id
 
 STORAGE_VARIABLE = "WFOPS_DAGSTER_POSTGRES_URL"
 HOST_TAG, BOOT_TAG, PID_TAG = "wfops/host", "wfops/boot", "wfops/pid"
+Interrupted = dg.DagsterExecutionInterruptedError
+"""What Ctrl-C becomes while a job runs in this process; it is no ``Exception``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,12 @@ def dagster_instance(installation: Installation) -> Iterator[dg.DagsterInstance]
         yield instance
 
 
+def follow_fleet(installation: Installation) -> None:
+    """Make Dagster's partitions those of the database's tenants and environments, without waiting for the sensor."""
+    with dagster_instance(installation) as instance:
+        sync_partitions(instance, installation.services)
+
+
 def run_job(installation: Installation, job: str, ops: Mapping[str, Mapping[str, Any]], *, actor: str,
             tags: Mapping[str, str] | None = None, detach: bool = False) -> Launched:
     """Run a job with the config of its ops, here, or with ``detach`` through the queue of the running daemon."""
@@ -93,8 +102,19 @@ def run_job(installation: Installation, job: str, ops: Mapping[str, Mapping[str,
         if any(event.is_successful_output and event.node_name == name for event in result.all_events):
             outputs += result.output_for_node(name)
     failed = next((e for e in result.all_events if e.is_step_failure), None)
-    message = failed.step_failure_data.error_display_string if failed is not None else None
+    message = _reason(failed) if failed is not None else None
     return Launched(result.run_id, result.success, outputs, message)
+
+
+def _reason(failed: dg.DagsterEvent) -> str:
+    """Why a step failed: the description of a failure that was told, else the first cause."""
+    data = failed.step_failure_data
+    if data.user_failure_data is not None and data.user_failure_data.description:
+        return data.user_failure_data.description
+    error = data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return error.message.strip() if error is not None else "no reason recorded"
 
 
 def _submit(job: str, config: Mapping[str, Any], tags: Mapping[str, str]) -> Launched:

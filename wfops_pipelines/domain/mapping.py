@@ -49,6 +49,7 @@ class UnlinkedReason(StrEnum):
     ALREADY_MAPPED = "already_mapped"  # another live mapping of this environment has the canonical workflow
     CANONICAL_DELETED = "canonical_deleted"  # the canonical workflow is soft-deleted
     COLLISION = "collision"  # one hash, two contents (§4.9)
+    BY_HAND = "by_hand"  # somebody unlinked it: only somebody links it again
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,6 +119,24 @@ def bootstrap_roles(admin_url: str, *, passwords: Callable[[str], str], store_da
     return urls
 
 
+@dataclass(frozen=True, slots=True)
+class Powers:
+    """What a login role may do beyond its grants."""
+
+    name: str
+    superuser: bool
+    bypasses_rls: bool
+
+
+def powers(url: str) -> Powers:
+    """Log in with a URL and look; :class:`StoreUnavailable` when that does not work."""
+    with _administering(url) as connection:
+        row = connection.execute(
+            "SELECT rolname, rolsuper, rolbypassrls FROM pg_roles WHERE rolname = current_user").fetchone()
+    assert row is not None  # noqa: S101 - whoever is logged in is a role
+    return Powers(str(row[0]), bool(row[1]), bool(row[2]))
+
+
 def role_url(server_url: str, role: Role, database: str) -> str:
     """The URL of ``database`` for a role, on the server of ``server_url``: its host, port, TLS and other options."""
     options = _parameters(server_url)

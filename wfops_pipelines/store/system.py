@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, func, select
 
 from wfops_pipelines.store.tables.fleet import environments, secrets, tenants
 from wfops_pipelines.store.tables.operations import environment_leases, operations
@@ -18,11 +18,12 @@ class SystemReads:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def tenants(self) -> list[Row[Any]]:
-        """Tenants that are not deleted, by slug."""
-        return list(self._connection.execute(
-            select(tenants).where(tenants.c.deleted_at.is_(None)).order_by(tenants.c.slug)
-        ))
+    def tenants(self, *, deleted: bool = False) -> list[Row[Any]]:
+        """Tenants by slug; with ``deleted`` also those that are, whose audit events stay (§2.7)."""
+        query = select(tenants)
+        if not deleted:
+            query = query.where(tenants.c.deleted_at.is_(None))
+        return list(self._connection.execute(query.order_by(tenants.c.slug, tenants.c.created_at)))
 
     def tenant(self, slug: str) -> Row[Any] | None:
         """One tenant by slug."""
@@ -45,6 +46,13 @@ class SystemReads:
         for key_id in self._connection.execute(select(secrets.c.key_id)).scalars():
             counted[key_id] = counted.get(key_id, 0) + 1
         return counted
+
+    def secrets_not_under(self, key_id: str) -> dict[UUID, int]:
+        """How many secrets of each tenant another key encrypted than this one."""
+        rows = self._connection.execute(
+            select(secrets.c.tenant_id, func.count()).where(secrets.c.key_id != key_id).group_by(secrets.c.tenant_id)
+        )
+        return {tenant_id: int(count) for tenant_id, count in rows}
 
     def running(self) -> list[Row[Any]]:
         """Operations that run, with the lease they hold."""

@@ -18,13 +18,10 @@ from wfops_pipelines.domain.workflow import read_content
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = """\
-import sys, typer
-from wfops_pipelines.cli.files import diff_files, hash_files
-app = typer.Typer(add_completion=False)
-app.command("hash")(hash_files)
-app.command("diff")(diff_files)
+import sys
+from wfops_pipelines.cli.main import main
 try:
-    app()
+    main()
 finally:
     heavy = [name for name in ("dagster", "sqlalchemy", "pandas", "httpx") if name in sys.modules]
     assert not heavy, heavy
@@ -81,7 +78,7 @@ class TestHash:
         done = wfops("hash", ".", cwd=folder)
         assert done.returncode == 1
         assert len(done.stdout.splitlines()) == 3
-        assert done.stderr.startswith("aa.json: no valid JSON")
+        assert done.stderr.startswith("error: aa.json: no valid JSON")
         done = wfops("hash", "--json", "aa.json", "a.json", cwd=folder)
         assert done.returncode == 1
         assert [row.get("reason") for row in json.loads(done.stdout)] == ["invalid_json", None]
@@ -89,7 +86,7 @@ class TestHash:
     def test_a_missing_file_is_a_usage_error_and_the_rest_goes_on(self, folder: Path) -> None:
         done = wfops("hash", "gone.json", "a.json", cwd=folder)
         assert done.returncode == 2
-        assert done.stderr == "gone.json: no such file\n"
+        assert done.stderr == "error: gone.json: no such file\n"
         assert len(done.stdout.splitlines()) == 1
 
     def test_a_reader_that_leaves_early_sees_no_traceback(self, folder: Path) -> None:
@@ -130,14 +127,14 @@ class TestDiff:
         assert (done.returncode, done.stdout) == (0, "No differences.\n")
 
     @pytest.mark.parametrize(("before", "exit_code", "message"), [
-        ("gone.json", 2, "gone.json: no such file"), (".", 2, ".: a folder, not a file (name one workflow file)"),
+        ("gone.json", 2, "gone.json: no such file"), (".", 2, ".: a folder, not a file\nfix: name one workflow file"),
         ("broken.json", 1, "broken.json: no valid JSON"), ("a.json/x", 1, "a.json/x: cannot be read: Not a directory"),
     ])
     def test_a_file_that_cannot_be_read_is_named(self, folder: Path, before: str, exit_code: int, message: str) -> None:
         (folder / "broken.json").write_text("{")
         done = wfops("diff", before, "a.json", cwd=folder)
         assert (done.returncode, done.stdout) == (exit_code, "")
-        assert done.stderr.startswith(message)
+        assert done.stderr.startswith(f"error: {message}")
 
     def test_no_colours_without_a_terminal(self, folder: Path) -> None:
         assert "\x1b" not in wfops("diff", "a.json", "b.json", cwd=folder, TERM="xterm-256color").stdout

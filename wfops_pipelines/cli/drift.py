@@ -1,0 +1,108 @@
+"""``wfops drift``: is each environment what Git says? (§9)"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import typer
+
+from wfops_pipelines.cli import terminal
+from wfops_pipelines.cli.diffs import render_stored
+from wfops_pipelines.cli.failures import DIFFERENT, error_json, exit_code_of
+from wfops_pipelines.cli.options import Detach, Environments, Json, Tenant
+from wfops_pipelines.cli.session import Session, open_session
+from wfops_pipelines.cli.sync import DRIFT, ENVIRONMENT, REPOSITORY, chosen, refresh, submit
+from wfops_pipelines.domain.diff_text import visible
+from wfops_pipelines.domain.errors import UsageError, WfopsError
+
+PARTS = [REPOSITORY, ENVIRONMENT, DRIFT]
+UNPUBLISHED = "unpublished_changes"  # listed, and no drift by itself
+
+
+def drift(tenant: Tenant, environments: Environments = None, as_json: Json = False, detach: Detach = False) -> None:
+    """Check environments for drift now: n8n and Git are read, then compared.
+
+    Without ENV the staging and production environments; in a dev environment n8n itself is the truth, and it is
+    checked only when named. A draft that was not published is listed and is no drift: what runs is right.
+
+    Exit codes: 0 no drift, 3 drift, 1 failed, 2 no such tenant or environment, 4 another operation holds the
+    environment, 5 unreachable, 6 credentials refused. An environment that could not be checked counts more than drift
+    in another.
+
+    Examples:
+
+        wfops drift acme
+
+        wfops drift acme prod --json | jq -r '.[].workflows[].name'
+    """
+    with open_session() as session:
+        slugs = chosen(session, tenant, environments) if environments else _governed(session, tenant)
+        if detach:
+            submit(session, tenant, slugs, PARTS, as_json=as_json)
+            return
+        run_id, outcomes = refresh(session, tenant, slugs, PARTS, "Checking")
+    rows: list[dict[str, Any]] = []
+    errors: list[WfopsError] = []
+    for slug in slugs:
+        said = outcomes[slug][DRIFT]
+        if said["error"] is not None:
+            errors.append(said["error"])
+        rows.append(_row(tenant, slug, said, run_id))
+    terminal.write(terminal.json_text(rows) if as_json else "\n".join(_text(row) for row in rows))
+    drifted = any(w["kind"] != UNPUBLISHED for row in rows for w in row["workflows"])
+    raise typer.Exit(exit_code_of(errors) or (DIFFERENT if drifted else 0))
+
+
+def _governed(session: Session, tenant: str) -> list[str]:
+    """Environments whose truth is Git."""
+    slugs = [row.slug for row in session.environments(tenant, None) if row._mapping["class"] != "dev"]
+    if not slugs:
+        raise UsageError(f"tenant {tenant} has no staging or production environment",
+                         fix="name a dev environment to check it all the same")
+    return slugs
+
+
+def _row(tenant: str, slug: str, said: dict[str, Any], run_id: str) -> dict[str, Any]:
+    """One environment as ``--json`` shows it; a check that did not happen is an error, too."""
+    error: WfopsError | None = said["error"]
+    row: dict[str, Any] = said["result"] or {
+        "tenant": tenant, "environment": slug, "status": "ERROR", "reason": error.kind if error else None,
+        "message": str(error) if error else None, "workflows": []}
+    return {**row, **({"error": error_json(error)} if error else {}), "run_id": run_id}
+
+
+def _text(row: dict[str, Any]) -> str:
+    reason = f" ({row['reason'].replace('_', ' ')})" if row["reason"] else ""
+    text = f"{terminal.paint(row['tenant'] + '/' + row['environment'], 'bold')}  {terminal.word(row['status'])}{reason}"
+    if counts := row.get("counts"):
+        text += f"  {terminal.plural(counts['workflows'], 'workflow')}, {counts['in_sync']} in sync"
+        text += f", {counts['ignored']} ignored" if counts["ignored"] else ""
+    text += "\n"
+    if "error" in row:
+        text += f"error: {visible(row['error']['message'])}\n"
+        text += f"fix: {visible(row['error']['fix'])}\n" if row["error"]["fix"] else ""
+        if row.get("last_good_status"):
+            text += f"last good: {row['last_good_status']}, {terminal.ago(row['last_good_at'])}\n"
+    if row["workflows"]:
+        text += "\n" + terminal.table(["workflow", "n8n id", "differs", "active", "since", "file"],
+                                      [_cells(w) for w in row["workflows"]])
+    return text + "".join(_diffs(row["workflows"]))
+
+
+def _cells(workflow: dict[str, Any]) -> Sequence[object]:
+    active = {True: "yes", False: "no", None: "-"}
+    wanted, found = workflow["wants_active"], workflow["active"]
+    shown = active[found] if wanted is None or wanted == found or found is None else (
+        f"{active[found]}, Git wants {active[wanted]}")
+    return (workflow["name"] or "(no name)", workflow["workflow_id"] or "-", ", ".join(workflow["kinds"]), shown,
+            terminal.ago(workflow["since"]), workflow["path"] or "-")
+
+
+def _diffs(workflows: Iterable[dict[str, Any]]) -> Iterable[str]:
+    for workflow in workflows:
+        if workflow.get("diff"):
+            before, after = (
+                ("published", "draft") if workflow["kind"] == UNPUBLISHED else (f"Git {workflow['path']}", "n8n (live)"))
+            yield f"\n{terminal.paint(visible(workflow['name']), 'bold')}\n"
+            yield render_stored(workflow["diff"], before=before, after=after, indent="  ")

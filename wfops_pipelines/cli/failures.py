@@ -1,0 +1,97 @@
+"""From errors to exit codes (§22): one line that names the thing, one with the way out, and never a traceback.
+
+===  =========================================    ===  ====================================
+0    done                                         5    n8n, Git or the database unreachable
+1    failed                                       6    denied: credentials, rights
+2    usage: what was asked for cannot be          7    cancelled
+3    drift or a difference was found              8    timed out
+4    blocked by a gate, a policy or a lock
+===  =========================================    ===  ====================================
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Iterable
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from wfops_pipelines.cli import terminal
+from wfops_pipelines.domain.diff_text import visible
+from wfops_pipelines.domain.errors import Cancelled, InvalidDocument, WfopsError
+
+FAILED, DIFFERENT = 1, 3
+JSON = "wfops.json"  # in the context's meta: the command was told to speak JSON
+
+
+class Commands(TyperGroup):
+    """The root of all commands: where errors end."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; its errors become lines and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except WfopsError as error:
+            report(error, as_json=bool(ctx.meta.get(JSON)))
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            cancelled = Cancelled("interrupted")
+            report(cancelled, as_json=bool(ctx.meta.get(JSON)))
+            raise typer.Exit(cancelled.exit_code) from None
+        except (typer.Exit, typer.Abort, BrokenPipeError):
+            raise
+        except Exception as error:
+            if hasattr(error, "format_message"):  # typer's own, about options and arguments
+                raise
+            _report_unexpected(error, as_json=bool(ctx.meta.get(JSON)))
+            raise typer.Exit(FAILED) from None
+
+
+def report(error: WfopsError, *, as_json: bool = False) -> None:
+    """``error: …`` and ``fix: …`` on the error stream, or both as JSON."""
+    if terminal.debugging() and sys.exc_info()[0] is not None:
+        terminal.note(traceback.format_exc().rstrip())
+    if as_json:
+        terminal.note(terminal.json_text({"error": error_json(error)}).rstrip())
+        return
+    for line in error.message.splitlines() or [type(error).__name__]:
+        terminal.note(f"{_label('error', 'red')} {visible(line)}")
+    if error.fix:
+        terminal.note(f"{_label('fix', 'green')} {visible(error.fix)}")
+
+
+def error_json(error: WfopsError) -> dict[str, Any]:
+    """An error as ``--json`` shows it: ``{kind, message, fix}``, and the problems of a document."""
+    shown: dict[str, Any] = {"kind": error.kind, "message": error.message, "fix": error.fix}
+    if isinstance(error, InvalidDocument):
+        shown["problems"] = [
+            {"file": error.file, "line": p.line, "field": p.field, "message": p.message} for p in error.problems]
+    return shown
+
+
+def exit_code_of(errors: Iterable[WfopsError]) -> int:
+    """The exit code of several environments: 0 without errors, the code they share, else 1."""
+    codes = {error.exit_code for error in errors}
+    if not codes:
+        return 0
+    return codes.pop() if len(codes) == 1 else FAILED
+
+
+def _report_unexpected(error: Exception, *, as_json: bool) -> None:
+    if terminal.debugging():
+        terminal.note("".join(traceback.format_exception(error)).rstrip())
+    text = next(iter(str(error).strip().splitlines()), "")
+    surprise = WfopsError(f"unexpected {type(error).__name__}{': ' + text if text else ''}",
+                          fix=f"{terminal.DEBUG}=1 shows where; please report it")
+    report(surprise, as_json=as_json) if not terminal.debugging() else _plain(surprise)
+
+
+def _plain(error: WfopsError) -> None:
+    terminal.note(f"{_label('error', 'red')} {visible(error.message)}")
+
+
+def _label(text: str, style: str) -> str:
+    return terminal.paint(f"{text}:", style, stream=sys.stderr)

@@ -1,0 +1,98 @@
+"""``wfops tenants``, ``wfops environments``, ``wfops matrix``: what there is, as the store holds it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wfops_pipelines.cli import terminal
+from wfops_pipelines.cli.options import Json, Tenant
+from wfops_pipelines.cli.session import open_session
+
+
+def tenants(as_json: Json = False) -> None:
+    """List the tenants, with the drift status of their environments.
+
+    Examples:
+
+        wfops tenants
+
+        wfops tenants --json | jq -r '.[].tenant'
+    """
+    with open_session() as session:
+        from wfops_pipelines.services.listings import tenant_listing
+
+        rows = tenant_listing(session.services)
+    if as_json:
+        terminal.write(terminal.json_text(rows))
+        return
+    terminal.write(terminal.table(["tenant", "name", "plan", "environments"], [
+        [row["tenant"], row["name"], row["plan"],
+         ", ".join(f"{e['environment']} {e['drift_status']}" for e in row["environments"]) or "none"] for row in rows]))
+
+
+def environments(tenant: Tenant, as_json: Json = False) -> None:
+    """List a tenant's environments: last sync, last drift check, workflows by status.
+
+    Examples:
+
+        wfops environments acme
+    """
+    with open_session() as session:
+        from wfops_pipelines.services.listings import environment_listing
+
+        rows = environment_listing(session.services, session.context(tenant))
+    if as_json:
+        terminal.write(terminal.json_text(rows))
+        return
+    terminal.write(terminal.table(
+        ["environment", "class", "n8n", "git", "workflows", "last sync", "drift", "checked"], [_cells(row) for row in rows]))
+
+
+def matrix(tenant: Tenant, as_json: Json = False) -> None:
+    """Show which workflow is where: one row per workflow, one column per environment.
+
+    It is what the last sync stored; nothing is read from n8n or Git.
+
+    Examples:
+
+        wfops matrix acme
+
+        wfops matrix acme --json | jq '.[] | select(.environments.prod == null) | .name'
+    """
+    with open_session() as session:
+        from wfops_pipelines.services.matrix import workflow_matrix
+
+        context = session.context(tenant)
+        slugs = [row.slug for row in session.services.environments(context)]
+        rows = workflow_matrix(session.services, context)
+    if as_json:
+        terminal.write(terminal.json_text([row.as_json() for row in rows]))
+        return
+    terminal.write(terminal.table(["workflow", "canonical id", *slugs], [
+        [row.name or "(no name)", row.canonical_id or "-", *(_cell(row.environments.get(slug)) for slug in slugs)]
+        for row in rows]))
+
+
+def _cells(row: dict[str, Any]) -> list[object]:
+    repository = row["repository"]
+    git = "-" if repository is None else f"{repository['branch']}:{repository['folder'] or '/'}"
+    workflows = ", ".join(f"{count} {status}" for status, count in row["workflows"].items()) or "none yet"
+    drift = row["drift_status"]
+    if row["drift_reason"]:
+        drift += f" ({row['drift_reason'].replace('_', ' ')})"
+    return [row["environment"], row["class"], row["url"], git, workflows, terminal.ago(row["last_sync_at"]), drift,
+            terminal.ago(row["last_drift_check_at"])]
+
+
+def _cell(cell: dict[str, Any] | None) -> str:
+    """One place of the matrix: the drift, else the status; the first digits of the hash tell equal from different."""
+    if cell is None:
+        return "-"
+    words = [cell["drift"] or cell["status"]]
+    if cell["hash"]:
+        words.append(cell["hash"][:7])
+    if cell.get("archived"):
+        words.append("archived")
+    elif cell.get("active"):
+        words.append("active")
+    return " ".join(words)

@@ -1,0 +1,91 @@
+"""``wfops``: the command line (§22). Every command is registered here; each noun has its own file.
+
+Importing this loads no Dagster, no store and no HTTP client: ``--help``, ``hash``, ``diff`` of files and ``schema`` are
+called by editors and hooks, and answer in a fraction of a second.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from wfops_pipelines import __version__
+from wfops_pipelines.cli import (
+    audit,
+    doctor,
+    drift,
+    export,
+    files,
+    fleet,
+    listings,
+    mappings,
+    operations,
+    secrets,
+    sync,
+    system,
+)
+from wfops_pipelines.cli.compare import diff
+from wfops_pipelines.cli.failures import Commands
+
+OFFLINE, FLEET, DAILY, RECORD, SYSTEM = "Files", "Fleet", "Environments", "Record", "Installation"
+
+app = typer.Typer(
+    name="wfops", cls=Commands, no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 1 failed, 2 usage, 3 drift or difference found, 4 blocked, 5 unreachable, 6 denied, "
+           "7 cancelled, 8 timed out. WFOPS_DEBUG=1 shows tracebacks.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"wfops {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True,
+                                          help="Print the version.")] = False,
+) -> None:
+    """WorkflowOps: n8n environments, a Git repository and one database in step, for many tenants.
+
+    Start with `wfops demo`, or with `wfops apply -f fleet.yaml`, `wfops sync TENANT` and `wfops drift TENANT`.
+    """
+
+
+app.command("hash", rich_help_panel=OFFLINE)(files.hash_files)
+app.command("diff", rich_help_panel=OFFLINE)(diff)
+app.add_typer(fleet.schema, name="schema", rich_help_panel=OFFLINE)
+
+app.command("apply", rich_help_panel=FLEET)(fleet.apply)
+app.command("tenants", rich_help_panel=FLEET)(listings.tenants)
+app.command("environments", rich_help_panel=FLEET)(listings.environments)
+
+app.command("sync", rich_help_panel=DAILY)(sync.sync)
+app.command("drift", rich_help_panel=DAILY)(drift.drift)
+app.command("export", rich_help_panel=DAILY)(export.export)
+app.command("matrix", rich_help_panel=DAILY)(listings.matrix)
+app.command("link", rich_help_panel=DAILY)(mappings.link)
+app.command("unlink", rich_help_panel=DAILY)(mappings.unlink)
+app.command("ignore", rich_help_panel=DAILY)(mappings.ignore)
+app.command("unignore", rich_help_panel=DAILY)(mappings.unignore)
+
+app.add_typer(operations.operation, name="operation", rich_help_panel=RECORD)
+app.add_typer(audit.audit, name="audit", rich_help_panel=RECORD)
+
+app.command("doctor", rich_help_panel=SYSTEM)(doctor.doctor)
+app.command("up", rich_help_panel=SYSTEM)(system.up)
+app.command("demo", rich_help_panel=SYSTEM)(system.demo)
+app.command("env", rich_help_panel=SYSTEM)(system.env)
+app.add_typer(secrets.secrets, name="secrets", rich_help_panel=SYSTEM)
+
+
+def main() -> None:
+    """The entry point of the ``wfops`` command."""
+    app(prog_name="wfops")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+"""Arguments and options that mean the same wherever they stand."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from wfops_pipelines.cli.failures import JSON
+
+
+def _remember(context: typer.Context, value: bool) -> bool:
+    context.meta[JSON] = value  # errors speak JSON too then
+    return value
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.", callback=_remember, is_eager=True)]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")]
+Detach = Annotated[bool, typer.Option("--detach", help="Leave it to the daemon's queue, and print the run's id.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most so many, the newest first.")]
+
+Tenant = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant's slug.")]
+Environment = Annotated[str, typer.Argument(metavar="ENV", help="The environment's slug.")]
+Environments = Annotated[list[str] | None, typer.Argument(metavar="ENV", help="Environments, by slug.")]

@@ -1,0 +1,135 @@
+"""A command at work: the installation, who acts, and the runs it starts.
+
+Everything heavy is imported when it is needed: ``--help`` and the offline commands load none of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pwd
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from wfops_pipelines.cli import terminal
+from wfops_pipelines.domain.errors import Denied, StoreUnavailable, WfopsError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Row
+
+    from wfops_pipelines.bootstrap import Installation
+    from wfops_pipelines.defs.launch import Launched
+    from wfops_pipelines.domain.context import Context
+    from wfops_pipelines.services.services import Services
+    from wfops_pipelines.settings import Settings
+
+TENANT_TAG, ENVIRONMENT_TAG = "wfops/tenant", "wfops/environment"
+
+
+@dataclass(frozen=True)
+class Session:
+    """An open installation and the identity that acts on it."""
+
+    installation: Installation
+    actor: str
+
+    @property
+    def services(self) -> Services:
+        """What the use cases need."""
+        return self.installation.services
+
+    def context(self, tenant: str) -> Context:
+        """The context of a tenant, by slug; :class:`UnknownTenant` names those there are."""
+        return self.services.context(tenant, actor=self.actor)
+
+    def environments(self, tenant: str, slugs: Sequence[str] | None) -> list[Row[Any]]:
+        """The environments named, or all; :class:`UnknownTenant`, :class:`UnknownEnvironment`: before anything is run."""
+        return self.services.environments(self.context(tenant), list(slugs or ()))
+
+    def follow_fleet(self) -> None:
+        """Let Dagster know the tenants and environments there are."""
+        from wfops_pipelines.defs import launch
+
+        with _storage_errors():
+            launch.follow_fleet(self.installation)
+
+    def run(self, job: str, ops: Mapping[str, Mapping[str, Any]], *, tenant: str, environment: str | None = None,
+            detach: bool = False) -> Launched:
+        """Run a Dagster job here, or submit it. Ctrl-C ends it as ``KeyboardInterrupt``, after it has cleaned up."""
+        from wfops_pipelines.defs import launch
+
+        tags = {TENANT_TAG: tenant} | ({ENVIRONMENT_TAG: environment} if environment is not None else {})
+        with _storage_errors(), _interrupts():
+            launch.follow_fleet(self.installation)
+            return launch.run_job(self.installation, job, ops, actor=self.actor, tags=tags, detach=detach)
+
+
+@contextmanager
+def open_session(*, keep_running: bool = False) -> Iterator[Session]:
+    """Open the installation that the settings describe, as whoever calls."""
+    from wfops_pipelines.settings import process_settings
+
+    settings = process_settings()
+    actor = identity(settings)
+    silence_libraries()
+    with terminal.progress("Opening the database"):
+        from wfops_pipelines.bootstrap import open_installation
+
+        installation = open_installation(settings, keep_running=keep_running)
+    with installation:
+        yield Session(installation, actor)
+
+
+def identity(settings: Settings) -> str:
+    """Who acts (§2.3): whoever ``WFOPS_TOKEN`` proves, else the local user of the operating system.
+
+    A token that cannot be verified is refused, never passed over: :class:`Denied`.
+    """
+    if settings.token is not None:
+        raise Denied("WFOPS_TOKEN is set, and this version cannot verify tokens",
+                     fix="unset it to act as the local user")
+    uid = os.getuid()
+    try:
+        return f"local:{pwd.getpwuid(uid).pw_name}"
+    except KeyError:
+        return f"local:{uid}"
+
+
+def silence_libraries() -> None:
+    """What libraries warn of and log is for ``WFOPS_DEBUG=1`` and the run's event log, not for the screen."""
+    if not terminal.debugging():
+        warnings.simplefilter("ignore")
+        logging.getLogger().addHandler(logging.NullHandler())
+
+
+def failure_of(launched: Launched) -> WfopsError:
+    """Why a run failed, when no environment's own error says it."""
+    text = next((line.strip() for line in (launched.failure or "").splitlines() if line.strip()), "no reason recorded")
+    return WfopsError(f"run {launched.run_id} failed: {text}", fix="the run's log in the Dagster UI tells more")
+
+
+@contextmanager
+def _storage_errors() -> Iterator[None]:
+    """Dagster's own connections to PostgreSQL fail with the driver's errors; here they become ours."""
+    from sqlalchemy.exc import OperationalError
+
+    try:
+        yield
+    except OperationalError as error:
+        lines = str(error.orig or error).strip().splitlines()
+        raise StoreUnavailable(f"Dagster's database is not reachable: {lines[0] if lines else 'connection lost'}",
+                               fix="is the server running, and WFOPS_DATABASE_URL right?") from error
+
+
+@contextmanager
+def _interrupts() -> Iterator[None]:
+    """Dagster turns Ctrl-C into an exception of its own, which is no ``Exception``."""
+    from wfops_pipelines.defs import launch
+
+    try:
+        yield
+    except launch.Interrupted:
+        raise KeyboardInterrupt from None
