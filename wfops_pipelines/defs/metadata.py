@@ -7,6 +7,8 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from wfops_pipelines.domain.diff import from_json
+from wfops_pipelines.domain.diff_text import as_markdown, visible
 from wfops_pipelines.services.detect_drift import DriftCheck
 from wfops_pipelines.services.reconcile import Reconciliation
 from wfops_pipelines.services.refresh import Outcome, Part
@@ -21,7 +23,7 @@ Metadata = dict[str, Any]
 def of_outcome(outcome: Outcome) -> Metadata:
     """The metadata of one materialisation."""
     result = outcome.result
-    metadata: Metadata = {"tenant": outcome.target.context.tenant_slug, "environment": outcome.target.environment.slug}
+    metadata: Metadata = {}
     if outcome.part is Part.ENVIRONMENT:
         metadata["n8n"] = dg.MetadataValue.url(outcome.target.environment.base_url)
     if isinstance(result, EnvironmentSync):
@@ -32,7 +34,7 @@ def of_outcome(outcome: Outcome) -> Metadata:
         metadata |= _reconciliation(result)
     elif isinstance(result, DriftCheck):
         metadata |= of_drift(result)
-    return metadata
+    return metadata | {"tenant": outcome.target.context.tenant_slug, "environment": outcome.target.environment.slug}
 
 
 def _environment(result: EnvironmentSync) -> Metadata:
@@ -61,54 +63,37 @@ def _reconciliation(result: Reconciliation) -> Metadata:
 
 
 def of_drift(check: DriftCheck) -> Metadata:
-    """The drift report: status, age, counts, and a table and a diff of what differs."""
-    metadata: Metadata = {
-        "status": check.status, "drifted": check.counts.get("drifted", 0), "files": check.counts.get("files", 0),
-        "workflows": check.counts.get("workflows", 0), "ignored": check.counts.get("ignored", 0),
-        "duration_ms": check.duration_ms, "operation": check.operation_id,
+    """The drift report, what is to be looked at first: status, the workflows, their diffs; then counts and age."""
+    return {
+        "status": check.status, "drifted": check.counts.get("drifted", 0),
         **({"reason": check.reason} if check.reason else {}),
+        **table("drift", [_drifted(workflow) for workflow in check.workflows]),
+        **diff_markdown(check.workflows),
+        "workflows": check.counts.get("workflows", 0), "files": check.counts.get("files", 0),
+        "ignored": check.counts.get("ignored", 0),
         **({"compared_as_of": check.last_sync_at} if check.last_sync_at else {}),
+        "duration_ms": check.duration_ms, "operation": check.operation_id,
     }
-    rows = [{"workflow": w["name"], "kind": w["kind"], "since": w["since"], "changes": _changes(w["diff"]),
-             "path": w["path"] or "", "n8n id": w["workflow_id"] or ""} for w in check.workflows]
-    metadata |= table("drift", rows)
-    text = diff_markdown(check.workflows)
-    if text:
-        metadata["diff"] = dg.MetadataValue.md(text)
-    return metadata
 
 
-def diff_markdown(workflows: Iterable[Mapping[str, Any]]) -> str:
-    """What changed, workflow by workflow: Git before, n8n after. Stored diffs are masked already."""
-    parts = []
-    for workflow in list(workflows)[:MAX_ROWS]:
-        diff = workflow["diff"]
-        if not diff or not diff.get("changes"):
-            continue
-        lines = [f"- {_change(change)}" for change in diff["changes"][:20]]
-        more = len(diff["changes"]) - 20
-        rest = [f"- and {more} more"] if more > 0 else []
-        parts.append("\n".join([f"**{_escape(workflow['name'])}**", "", *lines, *rest]))
-    return "\n\n".join(parts)
+def diff_markdown(workflows: Iterable[Mapping[str, Any]]) -> Metadata:
+    """Each workflow's diff, Git before and n8n after, for reading at length. Stored diffs are masked already."""
+    parts = [f"**{_escape(workflow['name'])}**\n\n{as_markdown(from_json(workflow['diff']), values=True)}"
+             for workflow in list(workflows)[:MAX_ROWS] if workflow["diff"] and workflow["diff"]["changes"]]
+    return {"diff": dg.MetadataValue.md("\n\n".join(parts))} if parts else {}
 
 
-def _change(change: Mapping[str, Any]) -> str:
-    where = " · ".join(_escape(str(change[k])) for k in ("node", "path") if change.get(k))
-    values = " → ".join(f"`{_short(change[k])}`" for k in ("before", "after") if k in change)
-    return " ".join(filter(None, (change["kind"].replace("_", " "), where, values)))
+def _drifted(workflow: Mapping[str, Any]) -> dict[str, Any]:
+    return {"workflow": visible(workflow["name"]), "kind": workflow["kind"], "since": _minute(workflow["since"]),
+            "n8n id": workflow["workflow_id"] or "", "path": workflow["path"] or ""}
 
 
-def _short(value: Any) -> str:
-    text = str(value).replace("`", "'").replace("\n", "⏎")
-    return text if len(text) <= 80 else text[:79] + "…"
+def _minute(moment: str) -> str:
+    return moment[:16].replace("T", " ")
 
 
 def _escape(text: str) -> str:
-    return "".join("\\" + c if c in "\\`*_{}[]<>#|" else c for c in text.replace("\n", " "))
-
-
-def _changes(diff: Mapping[str, Any] | None) -> int:
-    return len(diff["changes"]) if diff else 0
+    return "".join("\\" + c if c in "\\`*_{}[]<>#|" else c for c in visible(text))
 
 
 def table(name: str, rows: list[dict[str, Any]]) -> Metadata:

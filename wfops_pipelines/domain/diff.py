@@ -20,7 +20,7 @@ from wfops_pipelines.domain.normalize import canonical_bytes, normalize
 from wfops_pipelines.domain.value_diff import ABSENT, Leaf, compare_values, same_value
 from wfops_pipelines.domain.workflow import Content, JsonObject
 
-__all__ = ["ABSENT", "Change", "ChangeKind", "WorkflowDiff", "as_json", "diff", "masked"]
+__all__ = ["ABSENT", "Change", "ChangeKind", "WorkflowDiff", "as_json", "diff", "from_json", "masked"]
 
 
 class ChangeKind(StrEnum):
@@ -96,6 +96,13 @@ def as_json(result: WorkflowDiff) -> JsonObject:
         "changes": [_change_json(masked(change)) for change in result.changes],
         "cosmetic": result.cosmetic,
     }
+
+
+def from_json(stored: JsonObject) -> WorkflowDiff:
+    """A diff as :func:`as_json` wrote it, to be rendered again; what was masked stays masked."""
+    return WorkflowDiff(bool(stored["equal"]), tuple(
+        Change(ChangeKind(change["kind"]), change.get("node"), change.get("path"), change.get("before", ABSENT),
+               change.get("after", ABSENT)) for change in stored["changes"]), stored.get("cosmetic", 0))
 
 
 def masked(change: Change) -> Change:

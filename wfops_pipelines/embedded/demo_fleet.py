@@ -206,7 +206,8 @@ def _quick_fix() -> dict[str, Any]:
         {"id": "1", "name": "Every five minutes", "type": "n8n-nodes-base.scheduleTrigger", "typeVersion": 1.2,
          "position": [0, 0], "parameters": {"rule": {"interval": [{"field": "minutes", "minutesInterval": 5}]}}},
         {"id": "2", "name": "Send again", "type": "n8n-nodes-base.httpRequest", "typeVersion": 4.2,
-         "position": [220, 0], "parameters": {"method": "POST", "url": "https://api.example.com/v2/orders/retry", "options": {}}}]
+         "position": [220, 0],
+         "parameters": {"method": "POST", "url": "https://api.example.com/v2/orders/retry", "options": {}}}]
     return {"name": "QUICK FIX retry orders", "nodes": nodes, "settings": {"executionOrder": "v1"},
             "connections": {"Every five minutes": {"main": [[{"node": "Send again", "type": "main", "index": 0}]]}}}
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wfops_pipelines.domain.diff import ABSENT, Change, ChangeKind, WorkflowDiff
+from wfops_pipelines.domain.diff import from_json
 from wfops_pipelines.domain.diff_text import render_text, visible
 from wfops_pipelines.services.matrix import MatrixRow
 
@@ -84,7 +84,7 @@ class Screen:
             kind = (workflow["kind"], _KINDS.get(workflow["kind"], ""))
             self._console.print(Text.assemble("  ", kind, f"  {visible(workflow['name'])}"), soft_wrap=True)
             if workflow["diff"]:
-                text = render_text(_diff(workflow["diff"]), before_label="Git", after_label="n8n",
+                text = render_text(from_json(workflow["diff"]), before_label="Git", after_label="n8n",
                                    colour=self._console.color_system is not None)
                 for line in text.rstrip().splitlines():
                     self._console.print(Text("      ") + Text.from_ansi(line), soft_wrap=True)
@@ -95,11 +95,3 @@ def _cell(cell: Mapping[str, Any] | None) -> Text:
         return Text("·", "dim")
     text = Text.from_markup(_CELLS.get(cell["status"], cell["status"]))
     return Text.assemble(text, (f" {cell['drift']}", "red")) if cell.get("drift") else text
-
-
-def _diff(stored: Mapping[str, Any]) -> WorkflowDiff:
-    """A stored diff, which is masked already, as what it was made from."""
-    changes = tuple(Change(ChangeKind(c["kind"]), c.get("node"), c.get("path"), c.get("before", ABSENT),
-                           c.get("after", ABSENT))
-                    for c in stored["changes"])
-    return WorkflowDiff(equal=False, changes=changes, cosmetic=stored["cosmetic"])
