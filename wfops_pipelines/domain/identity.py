@@ -1,9 +1,10 @@
 """Which canonical workflow a file in an environment's folder is (§5.6, §7).
 
-In this order: the key in the file; the path it had before; the mapping of the n8n id in the file; a file that vanished
-with the same content (a rename), or the one canonical workflow that the hash registry names; else it is a new one.
-A canonical workflow stands once in a folder: of two files with one key, the one whose path had it before keeps it, else
-the first by path; the other is an error that names both, and is known by its path from then on.
+In this order: the key in the file; the path it has; the mapping of the n8n id in the file; a file that vanished with the
+same content (a rename); the path a file had that was removed before; the one canonical workflow that the hash registry
+names; else it is a new one. A canonical workflow stands once in a folder: of two files with one key, the one whose
+path had it before keeps it, else the first by path; the other is an error that names both, and is known by its path
+from then on.
 """
 
 from __future__ import annotations
@@ -37,17 +38,18 @@ class Assignment:
 
 
 def assign(
-    claims: Sequence[FileClaim], *, known: Mapping[str, UUID], unchanged: Collection[str],
+    claims: Sequence[FileClaim], *, held: Mapping[str, UUID], known: Mapping[str, UUID], formerly: Mapping[str, UUID],
     vanished: Mapping[str, tuple[UUID, str]], mapped: Mapping[str, UUID], registry: Mapping[str, Collection[UUID]],
     deleted: Collection[UUID], new_id: Callable[[], UUID],
 ) -> list[Assignment]:
     """One assignment per claim, by path.
 
-    ``known`` gives the canonical id that each path had, ``unchanged`` the paths that are as they were, ``vanished`` those
-    that are gone with (canonical id, portable hash), ``mapped`` the canonical id of n8n ids in this environment,
-    ``registry`` the canonical ids per portable hash, ``deleted`` the canonical ids a user deleted.
+    ``held`` gives the canonical ids of paths that stay as they were, ``known`` those that each path has, ``formerly``
+    those of paths whose file was removed before, ``vanished`` (canonical id, portable hash) of those removed now,
+    ``mapped`` the canonical id of n8n ids in this environment, ``registry`` the canonical ids per portable hash,
+    ``deleted`` the canonical ids a user deleted.
     """
-    taken: dict[UUID, str] = {known[path]: path for path in unchanged}
+    taken: dict[UUID, str] = {canonical_id: path for path, canonical_id in held.items()}
     keepers = _keepers(claims, known, taken)
     taken |= keepers
     assigned: dict[str, Assignment] = {}
@@ -59,6 +61,7 @@ def assign(
         ("path", lambda claim: known.get(claim.path)),
         ("mapping", lambda claim: mapped.get(claim.workflow_id) if claim.workflow_id else None),
         ("rename", lambda claim: _only(i for i, h in vanished.values() if h == claim.portable_hash)),
+        ("path", lambda claim: formerly.get(claim.path)),
         ("hash", lambda claim: _only(i for i in registry.get(claim.portable_hash, ()) if i not in deleted)),
         ("new", lambda _: new_id()),
     )

@@ -22,22 +22,18 @@ from wfops_pipelines.domain.drift import (
     DriftCounts,
     DriftKind,
     EnvironmentDriftStatus,
-    GitWorkflow,
-    Matching,
-    RuntimeWorkflow,
     WorkflowDrift,
     count,
     environment_status,
     has_drift,
     judge,
-    match_workflows,
 )
-from wfops_pipelines.domain.errors import OutsideError, WfopsError
-from wfops_pipelines.domain.mapping import MappingStatus
+from wfops_pipelines.domain.errors import MalformedFile, OutsideError, SecretUnreadable, UsageError, WfopsError
 from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.domain.workflow import decode_content
 from wfops_pipelines.services.holder import monotonic_ms
 from wfops_pipelines.services.operations import RunningOperation, run_operation
+from wfops_pipelines.services.pairing import match_environment, remember_in_sync
 from wfops_pipelines.services.rehash import rehash_environment
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.services.sync_environment import EnvironmentSync, read_environment
@@ -45,7 +41,8 @@ from wfops_pipelines.services.sync_repository import RepositorySync, read_reposi
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
 CheckType = Literal["scheduled", "manual"]
-_LIVE = (MappingStatus.LINKED, MappingStatus.UNTRACKED, MappingStatus.IGNORED)
+_UNSEEN = (OutsideError, MalformedFile, SecretUnreadable, UsageError)
+"""What keeps a check from seeing both sides (§9): n8n or Git say no, or what is declared for them cannot be used."""
 
 
 @dataclass
@@ -88,7 +85,7 @@ async def check_drift(services: Services, context: Context, environment: Row[Any
                       check_type: CheckType = "manual") -> DriftCheck:
     """Refresh both sides, then compare. What n8n or Git refuse makes the status ``ERROR``, not an exception;
     :class:`OperationRunning` is one, for then nothing was checked."""
-    failed: OutsideError | None = None
+    failed: WfopsError | None = None
     repository: RepositorySync | None = None
     inventory: EnvironmentSync | None = None
     check: DriftCheck | None = None
@@ -103,14 +100,14 @@ async def check_drift(services: Services, context: Context, environment: Row[Any
                     async with operation.step("environment") as result:
                         inventory = await read_environment(operation)
                         result.update(inventory.as_json())
-            except OutsideError as error:
+            except _UNSEEN as error:
                 failed = error
                 check = await asyncio.to_thread(_record_error, operation, error, check_type, started)
                 raise
             async with operation.step("comparison") as result:
                 check = await asyncio.to_thread(_compare, operation, check_type, started)
                 result.update(check.as_json())
-    except OutsideError as error:
+    except _UNSEEN as error:
         if error is not failed or check is None:
             raise
     assert check is not None  # noqa: S101 - every way here made one
@@ -130,9 +127,9 @@ def _compare(operation: RunningOperation, check_type: CheckType, started: float)
     context, slug = operation.context, operation.environment.slug
     with operation.services.store.bookkeeping(context, "drift.compare", held=operation.held) as work:
         environment = work.fleet.environment(operation.environment.id)
-        matching = _matching(work, environment)
-        drifts = judge(matching) if environment.repository_id is not None else ()
-        counts = count(matching, judge(matching))
+        matching = match_environment(work, environment)
+        drifts = judge(matching)
+        counts = count(matching, drifts)
         files = work.git_states.of_environment(environment.id)
         status, reason = environment_status(
             repository_configured=environment.repository_id is not None, error_kind=None, open_incident=None,
@@ -143,35 +140,16 @@ def _compare(operation: RunningOperation, check_type: CheckType, started: float)
             drifts = ()  # nothing was ever put under Git here: there is nothing to drift from
             counts = replace(counts, drifted=0, in_sync=0, kinds=dict.fromkeys(counts.kinds, 0))
         rows = _rows(work, operation, environment, drifts, files)
-        _remember_in_sync(work, environment, matching)
+        remember_in_sync(work, environment, matching)
         check = _check(operation, environment, status, reason, rows, counts, started)
         check.changed = _record(work, operation, environment, check, check_type, rows)
     operation.metrics.update({"status": status, "drifted": counts.drifted, "environment": slug})
     return check
 
 
-def _matching(work: UnitOfWork, environment: Row[Any]) -> Matching:
-    deleted = {i for i, row in work.mappings.canonicals().items() if row.deleted_at is not None}
-    runtime = [
-        RuntimeWorkflow(
-            workflow_id=row.workflow_id, name=row.name, canonical_id=row.canonical_id, live_hash=row.live_hash,
-            draft_hash=row.draft_hash, active=row.active, archived=row.archived or row.missing_at is not None,
-            ignored=row.status == MappingStatus.IGNORED,
-        )
-        for row in work.mappings.of_environment(environment.id, statuses=_LIVE)
-        if row.missing_at is None or row.status == MappingStatus.IGNORED
-    ]
-    files = [
-        GitWorkflow(path=row.path, name=row.name, canonical_id=row.canonical_id, content_hash=row.content_hash,
-                    wants_active=row.wants_active, workflow_id=row.workflow_id)
-        for row in work.git_states.of_environment(environment.id) if row.canonical_id not in deleted
-    ]
-    return match_workflows(runtime, files)
-
-
 def _rows(work: UnitOfWork, operation: RunningOperation, environment: Row[Any], drifts: Iterable[WorkflowDrift],
           files: list[Row[Any]]) -> list[dict[str, Any]]:
-    """Drift rows; what is known already keeps its beginning and, with equal hashes, its diff."""
+    """Drift rows; what is known already keeps its beginning and, between the same two contents, its diff."""
     drifts = list(drifts)
     known = {row.subject: row for row in work.drift.of_environment(environment.id)}
     digest_of_path = {row.path: row.digest for row in files}
@@ -181,7 +159,8 @@ def _rows(work: UnitOfWork, operation: RunningOperation, environment: Row[Any], 
     for drift in drifts:
         subject = drift.workflow_id or drift.path or ""
         before = known.get(subject)
-        same = before is not None and (before.runtime_hash, before.git_hash) == (drift.runtime_hash, drift.git_hash)
+        same = before is not None and drift.kind is not DriftKind.UNPUBLISHED_CHANGES and (
+            before.kind, before.runtime_hash, before.git_hash) == (drift.kind, drift.runtime_hash, drift.git_hash)
         rows.append({
             "subject": subject, "name": drift.name, "canonical_id": drift.canonical_id, "path": drift.path,
             "workflow_id": drift.workflow_id, "kind": drift.kind, "kinds": [str(k) for k in drift.kinds],
@@ -206,13 +185,6 @@ def _diff(work: UnitOfWork, drift: WorkflowDrift, mappings: dict[str, Row[Any]],
         return None
     bodies = work.payloads.load(pair)
     return as_json(diff(decode_content(bodies[pair[0]]), decode_content(bodies[pair[1]])))
-
-
-def _remember_in_sync(work: UnitOfWork, environment: Row[Any], matching: Matching) -> None:
-    """What was last seen in sync here decides between a hotfix and Git having moved on (§8)."""
-    equal = [runtime.workflow_id for runtime, file in matching.pairs if runtime.live_hash == file.content_hash]
-    rows = work.mappings.by_workflow(environment.id, equal).values()
-    work.mappings.mark_in_sync({row.id: row.portable_hash for row in rows if row.in_sync_hash != row.portable_hash})
 
 
 def _check(operation: RunningOperation, environment: Row[Any], status: str, reason: str | None,
@@ -245,7 +217,8 @@ def _record(work: UnitOfWork, operation: RunningOperation, environment: Row[Any]
                               "drift_error": str(check.error) if check.error is not None else None}
     if check.error is None:
         values |= {"last_good_drift_status": check.status, "last_good_drift_at": now}
-        if changed:
+        check.last_good_status, check.last_good_at = check.status, _iso(now)
+        if changed or _stale(work, environment, rows):
             work.drift.replace(environment.id, rows)
     work.fleet.set_environment(environment.id, **values)
     if last is not None and not changed and check_type == "scheduled" and last.type == "scheduled":
@@ -264,7 +237,13 @@ def _record(work: UnitOfWork, operation: RunningOperation, environment: Row[Any]
     return changed
 
 
-def _record_error(operation: RunningOperation, error: OutsideError, check_type: CheckType, started: float) -> DriftCheck:
+def _stale(work: UnitOfWork, environment: Row[Any], rows: list[dict[str, Any]]) -> bool:
+    """Whether what is stored says the same with other details: a draft that went on, a workflow that was linked."""
+    stored = {row.subject: dict(row._mapping) for row in work.drift.of_environment(environment.id)}
+    return any({key: stored[row["subject"]][key] for key in row} != row for row in rows if row["subject"] in stored)
+
+
+def _record_error(operation: RunningOperation, error: WfopsError, check_type: CheckType, started: float) -> DriftCheck:
     with operation.services.store.bookkeeping(operation.context, "drift.error", held=operation.held) as work:
         environment = work.fleet.environment(operation.environment.id)
         check = _check(operation, environment, EnvironmentDriftStatus.ERROR, error.kind, [], None, started)

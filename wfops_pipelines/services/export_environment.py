@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from sqlalchemy import Row
 
@@ -29,7 +29,10 @@ from wfops_pipelines.services.operations import RunningOperation, run_operation
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.services.sync_environment import read_environment
 from wfops_pipelines.services.sync_repository import read_repository
+from wfops_pipelines.store.unit_of_work import UnitOfWork
 
+_EXPORTED = (MappingStatus.LINKED, MappingStatus.UNTRACKED)
+_KNOWN = (*_EXPORTED, MappingStatus.IGNORED)
 ATTEMPTS = 5  # a head that moved is read again, and the write retried
 AUTHOR, EMAIL = "WorkflowOps", "wfops@localhost"
 
@@ -66,7 +69,11 @@ async def export_environment(services: Services, context: Context, environment: 
     async with run_operation(services, context, OperationKind.EXPORT, environment) as operation:
         started = monotonic_ms()
         async with operation.step("environment") as result:
-            result.update((await read_environment(operation)).as_json())
+            inventory = await read_environment(operation)
+            result.update(inventory.as_json())
+        if prune and inventory.errors:
+            raise Blocked(f"{inventory.errors} workflows of {operation.name} could not be read, so their files cannot be "
+                          "told from those of deleted ones", fix="mend them in n8n, or export without --prune")
         for attempt in range(1, ATTEMPTS + 1):
             async with operation.step(f"repository-{attempt}") as result:
                 result.update((await read_repository(operation)).as_json())
@@ -119,23 +126,24 @@ def _plan(operation: RunningOperation, folder: str, prune: bool) -> tuple[list[_
         head = work.fleet.environment(environment.id).git_commit
         states = work.git_states.of_environment(environment.id)
         unreadable = {row.path for row in work.git_states.errors(environment.id)}
-        mappings = [m for m in work.mappings.of_environment(
-            environment.id, statuses=[MappingStatus.LINKED, MappingStatus.UNTRACKED]) if not m.archived]
+        mappings = work.mappings.of_environment(environment.id, statuses=_KNOWN)
         if any(state.read_only for state in states):
             raise Blocked(f"the folder {folder or '/'} is written by n8n's own Source Control",
                           fix="give the environment another folder or branch: n8n drops our key when it exports")
-        by_canonical = {state.canonical_id: state for state in states}
-        by_workflow = {state.workflow_id: state for state in states if state.workflow_id}
-        taken = {state.path for state in states} | unreadable
+        exported = [m for m in mappings if m.status in _EXPORTED and not m.archived]
+        paths = _paths(exported, states)
+        by_path = {state.path: state for state in states}
+        taken = set(by_path) | unreadable
         base = posixpath.join(folder, "workflows") if _uses_workflows(folder, taken) else folder
         planned: list[_Planned] = []
         unchanged = 0
-        for mapping in mappings:
-            state = by_canonical.get(mapping.canonical_id) or by_workflow.get(mapping.workflow_id)
+        for mapping in exported:
+            state = by_path.get(paths.get(mapping.workflow_id, ""))
             if state is not None and _says(state, mapping):
                 unchanged += 1
                 continue
-            canonical_id = mapping.canonical_id or (state.canonical_id if state is not None else context.new_id())
+            canonical_id = mapping.canonical_id or (
+                state.canonical_id if state is not None else _new_canonical_id(work, context, environment, mapping))
             path = state.path if state is not None else posixpath.join(
                 base, file_name(mapping.name, str(canonical_id), taken))
             taken.add(path)
@@ -146,11 +154,32 @@ def _plan(operation: RunningOperation, folder: str, prune: bool) -> tuple[list[_
                             tags=mapping.tags),
                 mapping, canonical_id, state.digest if state is not None else None))
         if prune:
-            kept = {m.canonical_id for m in mappings} | {i.canonical_id for i in planned}
-            ids = {m.workflow_id for m in mappings}
-            planned += [_Planned(s.path, "removed", s.name, None, before=s.digest) for s in states
-                        if s.canonical_id not in kept and s.workflow_id not in ids]
+            ignored = [m for m in mappings if m.status == MappingStatus.IGNORED]
+            kept = set(paths.values()) | set(_paths(ignored, states).values())
+            planned += [_Planned(s.path, "removed", s.name, None, before=s.digest) for s in states if s.path not in kept]
     return sorted(planned, key=lambda item: item.path), unchanged, head
+
+
+def _paths(mappings: Iterable[Row[Any]], states: Iterable[Row[Any]]) -> dict[str, str]:
+    """Paths by n8n id: the file of the canonical workflow, else the one that names the n8n id, if it is nobody else's."""
+    by_canonical = {state.canonical_id: state.path for state in states}
+    by_workflow = {state.workflow_id: state.path for state in states if state.workflow_id}
+    mappings = list(mappings)
+    paths = {m.workflow_id: by_canonical[m.canonical_id] for m in mappings if m.canonical_id in by_canonical}
+    claimed = set(paths.values())
+    for mapping in mappings:
+        path = by_workflow.get(mapping.workflow_id)
+        if mapping.canonical_id is None and path is not None and path not in claimed:
+            paths[mapping.workflow_id] = path
+            claimed.add(path)
+    return paths
+
+
+def _new_canonical_id(work: UnitOfWork, context: Context, environment: Row[Any], mapping: Row[Any]) -> UUID:
+    """The id of a canonical workflow that begins here: the same each time, so that a pull request that is not merged yet
+    stays as it is; another one where a workflow has it already (one that was unlinked from it)."""
+    wanted = uuid5(environment.id, mapping.workflow_id)
+    return wanted if not work.mappings.canonicals([wanted]) else context.new_id()
 
 
 def _says(state: Row[Any], mapping: Row[Any]) -> bool:
@@ -201,8 +230,11 @@ def _commit(operation: RunningOperation, repository: Repository, branch: str, he
             email=EMAIL, when=now)
         export.pull_request = request.url
     else:
-        export.commit = repository.commit(branch, expected_head=head, changes=changes, message=message, author=AUTHOR,
-                                          email=EMAIL, when=now)
+        commit = repository.commit(branch, expected_head=head, changes=changes, message=message, author=AUTHOR,
+                                   email=EMAIL, when=now)
+        if commit == head:
+            return  # the files say so already, byte for byte
+        export.commit = commit
     failpoints.reach("export.after_write")
     with operation.services.store.unit_of_work(context, "export.record", held=operation.held) as work:
         work.record("git.exported", "environment", environment.slug, environment=environment.slug, before=head,

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import Row
 
-from wfops_pipelines.domain.mapping import LinkDecision, MappingStatus, decide_link
+from wfops_pipelines.domain.mapping import LinkDecision, MappingStatus, UnlinkedReason, decide_link
 from wfops_pipelines.domain.normalize import NORMALIZER_VERSION
 from wfops_pipelines.domain.workflow import decode_content
 from wfops_pipelines.services.hashing import Hashed, credential_keys, hash_all
@@ -87,7 +87,8 @@ def link_untracked(operation: RunningOperation) -> int:
 def _link_round(operation: RunningOperation) -> int:
     store, context, environment = operation.services.store, operation.context, operation.environment
     with store.read(context) as work:
-        untracked = work.mappings.link_candidates(environment.id, NORMALIZER_VERSION)
+        untracked = [row for row in work.mappings.link_candidates(environment.id, NORMALIZER_VERSION)
+                     if row.unlinked_reason != UnlinkedReason.BY_HAND]
     linked = 0
     for start in range(0, len(untracked), _BATCH):
         rows = untracked[start:start + _BATCH]

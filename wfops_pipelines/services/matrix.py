@@ -50,7 +50,8 @@ def workflow_matrix(services: Services, context: Context) -> list[MatrixRow]:
         if row is None:
             continue
         cell = row.environments.setdefault(slugs[state.environment_id], {
-            "status": "git_only", "hash": None, "drift": drifts.get((state.environment_id, state.path))})
+            "status": "git_only", "hash": None, "drift": None})
+        cell["drift"] = cell["drift"] or drifts.get((state.environment_id, state.path))  # of one that is missing
         cell["path"], cell["git_hash"] = state.path, state.content_hash
     shown = [row for row in rows.values() if row.environments] + loose
     return sorted(shown, key=lambda row: (row.name.casefold(), row.name, row.canonical_id or ""))

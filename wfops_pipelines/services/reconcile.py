@@ -22,6 +22,7 @@ from wfops_pipelines.domain.workflow import Content, decode_content
 from wfops_pipelines.services.hashing import credential_keys
 from wfops_pipelines.services.holder import monotonic_ms
 from wfops_pipelines.services.operations import RunningOperation, run_operation
+from wfops_pipelines.services.pairing import match_environment, remember_in_sync
 from wfops_pipelines.services.rehash import rehash_environment
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.store.unit_of_work import UnitOfWork
@@ -59,6 +60,9 @@ def reconcile_stages(operation: RunningOperation) -> Reconciliation:
         sources = {stage.source_environment_id for stage in work.fleet.stages()
                    if stage.target_environment_id == operation.environment.id}
         environments = {row.id: row for row in work.fleet.environments()}
+    if operation.environment.repository_id is not None:
+        with operation.services.store.bookkeeping(operation.context, "reconcile.in_sync", held=operation.held) as work:
+            remember_in_sync(work, operation.environment, match_environment(work, operation.environment))
     slugs = {i: row.slug for i, row in environments.items()}
     for source_id in sorted(sources & set(slugs), key=lambda i: slugs[i]):
         rehash_environment(operation, environments[source_id])

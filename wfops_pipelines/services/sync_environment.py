@@ -1,7 +1,8 @@
 """Environment sync, n8n → database (§6).
 
-Pages stream in while the previous one is stored. What is stored already, by digest, is neither normalised nor written
-again (§4.8), so a resume after a crash is an ordinary sync that finds its first part unchanged.
+A page is fetched while the one before it is hashed, and a batch is hashed while the one before it is written. What is
+stored already, by digest, is neither normalised nor written again (§4.8), so a resume after a crash is an ordinary sync
+that finds its first part unchanged.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 from uuid import UUID
@@ -24,7 +25,16 @@ from wfops_pipelines.domain.normalize import NORMALIZER_VERSION, content_hash
 from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.domain.workflow import ListedWorkflow, read_listed
 from wfops_pipelines.n8n.provider import JsonObject, WorkflowProvider
-from wfops_pipelines.services.hashing import Encoded, Hashed, bodies, credential_keys, encoded, hash_all
+from wfops_pipelines.services.hashing import (
+    Encoded,
+    Hashed,
+    Prehashed,
+    bodies,
+    credential_keys,
+    encoded,
+    prehashed,
+    resolve,
+)
 from wfops_pipelines.services.holder import monotonic_ms
 from wfops_pipelines.services.linking import Candidate, decide_links, link_untracked, record_decision
 from wfops_pipelines.services.operations import RunningOperation, run_operation
@@ -85,8 +95,10 @@ async def read_environment(operation: RunningOperation) -> EnvironmentSync:
             failpoints.reach("sync.page.received")
             sync.result.received_bytes += page.received_bytes
             await asyncio.to_thread(sync.store_page, page.workflows)
+        await asyncio.to_thread(sync.drain)
         await sync.settle_missing(provider)
     finally:
+        await asyncio.to_thread(sync.close)
         await provider.aclose()
     await asyncio.to_thread(link_untracked, operation)
     await asyncio.to_thread(sync.finish)
@@ -104,9 +116,12 @@ class _Item:
 
 
 @dataclass(frozen=True, slots=True)
-class _Hashes:
-    live: Hashed
-    draft: str  # content hash
+class _Prepared:
+    """An item that is ready to be written but for what only a transaction can tell."""
+
+    item: _Item
+    live: Prehashed
+    draft_hash: str
 
 
 class _Sync:
@@ -118,11 +133,15 @@ class _Sync:
         self._seen: set[str] = set()
         self._kinds: Counter[str] = Counter()
         self._batches = 0
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="sync-writer")
+        self._writing: Future[None] | None = None
 
     # -- storing -----------------------------------------------------------------------------------------------------
 
     def store_page(self, workflows: Sequence[JsonObject]) -> None:
-        """Store one page: unchanged workflows cost a look-up per page, changed ones go in batches."""
+        """Store one page: unchanged workflows cost a look-up per page, changed ones go in batches.
+
+        The last batch may still be on its way when this returns: see :meth:`drain`."""
         listed = [workflow for raw in workflows if (workflow := self._read(raw)) is not None]
         environment = self.operation.environment
         with self.operation.services.store.read(self.operation.context) as work:
@@ -138,7 +157,32 @@ class _Sync:
                 changed.append(item)
         size = self.operation.services.limits.batch_size
         for start in range(0, len(changed), size):
-            self._store_batch(changed[start:start + size])
+            prepared = self._prepare(changed[start:start + size])
+            self.drain()
+            self._writing = self._writer.submit(self._store_batch, prepared)
+
+    def drain(self) -> None:
+        """Wait until the batch that is being written is stored; raises what stood in its way."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def close(self) -> None:
+        """End the writer, after the batch that it has begun."""
+        self._writer.shutdown()
+
+    def _prepare(self, items: list[_Item]) -> list[_Prepared]:
+        """Hash what changed; one malformed workflow does not stop the others."""
+        prepared = []
+        for item in items:
+            try:
+                live = prehashed(item.live.content)
+                draft_hash = live.content_hash if item.draft is item.live else content_hash(item.draft.content)
+            except MalformedWorkflow as error:
+                self._problem(item.listed.id, error)
+            else:
+                prepared.append(_Prepared(item, live, draft_hash))
+        return prepared
 
     def _read(self, raw: JsonObject) -> ListedWorkflow | None:
         """A workflow of the listing; none when it is malformed (recorded) or was seen on an earlier page already."""
@@ -164,21 +208,24 @@ class _Sync:
         if len(self.result.problems) < MAX_PROBLEMS:
             self.result.problems.append({"workflow_id": workflow_id, "kind": error.kind, "message": error.message})
 
-    def _store_batch(self, items: list[_Item]) -> None:
+    def _store_batch(self, prepared: list[_Prepared]) -> None:
         """One transaction: payloads, mappings, links, audit events and the checkpoint (§6)."""
         operation = self.operation
-        with operation.services.store.bookkeeping(operation.context, "sync.batch", held=operation.held) as work:
-            hashes = self._hash(work, items)
-            rows = work.mappings.by_workflow(operation.environment.id, list(hashes), lock=True)  # as they are by now
-            items = [replace(item, row=rows.get(item.listed.id)) for item in items if item.listed.id in hashes]
-            if not items:
-                return
-            candidates = [Candidate(item.listed.id, item.listed.name, hashes[item.listed.id].live) for item in items
+        if not prepared:
+            return
+        by_id = {one.item.listed.id: one for one in prepared}
+        with operation.services.store.unit_of_work(operation.context, "sync.batch", held=operation.held) as work:
+            rows = work.mappings.by_workflow(operation.environment.id, list(by_id), lock=True)  # as they are by now
+            hashes = resolve(work, operation.environment.id, {i: (i, one.live) for i, one in by_id.items()},
+                             credential_keys(work, operation.environment.id))
+            items = [replace(one.item, row=rows.get(i)) for i, one in by_id.items()]
+            candidates = [Candidate(item.listed.id, item.listed.name, hashes[item.listed.id]) for item in items
                           if _may_be_linked(item.row)]
             returned, taken = self._returned(work, items)
             decisions = decide_links(work, operation.environment.id, candidates, claimed=returned) | taken
             work.payloads.save(bodies([e for item in items for e in (item.draft, item.live)]))
-            work.mappings.save([self._row(item, hashes[item.listed.id], decisions.get(item.listed.id)) for item in items])
+            work.mappings.save([self._row(item, hashes[item.listed.id], by_id[item.listed.id].draft_hash,
+                                          decisions.get(item.listed.id)) for item in items])
             for candidate in candidates:
                 record_decision(work, operation.environment.slug, candidate, decisions[candidate.workflow_id])
             created = [item.listed.id for item in items if item.row is None]
@@ -206,31 +253,12 @@ class _Sync:
                 returned.add(canonical_id)
         return returned, decisions
 
-    def _hash(self, work: UnitOfWork, items: list[_Item]) -> dict[str, _Hashes]:
-        """Hashes by n8n id; one malformed workflow does not stop the others."""
-        keys = credential_keys(work, self.operation.environment.id)
-
-        def hashes_of(some: list[_Item]) -> dict[str, _Hashes]:
-            live = hash_all(work, self.operation.environment.id,
-                            {i.listed.id: (i.listed.id, i.live.content) for i in some}, keys)
-            return {i.listed.id: _Hashes(live[i.listed.id], live[i.listed.id].content_hash if i.draft is i.live
-                                         else content_hash(i.draft.content)) for i in some}
-
-        with suppress(MalformedWorkflow):
-            return hashes_of(items)
-        found: dict[str, _Hashes] = {}
-        for item in items:
-            try:
-                found |= hashes_of([item])
-            except MalformedWorkflow as error:
-                self._problem(item.listed.id, error)
-        return found
-
-    def _row(self, item: _Item, hashes: _Hashes, decision: LinkDecision | None) -> dict[str, Any]:
+    def _row(self, item: _Item, live: Hashed, draft_hash: str, decision: LinkDecision | None) -> dict[str, Any]:
         listed, row, now = item.listed, item.row, self.operation.context.now()
         canonical_id = row.canonical_id if row is not None else None
+        reason = row.unlinked_reason if row is not None else None
         if decision is not None:
-            canonical_id = decision.canonical_id
+            canonical_id, reason = decision.canonical_id, decision.reason
         ignored_at = row.ignored_at if row is not None else None
         deleted_at = row.deleted_at if row is not None else None
         status = status_of(deleted=deleted_at is not None, ignored=ignored_at is not None, missing=False,
@@ -239,11 +267,11 @@ class _Sync:
             "id": row.id if row is not None else self.operation.context.new_id(),
             "environment_id": self.operation.environment.id, "workflow_id": listed.id,
             "canonical_id": canonical_id, "status": status,
-            "unlinked_reason": decision.reason if decision is not None else None,
+            "unlinked_reason": reason,
             "name": listed.name, "active": listed.active, "archived": listed.archived, "tags": list(listed.tags),
             "draft_digest": item.draft.digest, "live_digest": item.live.digest,
-            "draft_hash": hashes.draft, "live_hash": hashes.live.content_hash, "portable_hash": hashes.live.portable_hash,
-            "normalizer_version": NORMALIZER_VERSION, "has_references": hashes.live.has_references,
+            "draft_hash": draft_hash, "live_hash": live.content_hash, "portable_hash": live.portable_hash,
+            "normalizer_version": NORMALIZER_VERSION, "has_references": live.has_references,
             "in_sync_hash": row.in_sync_hash if row is not None else None,
             "source_updated_at": listed.updated_at, "changed_at": now,
             "first_seen_at": row.first_seen_at if row is not None else now,
@@ -266,6 +294,7 @@ class _Sync:
                 await asyncio.to_thread(self.store_page, found)
             if gone:
                 await asyncio.to_thread(self._mark_missing, gone)
+        await asyncio.to_thread(self.drain)
 
     def _mark_missing(self, workflow_ids: list[str]) -> None:
         operation, now = self.operation, self.operation.context.now()
@@ -305,7 +334,8 @@ def _is_unchanged(item: _Item) -> bool:
 
 def _may_be_linked(row: Row[Any] | None) -> bool:
     """Whether auto-linking has a say: a new workflow, or one that has no canonical workflow and that nobody put aside."""
-    return row is None or (row.canonical_id is None and row.ignored_at is None and row.deleted_at is None)
+    return row is None or (row.canonical_id is None and row.ignored_at is None and row.deleted_at is None
+                           and row.unlinked_reason != UnlinkedReason.BY_HAND)
 
 
 def _id_of(raw: Any) -> str:

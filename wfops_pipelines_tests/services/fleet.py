@@ -21,12 +21,13 @@ from pydantic import SecretStr
 from sqlalchemy import Row
 
 from wfops_pipelines.bootstrap import build_services
-from wfops_pipelines.domain.audit import decode, verify
+from wfops_pipelines.domain.audit import decode
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.fleet import SecretReference, load_fleet
 from wfops_pipelines.n8n.sandbox import Sandbox
 from wfops_pipelines.n8n.sandbox import workflows as sandbox_workflows
 from wfops_pipelines.services.apply_fleet import FleetPlan, apply_fleet
+from wfops_pipelines.services.audit_trail import verify_tenant
 from wfops_pipelines.services.detect_drift import CheckType, DriftCheck, check_drift, compare_stored
 from wfops_pipelines.services.export_environment import Export, export_environment
 from wfops_pipelines.services.reconcile import Reconciliation, reconcile
@@ -310,8 +311,7 @@ class FleetUnderTest:
 
     def chain_verifies(self) -> bool:
         """Whether the audit chain is whole."""
-        with self.services.store.read(self.context) as work:
-            return verify(self.services.store.audit_key, work.audit.chain(), None).ok
+        return verify_tenant(self.services, self.context).ok
 
     def operations(self) -> list[Row[Any]]:
         """All operations, oldest first."""
@@ -327,6 +327,10 @@ class FleetUnderTest:
         """Change the store behind the use cases' back."""
         with self.services.store.bookkeeping(self.context, "test") as work:
             change(work)
+
+
+NewFleet = Callable[..., FleetUnderTest]
+"""The fixture ``new_fleet``."""
 
 
 def services_over(urls: Urls, box: SecretBox, home: Path, clock: Clock | None) -> Services:
