@@ -135,16 +135,17 @@ class _Demo:
         self._screen.lines([
             *((f"{edit.tenant}/{edit.environment}", f"{edit.workflow}: {edit.words}") for edit in self._edits),
             ("acme/dev", f"{changed}: a developer improves it, where that is right")])
-        with self._screen.step("drift check", "wfops drift acme prod"):
-            told = self._refresh()
+        with self._screen.step("drift check of staging and production", "wfops drift acme prod"):
+            self._refresh(dev=True, parts=["repository_workflows", "environment_workflows"])
+            told = self._refresh(dev=False)
         reports = _drift_reports(told)
         wanted = {(edit.tenant, edit.environment, edit.workflow_id): edit.kind for edit in self._edits}
-        found = {(*key, workflow["workflow_id"]): workflow["kind"] for key, report in reports.items() if key[1] != "dev"
+        found = {(*key, workflow["workflow_id"]): workflow["kind"] for key, report in reports.items()
                  for workflow in report["workflows"]}
         _expect(found == wanted, f"the drift check names exactly what was edited: {found} instead of {wanted}")
         for tenant in fleet.TENANTS:
             self._screen.drift(reports[tenant, "prod"])
-        quiet = [f"{t}/{e}" for (t, e), report in reports.items() if e != "dev" and report["status"] == "IN_SYNC"]
+        quiet = [f"{t}/{e}" for (t, e), report in reports.items() if report["status"] == "IN_SYNC"]
         _expect(len(quiet) == len(fleet.TENANTS), "nothing else drifted")
         stage = next(part["result"]["stages"]["dev"] for part in told if part["part"] == "workflow_diff"
                      and (part["tenant"], part["environment"]) == ("acme", "staging"))
@@ -200,10 +201,11 @@ class _Demo:
         _expect(bool(result["commit"]) and len(result["files"]) == len(fleet.workflows_of(tenant)),
                 f"the export of {tenant}/{environment} is one commit with every workflow")
 
-    def _refresh(self) -> list[Report]:
-        """Refresh everything in one run; gives what came of each part of each environment."""
-        partitions = [f"{server.environment}|{server.tenant}" for server in self._servers]
-        told = self._run("refresh", {"refresh_environments": {"partitions": partitions}})
+    def _refresh(self, *, dev: bool | None = None, parts: list[str] | None = None) -> list[Report]:
+        """Refresh environments (all, the dev ones, or the others) in one run; gives what came of each part of each."""
+        chosen = [s for s in self._servers if dev is None or (s.environment == "dev") is dev]
+        config: dict[str, Any] = {"partitions": [f"{server.environment}|{server.tenant}" for server in chosen]}
+        told = self._run("refresh", {"refresh_environments": config | ({"parts": parts} if parts else {})})
         failed = next((part["error"] for part in told if part["error"] is not None), None)
         if failed is not None:
             raise failed
