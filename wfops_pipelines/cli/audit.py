@@ -82,7 +82,7 @@ def verify(
         terminal.write(terminal.json_text(result))
     else:
         for row in result["tenants"]:
-            name = row["tenant"] or row["tenant_id"]
+            name = (row["tenant"] or row["tenant_id"]) + (" (deleted)" if row["deleted"] and row["tenant"] else "")
             status = terminal.word("ok" if row["ok"] else "broken")
             detail = row["problem"] or f"{terminal.plural(row['events'], 'event')}, head {row['head'][:16]}"
             terminal.write(f"{status}  {visible(name)}: {visible(detail)}\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
@@ -101,6 +100,8 @@ def _examine_open(settings: Settings, actor: str, *, offline: bool) -> Iterator[
 
 
 def _examine_fleet(installation: Installation, actor: str) -> Iterator[Finding]:
+    import asyncio
+
     from wfops_pipelines.services.diagnose import Finding, check_fleet
 
     try:

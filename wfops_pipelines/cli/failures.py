@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import traceback
 from collections.abc import Iterable
@@ -38,6 +39,7 @@ class Commands(TyperGroup):
             report(error, as_json=bool(ctx.meta.get(JSON)))
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # on the way out
             cancelled = Cancelled("interrupted")
             report(cancelled, as_json=bool(ctx.meta.get(JSON)))
             raise typer.Exit(cancelled.exit_code) from None

@@ -80,7 +80,7 @@ def apply(
             if not as_json:
                 terminal.write(f"applied {terminal.plural(_changes(plan), 'change')}\n")
     if as_json:
-        terminal.write(terminal.json_text(plan.as_json()))
+        terminal.write(terminal.json_text({**plan.as_json(), "applied": not dry_run}))
 
 
 def _apply(session: Session, fleet: Fleet, secrets: dict[SecretReference, str], *, prune: bool, dry_run: bool) -> FleetPlan:

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wfops_pipelines.domain.errors import WfopsError
@@ -126,8 +125,8 @@ def check_dagster(installation: Installation) -> Finding:
     """Dagster's home and its database work."""
     from wfops_pipelines.defs import launch
 
+    named = " (DAGSTER_HOME)" if "DAGSTER_HOME" in os.environ else ""
+    home = installation.settings.dagster_home
     with launch.dagster_instance(installation) as instance:
         runs = instance.get_runs_count()
-    named = " (DAGSTER_HOME)" if "DAGSTER_HOME" in os.environ else ""
-    home = Path(installation.settings.dagster_home)
     return Finding("dagster", True, f"{home}{named}, {runs} runs recorded")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated
 
@@ -91,6 +90,8 @@ def unignore(tenant: Tenant, environment: Environment, workflow: Workflow, dry_r
 
 
 def _run(act: Callable[[Session], Awaitable[MappingChange]], done: str, *, as_json: bool) -> None:
+    import asyncio
+
     async def awaited(session: Session) -> MappingChange:
         return await act(session)
 
@@ -100,7 +101,7 @@ def _run(act: Callable[[Session], Awaitable[MappingChange]], done: str, *, as_js
         terminal.write(terminal.json_text(change.as_json()))
         return
     what = visible(f"{change.name or '(no name)'} ({change.workflow_id}) in {change.tenant}/{change.environment}")
-    status = change.after["status"] + (f" to {change.after['canonical_id']}" if change.after["canonical_id"] else "")
+    status = change.after["status"] + (f" to {change.after['canonical_id']}" if change.after["status"] == "linked" else "")
     if not change.changed:
         terminal.write(f"nothing to change: {what} is {status}\n")
     else:

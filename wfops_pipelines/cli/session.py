@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import pwd
+import signal
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -116,10 +117,12 @@ def _storage_errors() -> Iterator[None]:
     """Dagster's own connections to PostgreSQL fail with the driver's errors; here they become ours."""
     from sqlalchemy.exc import OperationalError
 
+    from wfops_pipelines.defs import launch
+
     try:
         yield
-    except OperationalError as error:
-        lines = str(error.orig or error).strip().splitlines()
+    except (OperationalError, launch.StorageUnreachable) as error:
+        lines = str(getattr(error, "orig", None) or error).strip().splitlines()
         raise StoreUnavailable(f"Dagster's database is not reachable: {lines[0] if lines else 'connection lost'}",
                                fix="is the server running, and WFOPS_DATABASE_URL right?") from error
 
@@ -132,4 +135,5 @@ def _interrupts() -> Iterator[None]:
     try:
         yield
     except launch.Interrupted:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would keep us from giving things back
         raise KeyboardInterrupt from None

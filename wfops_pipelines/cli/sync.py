@@ -126,8 +126,8 @@ def _git(parts: dict[str, dict[str, Any]]) -> str:
         return "-"
     if repository["head"] is None:
         return str(repository["reason"] or "empty").replace("_", " ")
-    news = "" if repository["unchanged_head"] else (
-        f" (+{repository['added']} ~{repository['changed']} -{repository['removed']})")
+    added, changed, removed = (repository[name] for name in ("added", "changed", "removed"))
+    news = f" (+{added} ~{changed} -{removed})" if added or changed or removed else ""
     return f"{repository['head'][:10]}, {terminal.plural(repository['files'], 'file')}{news}"
 
 

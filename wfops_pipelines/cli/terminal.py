@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from wfops_pipelines.domain.diff_text import visible
 
 DEBUG: Final = "WFOPS_DEBUG"  # read here and not in the settings: it must work when those cannot be read
 
+_UNSEEN: Final = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _STYLES: Final = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 _STYLE_OF_WORD: Final = {
     "IN_SYNC": "green", "DRIFT_DETECTED": "red", "DRIFT_INCIDENT_ACTIVE": "red", "DRIFT_INCIDENT_ACKNOWLEDGED": "yellow",
@@ -64,9 +66,10 @@ def note(text: str) -> None:
 
 
 def json_text(value: Any) -> str:
-    """JSON that survives any encoding of the terminal."""
+    """JSON that survives any encoding of the terminal, and turns no text around on it."""
     unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    return json.dumps(value, ensure_ascii=not unicode, indent=2, default=str) + "\n"
+    text = json.dumps(value, ensure_ascii=not unicode, indent=2, default=str)
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n"
 
 
 def paint(text: str, style: str | None, *, stream: TextIO | None = None) -> str:

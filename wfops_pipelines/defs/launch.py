@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster_postgres.utils import DagsterPostgresException
 
 from wfops_pipelines.bootstrap import Installation, use_installation
 from wfops_pipelines.defs.location import defs
@@ -32,6 +33,8 @@ STORAGE_VARIABLE = "WFOPS_DAGSTER_POSTGRES_URL"
 HOST_TAG, BOOT_TAG, PID_TAG = "wfops/host", "wfops/boot", "wfops/pid"
 Interrupted = dg.DagsterExecutionInterruptedError
 """What Ctrl-C becomes while a job runs in this process; it is no ``Exception``."""
+StorageUnreachable = DagsterPostgresException
+"""What Dagster's storage raises when it has tried to connect for a while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,10 @@ def follow_fleet(installation: Installation) -> None:
 
 def run_job(installation: Installation, job: str, ops: Mapping[str, Mapping[str, Any]], *, actor: str,
             tags: Mapping[str, str] | None = None, detach: bool = False) -> Launched:
-    """Run a job with the config of its ops, here, or with ``detach`` through the queue of the running daemon."""
+    """Run a job with the config of its ops, here, or with ``detach`` through the queue of the running daemon.
+
+    :class:`Interrupted` when Ctrl-C ended it here: its operations have recorded that they were cancelled.
+    """
     config: dict[str, Any] = {"ops": {name: {"config": dict(values)} for name, values in ops.items()}}
     use_installation(installation)
     with dagster_instance(installation) as instance:
@@ -102,8 +108,15 @@ def run_job(installation: Installation, job: str, ops: Mapping[str, Mapping[str,
         if any(event.is_successful_output and event.node_name == name for event in result.all_events):
             outputs += result.output_for_node(name)
     failed = next((e for e in result.all_events if e.is_step_failure), None)
+    if failed is not None and _was_interrupted(failed):
+        raise Interrupted
     message = _reason(failed) if failed is not None else None
     return Launched(result.run_id, result.success, outputs, message)
+
+
+def _was_interrupted(failed: dg.DagsterEvent) -> bool:
+    error = failed.step_failure_data.error
+    return error is not None and error.cls_name in {"DagsterExecutionInterruptedError", "KeyboardInterrupt"}
 
 
 def _reason(failed: dg.DagsterEvent) -> str:

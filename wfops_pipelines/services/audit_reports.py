@@ -46,13 +46,13 @@ def verify_chains(services: Services, slugs: Collection[str], anchors: Sequence[
     rows = []
     for tenant in tenants:
         verdict = verify_tenant(services, _context(services, tenant, actor), by_tenant.get(tenant.tenant_id))
-        rows.append({"tenant": tenant.slug, "tenant_id": str(tenant.tenant_id), "events": verdict.events,
-                     "head": verdict.head, "ok": verdict.ok, "anchored": tenant.tenant_id in by_tenant,
-                     "problem": verdict.problem, "sequence": verdict.sequence})
+        rows.append({"tenant": tenant.slug, "tenant_id": str(tenant.tenant_id), "deleted": tenant.deleted_at is not None,
+                     "events": verdict.events, "head": verdict.head, "ok": verdict.ok,
+                     "anchored": tenant.tenant_id in by_tenant, "problem": verdict.problem, "sequence": verdict.sequence})
     if not slugs:
         for gone in sorted(set(by_tenant) - {tenant.tenant_id for tenant in tenants}, key=str):
-            rows.append({"tenant": None, "tenant_id": str(gone), "events": 0, "head": None, "ok": False, "anchored": True,
-                         "problem": f"tenant {gone} of the anchor is gone, with its chain", "sequence": 1})
+            rows.append({"tenant": None, "tenant_id": str(gone), "deleted": True, "events": 0, "head": None, "ok": False,
+                         "anchored": True, "problem": f"tenant {gone} of the anchor is gone, with its chain", "sequence": 1})
     return {"ok": all(row["ok"] for row in rows), "tenants": rows}
 
 

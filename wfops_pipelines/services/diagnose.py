@@ -78,7 +78,7 @@ def _of_health(check: str, health: Health, context: Context, environment: Row[An
         return Finding(check, False, health.message or f"{where} is not reachable",
                        "is n8n running there, and the url in fleet.yaml right?")
     if health.key_valid is False:
-        return Finding(check, False, health.message or f"{where} refuses the API key",
+        return Finding(check, False, f"{where} refuses the API key",
                        f"make a key in n8n (Settings, n8n API), and apply it as api_key of {context.tenant_slug}/"
                        f"{environment.slug}")
     if health.problem is not None:

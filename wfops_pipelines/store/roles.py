@@ -199,7 +199,8 @@ def _administering(url: str) -> Iterator[Connection]:
             f"{who} may not make the roles and databases: {error.diag.message_primary}",
             fix="let WFOPS_DATABASE_URL name a superuser, or a role with CREATEDB, CREATEROLE and BYPASSRLS") from None
     except psycopg.OperationalError as error:
-        reason = str(error).strip().splitlines()[-1] if str(error).strip() else "connection lost"
+        lines = [line for line in str(error).strip().splitlines() if not line.startswith("\t")]  # those are libpq's hints
+        reason = lines[-1] if lines else "connection lost"
         raise StoreUnavailable(f"PostgreSQL cannot be reached: {reason}",
                                fix="check WFOPS_DATABASE_URL and that the server runs") from None
 
