@@ -208,7 +208,8 @@ class _Sync:
             leaving = {holders[a.canonical_id] for a in batch if holders.get(a.canonical_id, a.path) != a.path}
             self._store_batch(folder, batch, leaving)
             left |= leaving
-            holders |= {a.canonical_id: a.path for a in batch}
+            moved = leaving | {a.path for a in batch}
+            holders = {i: path for i, path in holders.items() if path not in moved} | {a.canonical_id: a.path for a in batch}
         self._store_removed(folder, folder.vanished - left)
         self.result.removed = len(folder.vanished)
         self._store_problems(folder.head)
