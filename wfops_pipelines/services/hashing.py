@@ -38,19 +38,35 @@ def encoded(content: Content) -> Encoded:
     return Encoded(content, body, digest(body))
 
 
-def hashed(content: Content, referred: References, *, self_id: str | None, canonical_id_of: Mapping[str, str],
-           credential_key_of: Mapping[tuple[str, str], str]) -> Hashed:
+@dataclass(frozen=True, slots=True)
+class Prehashed:
+    """What a content says by itself: all of the hashing that needs no look-up, and nearly all of its cost."""
+
+    content: Content
+    references: References
+    content_hash: str
+    proof: str
+
+
+def prehashed(content: Content) -> Prehashed:
+    """Hash a content as it is; :class:`MalformedWorkflow` when it cannot be normalised."""
+    concrete = canonical_bytes(content)
+    return Prehashed(content, references(content), hashlib.sha256(concrete).hexdigest(), _proof(concrete))
+
+
+def _proof(portable: bytes) -> str:
+    return hashlib.blake2b(portable, digest_size=16).hexdigest()
+
+
+def _hashed(item: Prehashed, *, self_id: str | None, canonical_id_of: Mapping[str, str],
+            credential_key_of: Mapping[tuple[str, str], str]) -> Hashed:
     """All hashes of a content, given what its references mean."""
-    concrete = portable = canonical_bytes(content)
+    portable_hash, proof, referred = item.content_hash, item.proof, item.references
     if referred.workflow_ids or any(credential in credential_key_of for credential in referred.credentials):
-        portable = portable_bytes(content, self_id=self_id, canonical_id_of=canonical_id_of,
+        portable = portable_bytes(item.content, self_id=self_id, canonical_id_of=canonical_id_of,
                                   credential_key_of=credential_key_of)
-    return Hashed(
-        content_hash=hashlib.sha256(concrete).hexdigest(),
-        portable_hash=hashlib.sha256(portable).hexdigest(),
-        proof=hashlib.blake2b(portable, digest_size=16).hexdigest(),
-        has_references=bool(referred.workflow_ids - {self_id}),
-    )
+        portable_hash, proof = hashlib.sha256(portable).hexdigest(), _proof(portable)
+    return Hashed(item.content_hash, portable_hash, proof, has_references=bool(referred.workflow_ids - {self_id}))
 
 
 def credential_keys(work: UnitOfWork, environment_id: UUID) -> dict[tuple[str, str], str]:
@@ -63,17 +79,21 @@ def credential_keys(work: UnitOfWork, environment_id: UUID) -> dict[tuple[str, s
 def hash_all(work: UnitOfWork, environment_id: UUID, contents: Mapping[str, tuple[str | None, Content]],
              keys: Mapping[tuple[str, str], str]) -> dict[str, Hashed]:
     """Hashes by the caller's own key; each content comes with the n8n id it has in this environment, if any."""
-    found = {key: references(content) for key, (_, content) in contents.items()}
-    wanted: set[str] = set().union(*(r.workflow_ids for r in found.values())) if found else set()
+    return resolve(work, environment_id, {key: (own_id, prehashed(content)) for key, (own_id, content) in contents.items()},
+                   keys)
+
+
+def resolve(work: UnitOfWork, environment_id: UUID, items: Mapping[str, tuple[str | None, Prehashed]],
+            keys: Mapping[tuple[str, str], str]) -> dict[str, Hashed]:
+    """As :func:`hash_all`, of contents that are hashed already but for what their references mean here."""
+    wanted: set[str] = set().union(*(item.references.workflow_ids for _, item in items.values()))
     canonical = work.mappings.canonical_ids_of(environment_id, wanted)
     # A file's references resolve through the files beside it too: before anything runs, Git alone knows them.
     for workflow_id, states in work.git_states.by_workflow(environment_id, wanted - set(canonical)).items():
         if len(states) == 1:
             canonical[workflow_id] = str(states[0].canonical_id)
-    return {
-        key: hashed(content, found[key], self_id=own_id, canonical_id_of=canonical, credential_key_of=keys)
-        for key, (own_id, content) in contents.items()
-    }
+    return {key: _hashed(item, self_id=own_id, canonical_id_of=canonical, credential_key_of=keys)
+            for key, (own_id, item) in items.items()}
 
 
 def bodies(items: Iterable[Encoded]) -> dict[str, bytes]:

@@ -10,9 +10,9 @@ from sqlalchemy import Connection, Row, insert, select, update
 from wfops_pipelines.domain.audit import GENESIS, AuditEvent, chain_hash, encode
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.store.tables.audit import audit_events, audit_heads
-from wfops_pipelines.store.upsert import upsert
+from wfops_pipelines.store.upsert import Upsert
 
-_FIRST = upsert(audit_heads)
+_FIRST = Upsert(audit_heads)
 READ_SIZE = 1000
 COPIES = ("tenant_id", "sequence", "id", "at", "actor", "action", "subject_type", "subject_id", "environment",
           "operation_id", "run_id")
@@ -46,7 +46,7 @@ class AuditTrail:
                   .where(audit_heads.c.tenant_id == tenant).with_for_update())
         row = self._connection.execute(locked).one_or_none()
         if row is None:  # the tenant's first event; of two at once, one waits here for the other
-            self._connection.execute(_FIRST, {"tenant_id": tenant, "events": 0, "head": GENESIS})
+            _FIRST(self._connection, [{"tenant_id": tenant, "events": 0, "head": GENESIS}])
             row = self._connection.execute(locked).one()
         sequence, head = row
         rows = []

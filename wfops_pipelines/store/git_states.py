@@ -9,14 +9,15 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row, delete, select, update
 
+from wfops_pipelines.store.any_of import any_of
 from wfops_pipelines.store.tables.git_states import canonical_workflow_git_state as states
 from wfops_pipelines.store.tables.git_states import repository_file_errors as file_errors
-from wfops_pipelines.store.upsert import upsert
+from wfops_pipelines.store.upsert import Upsert
 
 _WRITTEN = [c.name for c in states.c if c.name not in {"tenant_id", "environment_id", "path"}]
 _KEYS = ("tenant_id", "environment_id", "path")
-_SAVE = upsert(states, keys=_KEYS, written=_WRITTEN)
-_SAVE_ERRORS = upsert(file_errors, keys=_KEYS, written=["blob", "reason", "message"])
+_SAVE = Upsert(states, keys=_KEYS, written=_WRITTEN)
+_SAVE_ERRORS = Upsert(file_errors, keys=_KEYS, written=["blob", "reason", "message"])
 
 
 class GitStates:
@@ -65,7 +66,7 @@ class GitStates:
         if not workflow_ids:
             return {}
         rows = self._connection.execute(select(states).where(
-            self._in(environment_id), states.c.deleted_at.is_(None), states.c.workflow_id.in_(list(workflow_ids))
+            self._in(environment_id), states.c.deleted_at.is_(None), any_of(states.c.workflow_id, workflow_ids)
         ))
         found: dict[str, list[Row[Any]]] = {}
         for row in rows:
@@ -76,7 +77,7 @@ class GitStates:
         """Insert or update whole states, by (environment, path)."""
         if not rows:
             return
-        self._connection.execute(_SAVE, [{**row, "tenant_id": self._tenant_id} for row in rows])
+        _SAVE(self._connection, [{**row, "tenant_id": self._tenant_id} for row in rows])
 
     def set(self, environment_id: UUID, path: str, **values: Any) -> None:
         """Change columns of one state."""
@@ -86,7 +87,7 @@ class GitStates:
         """The files are gone: soft, the canonical workflows stay."""
         if paths:
             self._connection.execute(
-                update(states).where(self._in(environment_id), states.c.path.in_(list(paths))).values(deleted_at=now)
+                update(states).where(self._in(environment_id), any_of(states.c.path, paths)).values(deleted_at=now)
             )
 
     def forget_hashes(self) -> None:
@@ -107,7 +108,7 @@ class GitStates:
         """Record files that could not be read (path, blob, reason, message, since)."""
         if not rows:
             return
-        self._connection.execute(_SAVE_ERRORS, [
+        _SAVE_ERRORS(self._connection, [
             {**row, "tenant_id": self._tenant_id, "environment_id": environment_id} for row in rows
         ])
 
@@ -116,7 +117,7 @@ class GitStates:
         if paths:
             self._connection.execute(delete(file_errors).where(
                 file_errors.c.tenant_id == self._tenant_id, file_errors.c.environment_id == environment_id,
-                file_errors.c.path.in_(list(paths)),
+                any_of(file_errors.c.path, paths),
             ))
 
     def _in(self, environment_id: UUID) -> Any:

@@ -10,16 +10,17 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, exists, func, or_, select, update
 
 from wfops_pipelines.domain.mapping import MappingStatus
+from wfops_pipelines.store.any_of import any_of
 from wfops_pipelines.store.tables.git_states import canonical_workflow_git_state as states
 from wfops_pipelines.store.tables.mappings import canonical_workflows, workflow_env_map, workflow_hash_registry
-from wfops_pipelines.store.upsert import upsert
+from wfops_pipelines.store.upsert import Upsert
 
 _WRITTEN = [c.name for c in workflow_env_map.c if c.name not in {"tenant_id", "id", "environment_id", "workflow_id",
                                                                  "first_seen_at"}]
-_SAVE = upsert(workflow_env_map, keys=["tenant_id", "environment_id", "workflow_id"], written=_WRITTEN)
-_SAVE_CANONICAL = upsert(canonical_workflows, columns=["tenant_id", "id", "name", "created_at"], keys=["tenant_id", "id"],
+_SAVE = Upsert(workflow_env_map, keys=["tenant_id", "environment_id", "workflow_id"], written=_WRITTEN)
+_SAVE_CANONICAL = Upsert(canonical_workflows, columns=["tenant_id", "id", "name", "created_at"], keys=["tenant_id", "id"],
                          written=["name"], unless_equal="name")
-_REGISTER = upsert(workflow_hash_registry)
+_REGISTER = Upsert(workflow_hash_registry)
 
 
 class Mappings:
@@ -39,7 +40,7 @@ class Mappings:
             return {}
         query = select(workflow_env_map).where(
             workflow_env_map.c.tenant_id == self._tenant_id, workflow_env_map.c.environment_id == environment_id,
-            workflow_env_map.c.workflow_id.in_(list(workflow_ids)),
+            any_of(workflow_env_map.c.workflow_id, workflow_ids),
         )
         rows = self._connection.execute(query.order_by(workflow_env_map.c.id).with_for_update() if lock else query)
         return {row.workflow_id: row for row in rows}
@@ -101,7 +102,7 @@ class Mappings:
         if not rows:
             return
         ordered = sorted(rows, key=lambda row: str(row["workflow_id"]))
-        self._connection.execute(_SAVE, [{**row, "tenant_id": self._tenant_id} for row in ordered])
+        _SAVE(self._connection, [{**row, "tenant_id": self._tenant_id} for row in ordered])
 
     def change(self, mapping_id: UUID, **values: Any) -> None:
         """Change columns of one mapping."""
@@ -126,7 +127,7 @@ class Mappings:
         rows = self._connection.execute(
             select(workflow_env_map.c.workflow_id, workflow_env_map.c.canonical_id).where(
                 workflow_env_map.c.tenant_id == self._tenant_id, workflow_env_map.c.environment_id == environment_id,
-                workflow_env_map.c.workflow_id.in_(list(workflow_ids)), workflow_env_map.c.canonical_id.is_not(None),
+                any_of(workflow_env_map.c.workflow_id, workflow_ids), workflow_env_map.c.canonical_id.is_not(None),
             )
         )
         return {row.workflow_id: str(row.canonical_id) for row in rows}
@@ -137,7 +138,7 @@ class Mappings:
             return set()
         return set(self._connection.execute(select(workflow_env_map.c.canonical_id).where(
             workflow_env_map.c.tenant_id == self._tenant_id, workflow_env_map.c.environment_id == environment_id,
-            workflow_env_map.c.canonical_id.in_(list(canonical_ids)),
+            any_of(workflow_env_map.c.canonical_id, canonical_ids),
             workflow_env_map.c.status.in_([MappingStatus.LINKED, MappingStatus.IGNORED, MappingStatus.MISSING]),
             # a missing one keeps its claim only while it may come back as itself
             or_(workflow_env_map.c.missing_at.is_(None), workflow_env_map.c.status == MappingStatus.IGNORED),
@@ -167,14 +168,14 @@ class Mappings:
         if canonical_ids is not None:
             if not canonical_ids:
                 return {}
-            query = query.where(canonical_workflows.c.id.in_(list(canonical_ids)))
+            query = query.where(any_of(canonical_workflows.c.id, canonical_ids))
         return {row.id: row for row in self._connection.execute(query)}
 
     def save_canonicals(self, names: Mapping[UUID, str], now: datetime) -> None:
         """Create canonical workflows, or give known ones the name they were last seen with."""
         if not names:
             return
-        self._connection.execute(_SAVE_CANONICAL, [
+        _SAVE_CANONICAL(self._connection, [
             {"tenant_id": self._tenant_id, "id": id_, "name": name, "created_at": now}
             for id_, name in sorted(names.items(), key=lambda item: str(item[0]))
         ])
@@ -187,7 +188,7 @@ class Mappings:
             return {}
         rows = self._connection.execute(select(workflow_hash_registry).where(
             workflow_hash_registry.c.tenant_id == self._tenant_id,
-            workflow_hash_registry.c.portable_hash.in_(sorted(set(hashes))),
+            any_of(workflow_hash_registry.c.portable_hash, set(hashes)),
             workflow_hash_registry.c.normalizer_version == version,
         ))
         found: dict[str, list[Row[Any]]] = {}
@@ -203,4 +204,4 @@ class Mappings:
             for h, proof, c in sorted(set(entries), key=lambda e: (e[0], str(e[2])))
         ]
         if rows:
-            self._connection.execute(_REGISTER, rows)
+            _REGISTER(self._connection, rows)

@@ -8,10 +8,13 @@ from uuid import UUID
 import zstandard
 from sqlalchemy import Connection, select
 
+from wfops_pipelines.store.any_of import any_of
+from wfops_pipelines.domain.errors import Broken
 from wfops_pipelines.store.tables.payloads import payloads
-from wfops_pipelines.store.upsert import upsert
 
-_SAVE = upsert(payloads)
+# Spoken to the driver: as binary arrays the bodies cost a fifth of what they do as rows, or as arrays of SQLAlchemy's.
+_SAVE = ("INSERT INTO payloads (tenant_id, digest, body, size) "
+         "SELECT %s::uuid, * FROM unnest(%b::text[], %b::bytea[], %b::int[]) ON CONFLICT DO NOTHING")
 _LEVEL = 1  # level 3 halves the speed for 5 % of the size
 
 
@@ -28,23 +31,27 @@ class Payloads:
             return
         present = set(self._connection.execute(
             select(payloads.c.digest)
-            .where(payloads.c.tenant_id == self._tenant_id, payloads.c.digest.in_(list(bodies)))
+            .where(payloads.c.tenant_id == self._tenant_id, any_of(payloads.c.digest, bodies))
         ).scalars())
         compressor = zstandard.ZstdCompressor(level=_LEVEL)
-        rows = [
-            {"tenant_id": self._tenant_id, "digest": digest, "body": compressor.compress(body), "size": len(body)}
-            for digest, body in sorted(bodies.items()) if digest not in present  # sorted: no deadlock between writers
-        ]
-        if rows:
-            self._connection.execute(_SAVE, rows)
+        missing = sorted(bodies.keys() - present)  # sorted: no deadlock between writers
+        if missing:
+            self._connection.exec_driver_sql(_SAVE, (
+                self._tenant_id, missing, [compressor.compress(bodies[digest]) for digest in missing],
+                [len(bodies[digest]) for digest in missing]))
 
     def load(self, digests: Iterable[str]) -> dict[str, bytes]:
-        """Bodies by digest; digests that are not stored are left out."""
+        """Bodies by digest; digests that are not stored are left out. :class:`Broken` names one that was damaged."""
         decompressor = zstandard.ZstdDecompressor()
         rows = self._connection.execute(
             select(payloads.c.digest, payloads.c.body, payloads.c.size)
-            .where(payloads.c.tenant_id == self._tenant_id, payloads.c.digest.in_(list(set(digests))))
+            .where(payloads.c.tenant_id == self._tenant_id, any_of(payloads.c.digest, set(digests)))
         )
-        return {
-            row.digest: decompressor.decompress(bytes(row.body), max_output_size=max(row.size, 1)) for row in rows
-        }
+        bodies: dict[str, bytes] = {}
+        for row in rows:
+            try:
+                bodies[row.digest] = decompressor.decompress(bytes(row.body), max_output_size=max(row.size, 1))
+            except zstandard.ZstdError as error:
+                raise Broken(f"the stored payload {row.digest} is damaged",
+                             fix="restore a backup, or sync the environments and the repository again") from error
+        return bodies
