@@ -36,6 +36,7 @@ def sqlalchemy_url(url: str) -> URL:
     return make_url(url.replace("postgres://", "postgresql://", 1)).set(drivername="postgresql+psycopg")
 
 
+_CONNECTING = {"authentication failed": "28", "too many": "53300", "connection slots": "53300"}
 _LOGIN = "is WFOPS_DATABASE_URL right, and WFOPS_SECRET_KEY the one of this database?"
 _KINDS: tuple[tuple[tuple[str, ...], type[StoreError], str, str | None], ...] = (
     (("42P01", "42703"), StoreNotReady, "the database's schema does not fit this version", "run `wfops doctor`"),
@@ -70,7 +71,7 @@ def _translated(error: psycopg.Error) -> StoreError:
                               fix="name the tenant of the row")
     if state is None and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
         # no state for what happens while libpq connects, or to a connection that is gone
-        state = "28" if "authentication failed" in message else "08"
+        state = next((s for words, s in _CONNECTING.items() if words in message), "08")
     _, kind, what, fix = next(k for k in _KINDS if (state or "").startswith(k[0]))
     constraint = f" ({error.diag.constraint_name})" if error.diag.constraint_name else ""
     return kind(f"{what}: {message}{constraint}", fix=fix)

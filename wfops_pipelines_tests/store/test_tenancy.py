@@ -69,7 +69,7 @@ def connected(url: str, tenant: UUID | None = None) -> Iterator[Connection]:
 
 def count(connection: Connection, table: str, tenant: UUID | None = None) -> int:
     query = "SELECT count(*) FROM {}" + ("" if tenant is None else " WHERE tenant_id = %s")
-    row = connection.execute(sql.SQL(query).format(sql.Identifier(table)), [] if tenant is None else [tenant]).fetchone()  # type: ignore[arg-type]
+    row = connection.execute(sql.SQL(query).format(sql.Identifier(table)), [] if tenant is None else [tenant]).fetchone()
     assert row is not None
     return int(row[0])
 
@@ -78,7 +78,7 @@ def touched(connection: Connection, statement: str, table: str, *values: object)
     """How many rows a statement touches; none where the role has no right to it."""
     try:
         with connection.transaction():
-            return connection.execute(sql.SQL(statement).format(sql.Identifier(table)), values).rowcount  # type: ignore[arg-type]
+            return connection.execute(sql.SQL(statement).format(sql.Identifier(table)), values).rowcount
     except InsufficientPrivilege:
         return 0
 
@@ -103,7 +103,7 @@ def test_row_level_security_is_enabled_and_forced_on_every_table_with_a_policy_f
         if name in TENANT_TABLES:
             assert forced, name
             assert policies == ["wfops_app *", "wfops_system r"], name
-    assert dict((name, forced) for name, forced, _ in secured)["installation_secrets"]
+    assert {name: forced for name, forced, _ in secured}["installation_secrets"]
 
 
 def test_no_policy_is_wider_than_the_tenant_that_is_set(populated: Populated) -> None:
