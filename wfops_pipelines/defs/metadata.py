@@ -84,8 +84,8 @@ def diff_markdown(workflows: Iterable[Mapping[str, Any]]) -> Metadata:
 
 
 def _drifted(workflow: Mapping[str, Any]) -> dict[str, Any]:
-    return {"workflow": visible(workflow["name"]), "kind": workflow["kind"], "since": _minute(workflow["since"]),
-            "n8n id": workflow["workflow_id"] or "", "path": workflow["path"] or ""}
+    return {"workflow": visible(workflow["name"]), "kind": workflow["kind"], "path": workflow["path"] or "",
+            "n8n id": workflow["workflow_id"] or "", "since": _minute(workflow["since"])}
 
 
 def _minute(moment: str) -> str:

@@ -142,8 +142,8 @@ def go_on_in_dev(servers: list[Server]) -> str:
 
     async def change() -> str:
         async with _opened(server) as n8n:
-            _, name = await _set_parameters(n8n, "Returns", "Let someone look",
-                                            text="=Return of {{ $json.Order }} ({{ $json.Reason }}), please look today")
+            _, name = await _set_parameters(n8n, "Returns", {"Let someone look": {
+                "text": "=Return of {{ $json.Order }} ({{ $json.Reason }}), please look today"}})
         return name
 
     return asyncio.run(change())
@@ -171,9 +171,10 @@ async def _edit_production(servers: Mapping[tuple[str, str], Server]) -> list[Ed
     edits = []
     async with _opened(servers["acme", "prod"]) as n8n:
         workflow_id, name = await _set_parameters(
-            n8n, "Order intake", "Create in shop", url="https://api.example.com/v1/orders", options={"timeout": 60000})
+            n8n, "Order intake", {"Create in shop": {"options": {"timeout": 60000}},
+                                  "Announce": {"channelId": {"__rl": True, "mode": "name", "value": "#orders-night"}}})
         edits.append(Edit("acme", "prod", name, workflow_id, "modified",
-                          "the shop was slow, so somebody went back to its old API, with a longer timeout"))
+                          "the shop was slow at night, so somebody gave it longer, and a channel of its own"))
         reminders = await _find(n8n, "Invoice reminders")
         await n8n.deactivate_workflow(reminders["id"])
         edits.append(Edit("acme", "prod", reminders["name"], reminders["id"], "activation",
@@ -185,10 +186,11 @@ async def _edit_production(servers: Mapping[tuple[str, str], Server]) -> list[Ed
     return edits
 
 
-async def _set_parameters(n8n: WorkflowProvider, workflow: str, node: str, **parameters: Any) -> tuple[str, str]:
-    """Change parameters of a node, as its editor would; gives id and name of the workflow."""
+async def _set_parameters(n8n: WorkflowProvider, workflow: str, changes: Mapping[str, dict[str, Any]]) -> tuple[str, str]:
+    """Change parameters of nodes, as the editor would; gives id and name of the workflow."""
     found = await _find(n8n, workflow)
-    next(n for n in found["nodes"] if n["name"] == node)["parameters"] |= parameters
+    for node in found["nodes"]:
+        node["parameters"] |= changes.get(node["name"], {})
     await n8n.update_workflow(found["id"], found)
     return found["id"], found["name"]
 
