@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from wfops_pipelines.n8n.sandbox import Sandbox, create_sandbox
 from wfops_pipelines.n8n.sandbox.serve import serve_many
 from wfops_pipelines_tests.servers.bare import BareRepository, make_bare
@@ -89,6 +91,18 @@ class Fleet:
     repository: BareRepository
     document: Path
     database: dict[str, str]
+
+    def seed(self) -> None:
+        """Three workflows in each n8n; two of them are active."""
+        for sandbox in self.sandboxes.values():
+            sandbox.state.seed_workflows([
+                workflow("Orders", active=True), workflow("Invoices"), workflow("Reports", active=True)])
+
+    def delete(self, environment: str, name: str) -> None:
+        """Somebody deletes a workflow in n8n."""
+        answer = httpx.delete(f"{self.urls[environment]}/api/v1/workflows/{self.workflow_id(environment, name)}",
+                              headers={"X-N8N-API-KEY": f"key-{environment}"})
+        answer.raise_for_status()
 
     def workflow_id(self, environment: str, name: str) -> str:
         """The n8n id of a workflow."""
