@@ -1,0 +1,75 @@
+"""Runs whose process is gone are told from those at work."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from wfops_pipelines.defs.launch import BOOT_TAG, HOST_TAG, PID_TAG
+from wfops_pipelines.defs.maintenance.dead_runs import CODE_SERVER_TAG, report_dead_runs
+from wfops_pipelines.services.holder import boot_id
+
+
+@dg.job
+def nothing() -> None:
+    pass
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+def started(instance: dg.DagsterInstance, tags: dict[str, Any]) -> str:
+    run = instance.create_run_for_job(nothing, tags=tags, status=dg.DagsterRunStatus.STARTED)
+    return run.run_id
+
+
+def here(pid: int, **other: str) -> dict[str, str]:
+    return {HOST_TAG: socket.gethostname(), BOOT_TAG: boot_id(), PID_TAG: str(pid), **other}
+
+
+def ended_process() -> int:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    return child.pid
+
+
+def test_a_run_whose_process_has_ended_is_failed(instance: dg.DagsterInstance) -> None:
+    run_id = started(instance, here(ended_process()))
+    assert report_dead_runs(instance) == [run_id]
+    assert instance.get_run_by_id(run_id).status is dg.DagsterRunStatus.FAILURE  # type: ignore[union-attr]
+    assert report_dead_runs(instance) == []
+
+
+def test_a_run_of_an_earlier_boot_is_failed(instance: dg.DagsterInstance) -> None:
+    run_id = started(instance, here(os.getpid(), **{BOOT_TAG: "another"}))
+    assert report_dead_runs(instance) == [run_id]
+
+
+def test_runs_at_work_and_runs_elsewhere_stay(instance: dg.DagsterInstance) -> None:
+    started(instance, here(os.getpid()))
+    started(instance, here(ended_process(), **{HOST_TAG: "another"}))
+    started(instance, {})
+    started(instance, {CODE_SERVER_TAG: json.dumps({"host": "localhost", "socket": "/elsewhere.sock"})})
+    assert report_dead_runs(instance, gone_code_server="/here.sock") == []
+
+
+def test_a_run_of_a_code_server_that_was_stopped_is_failed(instance: dg.DagsterInstance) -> None:
+    run_id = started(instance, {CODE_SERVER_TAG: json.dumps({"host": "localhost", "socket": "/here.sock"})})
+    assert report_dead_runs(instance, gone_code_server="/here.sock") == [run_id]
+
+
+def test_runs_that_wait_or_have_ended_are_not_looked_at(instance: dg.DagsterInstance) -> None:
+    for status in (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.SUCCESS):
+        instance.create_run_for_job(nothing, tags=here(ended_process()), status=status)
+    assert report_dead_runs(instance) == []

@@ -1,0 +1,123 @@
+"""``wfops up``: everything comes up, is watched, and is gone afterwards, however it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from wfops_pipelines.domain.errors import Blocked, UsageError
+from wfops_pipelines.embedded.dagster_web import DagsterWeb
+from wfops_pipelines.embedded.system import LONGEST_SOCKET, _socket_path, choose_port, only_system
+from wfops_pipelines.embedded.up import run_up
+from wfops_pipelines.postgres.embedded import EmbeddedPostgres
+from wfops_pipelines.settings import Settings
+from wfops_pipelines_tests.servers.processes import eventually
+from wfops_pipelines_tests.servers.system import START_SECONDS, processes_of, program, system_up, temporary_home
+
+
+@pytest.fixture
+def system_home(tmp_path: Path) -> Iterator[Path]:
+    with temporary_home(tmp_path) as home:
+        yield home
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def test_the_system_is_watched_and_stops_whole(system_home: Path, tmp_path: Path) -> None:
+    with system_up(system_home, tmp_path / "output") as child:
+        url = child.url()
+        assert "There are no tenants yet" in child.text
+        web = DagsterWeb(url)
+        assert web.location_loaded()
+        assert web.daemon_healthy()
+        web.close()
+
+        with pytest.raises(Blocked, match="runs already") as refused:
+            run_up(Settings(home=system_home))
+        assert url in str(refused.value)
+
+        killed = program(system_home, "dagster_webserver")
+        killed.kill()
+        eventually(lambda: child.said("webserver ended with code 137: it is started anew"))
+        eventually(lambda: _answers(url), within=START_SECONDS)
+        assert program(system_home, "dagster_webserver").pid != killed.pid
+
+        assert child.end() == 0
+    assert child.text.rstrip().endswith("Stopped.")
+    assert processes_of(system_home) == []
+    assert not EmbeddedPostgres(system_home).status().lives
+    assert {log.name for log in (system_home / "logs").iterdir()} >= {"code-server.log", "daemon.log", "webserver.log"}
+
+
+def test_a_killed_system_leaves_nothing_behind_and_starts_again(system_home: Path, tmp_path: Path) -> None:
+    with system_up(system_home, tmp_path / "first") as child:
+        child.url()
+        assert EmbeddedPostgres(system_home).status().held
+        assert child.end(signal.SIGKILL) == -signal.SIGKILL
+        eventually(lambda: not processes_of(system_home))
+        eventually(lambda: not EmbeddedPostgres(system_home).status().lives)
+    with system_up(system_home, tmp_path / "second") as child:
+        child.url()
+        assert child.end(signal.SIGINT) == 0
+
+
+def test_a_port_that_was_asked_for_and_is_taken_is_an_error(tmp_path: Path, taken_port: int) -> None:
+    with pytest.raises(UsageError, match=f"port {taken_port} is taken") as asked:
+        choose_port(Settings(home=tmp_path), taken_port)
+    assert f"process {os.getpid()}" in str(asked.value) or not _sees_owners()
+    with pytest.raises(UsageError, match=f"port {taken_port} is taken"):
+        choose_port(Settings(home=tmp_path, ui_port=taken_port), None)
+
+
+def test_the_next_port_is_taken_where_none_was_asked_for(tmp_path: Path, taken_port: int) -> None:
+    usual = Settings.model_construct(_fields_set=set(), home=tmp_path, ui_port=taken_port)
+    assert choose_port(usual, None) > taken_port
+
+
+def test_a_system_that_is_being_started_is_said_to_be_one(tmp_path: Path) -> None:
+    with (only_system(tmp_path), pytest.raises(Blocked, match="being started by another process"),
+          only_system(tmp_path)):
+        pass
+    with only_system(tmp_path) as tell:
+        tell("http://127.0.0.1:1")
+    with only_system(tmp_path):
+        pass
+
+
+def test_a_home_with_a_long_path_gets_a_socket_that_fits_and_keeps_it(tmp_path: Path) -> None:
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    path = _socket_path(folder)
+    try:
+        assert len(os.fsencode(path)) <= LONGEST_SOCKET
+        assert _socket_path(folder) == path
+        assert path.parent.stat().st_mode & 0o777 == 0o700
+    finally:
+        path.parent.rmdir()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/server_info", trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def _sees_owners() -> bool:
+    try:
+        return any(c.pid for c in psutil.net_connections("tcp"))
+    except psutil.Error:
+        return False
