@@ -29,7 +29,8 @@ def test_there_is_what_the_contract_names_and_nothing_else() -> None:
     assert {sensor.name for sensor in repository.sensor_defs} - {"default_automation_condition_sensor"} == SENSORS
 
 
-@pytest.mark.parametrize("spec", defs.resolve_all_asset_specs(), ids=lambda spec: spec.key.to_user_string())
+@pytest.mark.parametrize("spec", sorted(defs.resolve_all_asset_specs(), key=lambda spec: spec.key.to_user_string()),
+                         ids=lambda spec: spec.key.to_user_string())
 def test_every_asset_says_what_it_is_who_owns_it_and_what_it_is_made_with(spec: dg.AssetSpec) -> None:
     assert spec.description and len(spec.description) > 40
     assert spec.owners == ["team:platform"]
