@@ -333,9 +333,9 @@ NewFleet = Callable[..., FleetUnderTest]
 """The fixture ``new_fleet``."""
 
 
-def services_over(urls: Urls, box: SecretBox, home: Path, clock: Clock | None) -> Services:
-    """The use cases over a database: real clients, short waits; with ``clock`` the test's time."""
+def services_over(urls: Urls, box: SecretBox, home: Path, clock: Clock, *, batch_size: int = 25) -> Services:
+    """The use cases over a database: real clients, short waits, the test's time."""
     settings = Settings(home=home, secret_key=SecretStr("unused"), lease_wait_seconds=0.2, request_attempts=1,
-                        connect_timeout_seconds=5, read_timeout_seconds=20)
+                        connect_timeout_seconds=5, read_timeout_seconds=20, sync_batch_size=batch_size)
     made = build_services(settings, Store(StoreUrls(urls.owner, urls.app, urls.system), box))
-    return made if clock is None else replace(made, now=clock.now)
+    return replace(made, now=clock.now)

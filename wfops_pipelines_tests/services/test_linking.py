@@ -6,9 +6,11 @@ import uuid
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from wfops_pipelines.domain.normalize import NORMALIZER_VERSION
 from wfops_pipelines.services import linking, rehash, sync_environment, sync_repository
+from wfops_pipelines.store.tables.mappings import canonical_workflows, workflow_hash_registry
 from wfops_pipelines_tests.services.fleet import (
     Environment,
     FleetUnderTest,
@@ -119,10 +121,6 @@ def test_a_deleted_canonical_workflow_is_linked_by_nothing(new_fleet: NewFleet) 
 
 
 def delete(fleet: FleetUnderTest, canonical_id: uuid.UUID) -> None:
-    from sqlalchemy import update
-
-    from wfops_pipelines.store.tables.mappings import canonical_workflows
-
     fleet.writing(lambda work: work.connection.execute(update(canonical_workflows).where(
         canonical_workflows.c.id == canonical_id).values(deleted_at=fleet.clock.now())))
 
@@ -151,9 +149,6 @@ def test_a_file_whose_hash_collides_is_a_workflow_of_its_own(new_fleet: NewFleet
     fleet["dev"].push_workflow("a.json", workflow("A"))
     fleet["dev"].read_git()
     state = fleet["dev"].git_states()["a.json"]
-    from sqlalchemy import update
-
-    from wfops_pipelines.store.tables.mappings import workflow_hash_registry
     fleet.writing(lambda work: work.connection.execute(update(workflow_hash_registry).values(proof="another content's")))
     fleet["staging"].push_workflow("a.json", workflow("A"))
     fleet["staging"].read_git()

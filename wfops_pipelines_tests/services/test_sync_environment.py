@@ -265,5 +265,5 @@ def test_an_empty_page_in_place_of_the_listing_is_checked_by_asking_for_each(fle
 def test_an_environment_that_nobody_answers_for_is_unreachable(fleet: FleetUnderTest) -> None:
     fleet.declared("prod")["url"] = "http://127.0.0.1:9"
     fleet.apply()
-    with pytest.raises(Unreachable, match="127.0.0.1:9"):
+    with pytest.raises(Unreachable, match=r"127\.0\.0\.1:9"):
         fleet["prod"].sync()

@@ -1,0 +1,51 @@
+"""A use case in a process of its own, so that it can be killed: ``python -m …child``, told what to do on its standard input."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from wfops_pipelines import failpoints
+from wfops_pipelines.services.detect_drift import check_drift
+from wfops_pipelines.services.export_environment import export_environment
+from wfops_pipelines.services.sync_environment import sync_environment
+from wfops_pipelines.services.sync_repository import sync_repository
+from wfops_pipelines.store.roles import Urls
+from wfops_pipelines.store.secrets import SecretBox
+from wfops_pipelines_tests.servers.postgres import TEST_KEY
+from wfops_pipelines_tests.servers.processes import child_environment
+from wfops_pipelines_tests.services.fleet import ACTOR, Clock, Environment, run, services_over
+
+USE_CASES: dict[str, Any] = {
+    "sync": sync_environment, "read_git": sync_repository, "export": export_environment, "check": check_drift,
+}
+
+
+def run_in_child(environment: Environment, use_case: str, failpoint: str) -> subprocess.CompletedProcess[str]:
+    """Run a use case on the environment in a child with a failpoint armed; wait for its end."""
+    fleet = environment.fleet
+    urls = {name: getattr(fleet.urls, name) for name in ("owner", "app", "system", "dagster")}
+    order = {"urls": urls, "home": str(fleet.home), "tenant": fleet.slug, "environment": environment.slug,
+             "use_case": use_case, "failpoint": failpoint, "batch_size": fleet.services.limits.batch_size,
+             "now": fleet.clock.time.isoformat()}
+    fleet.clock.pass_time(minutes=1)
+    return subprocess.run([sys.executable, "-m", __name__], input=json.dumps(order), text=True, capture_output=True,
+                          env=child_environment(), timeout=120, check=False)
+
+
+def main() -> None:
+    order = json.loads(sys.stdin.read())
+    services = services_over(Urls(**order["urls"]), SecretBox([TEST_KEY]), Path(order["home"]),
+                             Clock(datetime.fromisoformat(order["now"])), batch_size=order["batch_size"])
+    context = services.context(order["tenant"], actor=ACTOR)
+    environment = services.environment(context, order["environment"])
+    failpoints.arm(order["failpoint"])
+    print(json.dumps(run(USE_CASES[order["use_case"]](services, context, environment)).as_json(), default=str))
+
+
+if __name__ == "__main__":
+    main()
