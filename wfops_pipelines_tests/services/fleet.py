@@ -71,7 +71,7 @@ def workflow(name: str, *, text: str = "hello", **more: Any) -> dict[str, Any]:
     return {
         "name": name,
         "nodes": [
-            {"id": "a", "name": "Start", "type": "n8n-nodes-base.manualTrigger", "typeVersion": 1, "position": [0, 0],
+            {"id": "a", "name": "Start", "type": "n8n-nodes-base.scheduleTrigger", "typeVersion": 1, "position": [0, 0],
              "parameters": {}},
             {"id": "b", "name": "Say", "type": "n8n-nodes-base.set", "typeVersion": 3, "position": [200, 0],
              "parameters": {"text": text}},

@@ -1,0 +1,342 @@
+"""Export, n8n → Git (§7): what is written, what is not, and what happens when others write too."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wfops_pipelines import failpoints
+from wfops_pipelines.domain.errors import Blocked, HeadMoved, Rejected, Unreachable, UsageError
+from wfops_pipelines_tests.servers.github import GitHubServer
+from wfops_pipelines_tests.services.child import run_in_child
+from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, calling, file_bytes, workflow
+
+
+def commits(fleet: FleetUnderTest, branch: str = "main") -> int:
+    return int(fleet.repository.text("rev-list", "--count", branch)) if fleet.repository.head(branch) else 0
+
+
+def changes(export: Any) -> dict[str, str]:
+    return {item["path"]: item["change"] for item in export.files}
+
+
+def test_two_hundred_workflows_are_one_commit_and_then_none_and_everything_is_linked(fleet: FleetUnderTest) -> None:
+    prod = fleet["prod"]
+    prod.create_in_n8n(*(workflow(f"Workflow {n}", text=f"says {n}") for n in range(195)),
+                       *(calling(f"Caller {n}", "w0", id=f"w{n}") for n in range(5)))
+    first = prod.export()
+    assert (commits(fleet), len(first.files), first.commit) == (1, 200, fleet.repository.head())
+    second = prod.export()
+    assert (commits(fleet), second.files, second.unchanged, second.commit) == (1, [], 200, None)
+    synced, read = prod.sync(), prod.read_git()
+    assert (synced.unchanged, synced.linked, synced.untracked) == (200, 200, 0)
+    assert (read.unchanged_head, read.files, read.errors) == (True, 200, 0)
+    check = prod.check()
+    assert (check.status, check.counts["in_sync"]) == ("IN_SYNC", 200)
+    assert fleet.chain_verifies()
+
+
+def test_a_file_is_stable_readable_and_carries_our_key(fleet: FleetUnderTest) -> None:
+    prod = fleet["prod"]
+    (one,) = prod.create_in_n8n(workflow("Order Intake!", active=True, staticData={"last": 1}, pinData={"Start": []},
+                                         tags=["b", "a"]))
+    prod.export()
+    ((path, data),) = prod.files().items()
+    document = json.loads(data)
+    assert path == "workflows/order-intake.json"
+    assert data.endswith(b"}\n") and data.startswith(b'{\n  "connections"')
+    assert document["wfops"] == {"canonical_id": str(prod.mapping(one).canonical_id), "active": True, "tags": ["a", "b"]}
+    assert document["id"] == one and "staticData" not in document and "pinData" not in document and "shared" not in document
+    assert document["nodes"][0]["position"] == [0, 0]
+
+
+def test_only_files_that_changed_are_written(fleet: FleetUnderTest) -> None:
+    prod = fleet["prod"]
+    ids = prod.in_sync(workflow("A"), workflow("B"), workflow("C"))
+    prod.edit_in_n8n(ids[1])
+    export = prod.export()
+    assert changes(export) == {"prod/workflows/b.json": "modified"}
+    assert export.files[0]["diff"]["changes"][0]["node"] == "Say"
+    assert fleet.repository.text("diff", "--name-only", "main~1", "main") == "prod/workflows/b.json"
+    assert prod.check().status == "IN_SYNC"
+
+
+def test_a_renamed_workflow_keeps_its_file(fleet: FleetUnderTest) -> None:
+    prod = fleet["prod"]
+    (one,) = prod.in_sync(workflow("Before"))
+    prod.edit_in_n8n(one, name="After")
+    assert changes(prod.export()) == {"prod/workflows/before.json": "modified"}
+    assert json.loads(prod.files()["workflows/before.json"])["name"] == "After"
+
+
+def test_activation_and_tags_are_written_too(fleet: FleetUnderTest) -> None:
+    prod = fleet["prod"]
+    (one,) = prod.in_sync(workflow("A"))
+    prod.activate_in_n8n(one)
+    prod.export()
+    assert json.loads(prod.files()["workflows/a.json"])["wfops"]["active"] is True
+    prod.tag_in_n8n(one, "new")
+    prod.export()
+    assert json.loads(prod.files()["workflows/a.json"])["wfops"]["tags"] == ["new"]
+    assert commits(fleet) == 3
+    prod.edit_in_n8n(one, staticData={"x": 1})
+    assert prod.export().commit is None
+
+
+def test_what_is_exported_of_an_active_workflow_is_what_runs(fleet: FleetUnderTest) -> None:
+    prod = fleet["prod"]
+    (one,) = prod.create_in_n8n(workflow("A", text="published", active=True))
+    prod.edit_in_n8n(one, "draft", publish=False)
+    prod.export()
+    assert b"published" in prod.files()["workflows/a.json"] and b"draft" not in prod.files()["workflows/a.json"]
+
+
+def test_files_are_deleted_only_with_prune(fleet: FleetUnderTest) -> None:
+    prod = fleet["prod"]
+    ids = prod.in_sync(workflow("A"), workflow("B"))
+    prod.delete_in_n8n(ids[1])
+    assert prod.export().files == []
+    assert changes(prod.export(prune=True)) == {"prod/workflows/b.json": "removed"}
+    assert list(prod.files()) == ["workflows/a.json"]
+    assert prod.check().status == "IN_SYNC"
+
+
+def test_prune_spares_ignored_workflows_and_other_environments(new_fleet: NewFleet) -> None:
+    fleet = new_fleet(("staging", "prod"))
+    prod = fleet["prod"]
+    fleet["staging"].in_sync(workflow("S"))
+    (one,) = prod.in_sync(workflow("A"))
+    row = prod.mapping(one)
+    fleet.writing(lambda work: work.mappings.change(row.id, ignored_at=fleet.clock.now(), status="ignored"))
+    prod.edit_in_n8n(one)
+    assert prod.export(prune=True).files == []
+    assert list(fleet["staging"].files()) == ["workflows/s.json"]
+
+
+def test_prune_is_refused_while_a_workflow_cannot_be_read(fleet: FleetUnderTest) -> None:
+    prod = fleet["prod"]
+    (one,) = prod.in_sync(workflow("A"))
+    with prod.sandbox.state.lock:
+        prod.raw(one).draft.nodes = b"[7]"
+        prod.sandbox.state.changed(prod.raw(one))
+    with pytest.raises(Blocked, match="could not be read"):
+        prod.export(prune=True)
+    assert list(prod.files()) == ["workflows/a.json"]
+
+
+def test_a_dry_run_shows_the_diff_and_writes_nothing(fleet: FleetUnderTest) -> None:
+    prod = fleet["prod"]
+    (one,) = prod.in_sync(workflow("A"))
+    prod.edit_in_n8n(one)
+    prod.create_in_n8n(workflow("B"))
+    head, events = fleet.repository.head(), fleet.actions()["git.exported"]
+    export = prod.export(dry_run=True)
+    assert changes(export) == {"prod/workflows/a.json": "modified", "prod/workflows/b.json": "added"}
+    assert export.files[0]["diff"]["changes"] and export.commit is None
+    assert (fleet.repository.head(), fleet.actions()["git.exported"]) == (head, events)
+
+
+def test_archived_workflows_are_not_exported(fleet: FleetUnderTest) -> None:
+    prod = fleet["prod"]
+    prod.create_in_n8n(workflow("A"), workflow("Old", isArchived=True))
+    assert changes(prod.export()) == {"prod/workflows/a.json": "added"}
+
+
+def test_new_files_go_beside_the_old_ones(fleet: FleetUnderTest) -> None:
+    prod = fleet["prod"]
+    prod.push_workflow("a.json", workflow("A"))
+    prod.create_in_n8n(workflow("A"), workflow("B"))
+    assert changes(prod.export()) == {"prod/a.json": "modified", "prod/b.json": "added"}  # the key comes into the old one
+    assert prod.check().status == "IN_SYNC"
+
+
+def test_workflows_of_one_name_get_files_of_their_own(fleet: FleetUnderTest) -> None:
+    prod = fleet["prod"]
+    prod.create_in_n8n(*(workflow("Same", text=str(n)) for n in range(3)), workflow("🚀"), workflow(""))
+    assert len(prod.export().files) == len(prod.files()) == 5
+    assert prod.check().status == "IN_SYNC"
+
+
+def test_a_workflow_with_every_odd_character_comes_back_as_it_was(fleet: FleetUnderTest) -> None:
+    prod = fleet["prod"]
+    prod.create_in_n8n(workflow("a\x00b \ud800 🚀", text="nul \x00, lone \udfff, عربى", tags=["t\x00"]))
+    prod.export()
+    assert prod.check().status == "IN_SYNC"
+    assert prod.export().files == []
+
+
+def test_two_claims_to_one_file_do_not_overwrite_each_other(fleet: FleetUnderTest) -> None:
+    """The file names one workflow's n8n id; another workflow is linked to its canonical workflow."""
+    prod = fleet["prod"]
+    (one,) = prod.in_sync(workflow("A", text="linked"))
+    document = json.loads(prod.files()["workflows/a.json"])
+    (two,) = prod.create_in_n8n(workflow("B", text="named by the file"))
+    prod.push_files({"workflows/a.json": json.dumps({**document, "id": two}).encode()})
+    prod.export()
+    files = {json.loads(data)["id"]: json.loads(data)["name"] for data in prod.files().values()}
+    assert files == {one: "A", two: "B"}
+    assert prod.check().status == "IN_SYNC"
+
+
+# -- others write too, or say no -----------------------------------------------------------------------------------------
+
+
+def pushing_meanwhile(fleet: FleetUnderTest, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """Somebody pushes right before the export does, so many times."""
+    left = [times]
+
+    def reach(name: str) -> None:
+        if name == "export.before_write" and left[0]:
+            left[0] -= 1
+            fleet.repository.commit({f"other-{left[0]}.txt": b"theirs"})
+    monkeypatch.setattr(failpoints, "reach", reach)
+
+
+def test_a_head_that_moved_is_read_again_and_the_write_retried(fleet: FleetUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    prod = fleet["prod"]
+    fleet.repository.commit({"README.md": b"hello"})
+    prod.create_in_n8n(workflow("A"))
+    pushing_meanwhile(fleet, monkeypatch, 2)
+    export = prod.export()
+    assert export.commit == fleet.repository.head()
+    assert commits(fleet) == 4
+    assert set(fleet.repository.files()) == {"README.md", "other-0.txt", "other-1.txt", "prod/workflows/a.json"}
+    assert len(fleet.events("git.exported")) == 1
+
+
+def test_a_head_that_never_stands_still_is_an_error_in_the_end_and_nothing_is_lost(
+        fleet: FleetUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    prod = fleet["prod"]
+    fleet.repository.commit({"README.md": b"hello"})
+    prod.create_in_n8n(workflow("A"))
+    pushing_meanwhile(fleet, monkeypatch, 100)
+    with pytest.raises(HeadMoved):
+        prod.export()
+    assert prod.files() == {} and fleet.events("git.exported") == []
+
+
+def test_a_change_that_came_meanwhile_to_the_same_file_is_seen(fleet: FleetUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    prod = fleet["prod"]
+    (one,) = prod.in_sync(workflow("A"))
+    prod.edit_in_n8n(one, "mine")
+    left = [1]
+
+    def reach(name: str) -> None:
+        if name == "export.before_write" and left[0]:
+            left[0] = 0
+            prod.push_files({"workflows/a.json": prod.files()["workflows/a.json"].replace(b"hello", b"theirs")})
+    monkeypatch.setattr(failpoints, "reach", reach)
+    (file,) = prod.export().files
+    assert "theirs" in json.dumps(file["diff"])
+    assert b"mine" in prod.files()["workflows/a.json"]
+
+
+def test_a_remote_that_refuses_is_an_error_that_says_so_and_stores_nothing(fleet: FleetUnderTest) -> None:
+    prod = fleet["prod"]
+    fleet.repository.hook("pre-receive", "echo 'changes need a review' >&2; exit 1")
+    (one,) = prod.create_in_n8n(workflow("A"))
+    with pytest.raises(Rejected, match="review"):
+        prod.export()
+    assert (fleet.repository.head(), prod.git_states(), fleet.events("git.exported")) == (None, {}, [])
+    assert prod.mapping(one).canonical_id is None
+
+
+def test_n8n_that_cannot_be_read_writes_nothing(fleet: FleetUnderTest) -> None:
+    prod = fleet["prod"]
+    prod.in_sync(workflow("A"))
+    prod.sandbox.faults.add("reset")
+    with pytest.raises(Unreachable):
+        prod.export(prune=True)
+    assert list(prod.files()) == ["workflows/a.json"]
+
+
+def test_a_folder_of_n8ns_own_source_control_is_read_only(fleet: FleetUnderTest) -> None:
+    prod = fleet["prod"]
+    prod.push_files({"workflows/x.json": file_bytes({**workflow("A", id="x"), "versionId": "v", "owner": {"type": "personal"}})})
+    prod.create_in_n8n(workflow("A", id="x"))
+    with pytest.raises(Blocked, match="Source Control"):
+        prod.export()
+    assert commits(fleet) == 1
+
+
+def test_without_a_repository_there_is_nowhere_to_export_to(new_fleet: NewFleet) -> None:
+    with pytest.raises(UsageError, match="no repository"):
+        new_fleet(git=False)["prod"].export()
+
+
+def test_a_crash_after_the_push_loses_nothing_and_repeats_nothing(fleet: FleetUnderTest) -> None:
+    prod = fleet["prod"]
+    (one,) = prod.create_in_n8n(workflow("A"))
+    assert run_in_child(prod, "export", "export.after_write=kill").returncode == -signal.SIGKILL
+    assert commits(fleet) == 1 and prod.git_states() == {}
+    export = prod.export()
+    assert (export.files, commits(fleet)) == ([], 1)
+    assert prod.mapping(one).status == "linked"
+    assert prod.check().status == "IN_SYNC"
+    (operation,) = [row for row in fleet.operations() if row.kind == "export"]
+    assert (operation.state, operation.attempts) == ("completed", 2)
+
+
+def test_a_crash_before_the_push_writes_once(fleet: FleetUnderTest) -> None:
+    prod = fleet["prod"]
+    prod.create_in_n8n(workflow("A"))
+    assert run_in_child(prod, "export", "export.before_write=kill").returncode == -signal.SIGKILL
+    assert fleet.repository.head() is None
+    assert prod.export().commit == fleet.repository.head()
+    assert commits(fleet) == 1
+
+
+# -- pull requests ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hub_fleet(new_fleet: NewFleet, tmp_path: Path) -> Any:
+    """A fleet whose repository is on a GitHub, and that GitHub."""
+    with GitHubServer(tmp_path / "hub", tokens={"tok": "rw"}) as hub:
+        bare = hub.make("acme/flows")
+        fleet = new_fleet(git=False)
+        fleet.repository = bare
+        fleet.secrets["TOKEN"] = "tok"
+        fleet.tenant["repository"] = {"url": f"{hub.url}/acme/flows", "provider": "github", "token": "env:TOKEN",
+                                      "api_url": hub.api_url}
+        fleet.declared("prod").update({"folder": "prod", "write_mode": "pull_request"})
+        fleet.apply()
+        yield fleet, hub
+
+
+def test_a_protected_branch_gets_a_pull_request_that_stays_one(hub_fleet: tuple[FleetUnderTest, GitHubServer]) -> None:
+    fleet, _ = hub_fleet
+    prod = fleet["prod"]
+    main = fleet.repository.commit({"README.md": b"hello"})
+    prod.create_in_n8n(workflow("A"))
+    first = prod.export()
+    assert first.pull_request is not None and first.commit is None
+    assert (fleet.repository.head("main"), commits(fleet, "wfops/export-prod")) == (main, 2)
+    assert "prod/workflows/a.json" in fleet.repository.files("wfops/export-prod")
+    second = prod.export()
+    assert second.pull_request == first.pull_request
+    assert commits(fleet, "wfops/export-prod") == 2  # the same content is the same commit: the canonical id is kept
+    fleet.repository.git("update-ref", "refs/heads/main", "refs/heads/wfops/export-prod")  # merged
+    assert prod.export().files == []
+    assert prod.check().status == "IN_SYNC"
+
+
+def test_a_pull_request_needs_a_branch_to_go_to(hub_fleet: tuple[FleetUnderTest, GitHubServer]) -> None:
+    fleet, _ = hub_fleet
+    fleet["prod"].create_in_n8n(workflow("A"))
+    with pytest.raises(UsageError, match="does not exist"):
+        fleet["prod"].export()
+
+
+def test_a_plain_remote_knows_no_pull_requests(fleet: FleetUnderTest) -> None:
+    prod = fleet["prod"]
+    prod.push_workflow("a.json", workflow("A"))
+    row = prod.row
+    fleet.writing(lambda work: work.fleet.set_environment(row.id, write_mode="pull_request"))
+    prod.create_in_n8n(workflow("B"))
+    with pytest.raises(UsageError, match="pull requests"):
+        prod.export()
