@@ -22,12 +22,13 @@ from wfops_pipelines.embedded.demo_sandboxes import ADDRESSES
 from wfops_pipelines.embedded.n8n_server import find_install, install
 from wfops_pipelines.embedded.processes import Program, Running, Supervisor
 from wfops_pipelines.n8n.provider import Connection, WorkflowProvider, open_provider
-from wfops_pipelines.n8n.sandbox.samples import Sample, samples
+from wfops_pipelines.n8n.sandbox.samples import CREDENTIALS, Sample, samples
 
 TENANTS = {"acme": "Acme Corp", "globex": "Globex"}
 ENVIRONMENTS = {"dev": "dev", "staging": "staging", "prod": "production"}
 REAL_VERSION = "2.41.1"
 _OF_GLOBEX = ("failures", "stock", "orders", "report", "invoice", "status", "cleanup")
+_CREDENTIAL_DATA = {"slackApi": {"accessToken": "made-up"}, "openAiApi": {"apiKey": "made-up"}}  # what n8n insists on
 _START_SECONDS = 300.0  # six real servers on two cores
 
 Tell = Callable[[str], None]
@@ -152,10 +153,12 @@ def go_on_in_dev(servers: list[Server]) -> str:
 async def _seed(server: Server) -> int:
     chosen = workflows_of(server.tenant)
     async with _opened(server) as n8n:
+        credentials = {(kind, name): (await n8n.create_credential(
+            {"name": name, "type": kind, "data": _CREDENTIAL_DATA.get(kind, {})}))["id"] for kind, name in CREDENTIALS}
         tags: dict[str, str] = {}
         ids: dict[str, str] = {}
         for sample in chosen:
-            made = await n8n.create_workflow(sample.body(ids, {}))
+            made = await n8n.create_workflow(sample.body(ids, credentials))
             ids[sample.key] = made["id"]
             for name in sample.tags:
                 if name not in tags:
