@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import UUID, uuid5
@@ -100,7 +100,6 @@ class _Planned:
     name: str
     data: bytes | None
     mapping: Row[Any] | None = None
-    canonical_id: UUID | None = None
     before: str | None = None  # digest of the content that the file holds
 
 
@@ -121,43 +120,42 @@ def _write(operation: RunningOperation, prune: bool, dry_run: bool) -> Export:
 
 def _plan(operation: RunningOperation, folder: str, prune: bool) -> tuple[list[_Planned], int, str | None]:
     """What has to be written for Git to say what n8n holds; the count of files that say it already; and the head."""
-    context, environment = operation.context, operation.environment
-    with operation.services.store.read(context) as work:
+    environment = operation.environment
+    with operation.services.store.read(operation.context) as work:
         head = work.fleet.environment(environment.id).git_commit
         states = work.git_states.of_environment(environment.id)
-        unreadable = {row.path for row in work.git_states.errors(environment.id)}
-        mappings = work.mappings.of_environment(environment.id, statuses=_KNOWN)
         if any(state.read_only for state in states):
             raise Blocked(f"the folder {folder or '/'} is written by n8n's own Source Control",
                           fix="give the environment another folder or branch: n8n drops our key when it exports")
+        mappings = work.mappings.of_environment(environment.id, statuses=_KNOWN)
         exported = [m for m in mappings if m.status in _EXPORTED and not m.archived]
         paths = _paths(exported, states)
         by_path = {state.path: state for state in states}
-        taken = set(by_path) | unreadable
+        stale = [m for m in exported if m.workflow_id not in paths or not _says(by_path[paths[m.workflow_id]], m)]
+        taken = set(by_path) | {row.path for row in work.git_states.errors(environment.id)}
         base = posixpath.join(folder, "workflows") if _uses_workflows(folder, taken) else folder
-        planned: list[_Planned] = []
-        unchanged = 0
-        for mapping in exported:
-            state = by_path.get(paths.get(mapping.workflow_id, ""))
-            if state is not None and _says(state, mapping):
-                unchanged += 1
-                continue
-            canonical_id = mapping.canonical_id or (
-                state.canonical_id if state is not None else _new_canonical_id(work, context, environment, mapping))
-            path = state.path if state is not None else posixpath.join(
-                base, file_name(mapping.name, str(canonical_id), taken))
-            taken.add(path)
-            content = decode_content(work.payloads.load([mapping.live_digest])[mapping.live_digest])
-            planned.append(_Planned(
-                path, "modified" if state is not None else "added", mapping.name,
-                render_file(content, workflow_id=mapping.workflow_id, canonical_id=canonical_id, active=mapping.active,
-                            tags=mapping.tags),
-                mapping, canonical_id, state.digest if state is not None else None))
+        planned = []
+        for mapping in stale:
+            planned.append(_planned(operation, work, mapping, by_path.get(paths.get(mapping.workflow_id, "")), base, taken))
+            taken.add(planned[-1].path)
         if prune:
             ignored = [m for m in mappings if m.status == MappingStatus.IGNORED]
             kept = set(paths.values()) | set(_paths(ignored, states).values())
             planned += [_Planned(s.path, "removed", s.name, None, before=s.digest) for s in states if s.path not in kept]
-    return sorted(planned, key=lambda item: item.path), unchanged, head
+    return sorted(planned, key=lambda item: item.path), len(exported) - len(stale), head
+
+
+def _planned(operation: RunningOperation, work: UnitOfWork, mapping: Row[Any], state: Row[Any] | None, base: str,
+             taken: Collection[str]) -> _Planned:
+    """One file to write: where it stands, or in ``base`` under a name that is not taken."""
+    canonical_id = mapping.canonical_id or (
+        state.canonical_id if state is not None else _new_canonical_id(work, operation, mapping))
+    path = state.path if state is not None else posixpath.join(base, file_name(mapping.name, str(canonical_id), taken))
+    content = decode_content(work.payloads.load([mapping.live_digest])[mapping.live_digest])
+    data = render_file(content, workflow_id=mapping.workflow_id, canonical_id=canonical_id, active=mapping.active,
+                       tags=mapping.tags)
+    return _Planned(path, "modified" if state is not None else "added", mapping.name, data, mapping,
+                    state.digest if state is not None else None)
 
 
 def _paths(mappings: Iterable[Row[Any]], states: Iterable[Row[Any]]) -> dict[str, str]:
@@ -175,11 +173,11 @@ def _paths(mappings: Iterable[Row[Any]], states: Iterable[Row[Any]]) -> dict[str
     return paths
 
 
-def _new_canonical_id(work: UnitOfWork, context: Context, environment: Row[Any], mapping: Row[Any]) -> UUID:
+def _new_canonical_id(work: UnitOfWork, operation: RunningOperation, mapping: Row[Any]) -> UUID:
     """The id of a canonical workflow that begins here: the same each time, so that a pull request that is not merged yet
     stays as it is; another one where a workflow has it already (one that was unlinked from it)."""
-    wanted = uuid5(environment.id, mapping.workflow_id)
-    return wanted if not work.mappings.canonicals([wanted]) else context.new_id()
+    wanted = uuid5(operation.environment.id, mapping.workflow_id)
+    return wanted if not work.mappings.canonicals([wanted]) else operation.context.new_id()
 
 
 def _says(state: Row[Any], mapping: Row[Any]) -> bool:

@@ -60,6 +60,7 @@ def reconcile_stages(operation: RunningOperation) -> Reconciliation:
         sources = {stage.source_environment_id for stage in work.fleet.stages()
                    if stage.target_environment_id == operation.environment.id}
         environments = {row.id: row for row in work.fleet.environments()}
+        known = work.diffs.known_of(operation.environment.id)
     if operation.environment.repository_id is not None:
         with operation.services.store.bookkeeping(operation.context, "reconcile.in_sync", held=operation.held) as work:
             remember_in_sync(work, operation.environment, match_environment(work, operation.environment))
@@ -69,6 +70,9 @@ def reconcile_stages(operation: RunningOperation) -> Reconciliation:
         counts, changed = _reconcile_stage(operation, source_id)
         result.stages[slugs[source_id]] = counts
         result.changed += changed
+    for source_id in sorted(set(known) - (sources & set(slugs)), key=str):  # declared no more
+        _forget(operation, source_id, known[source_id])
+        result.changed += len(known[source_id])
     result.duration_ms = round(monotonic_ms() - started)
     operation.metrics.update(result.as_json())
     return result
@@ -113,11 +117,17 @@ def _reconcile_stage(operation: RunningOperation, source_id: UUID) -> tuple[dict
                         environment=operation.environment.slug,
                         workflows={str(side.canonical_id): side.status for side in batch})
     if gone:
-        with store.unit_of_work(context, "reconcile.gone", held=operation.held) as work:
-            work.diffs.remove(source_id, target_id, gone)
-            work.record("reconciliation.gone", "environment", operation.environment.slug,
-                        environment=operation.environment.slug, workflows=[str(i) for i in gone])
+        _forget(operation, source_id, gone)
     return {str(status): counts[status] for status in DiffStatus if counts[status]}, len(stale) + len(gone)
+
+
+def _forget(operation: RunningOperation, source_id: UUID, canonical_ids: list[UUID]) -> None:
+    """Remove rows that say nothing any more."""
+    store, slug = operation.services.store, operation.environment.slug
+    with store.unit_of_work(operation.context, "reconcile.gone", held=operation.held) as work:
+        work.diffs.remove(source_id, operation.environment.id, canonical_ids)
+        work.record("reconciliation.gone", "environment", slug, environment=slug,
+                    workflows=sorted(str(i) for i in canonical_ids))
 
 
 def _sides(work: UnitOfWork, source_id: UUID, target_id: UUID) -> list[_Sides]:

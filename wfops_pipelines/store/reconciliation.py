@@ -27,6 +27,16 @@ class DiffStates:
         """All rows of the tenant."""
         return list(self._connection.execute(select(diffs).where(diffs.c.tenant_id == self._tenant_id)))
 
+    def known_of(self, target_id: UUID) -> dict[UUID, list[UUID]]:
+        """Canonical ids of the rows into an environment, by source."""
+        found: dict[UUID, list[UUID]] = {}
+        for source_id, canonical_id in self._connection.execute(
+            select(diffs.c.source_environment_id, diffs.c.canonical_id)
+            .where(diffs.c.tenant_id == self._tenant_id, diffs.c.target_environment_id == target_id)
+        ):
+            found.setdefault(source_id, []).append(canonical_id)
+        return found
+
     def save(self, rows: list[dict[str, Any]]) -> None:
         """Insert or update rows."""
         if not rows:

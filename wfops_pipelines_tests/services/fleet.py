@@ -220,6 +220,11 @@ class Environment:
     def mapping(self, workflow_id: str) -> Row[Any]:
         return self.mappings()[workflow_id]
 
+    def set_mapping(self, workflow_id: str, **values: Any) -> None:
+        """Change a mapping behind the use cases' back."""
+        row = self.mapping(workflow_id)
+        self.fleet.writing(lambda work: work.mappings.change(row.id, **values))
+
     def git_states(self) -> dict[str, Row[Any]]:
         """Git states by path within the folder, those whose file is there."""
         prefix = f"{self.folder}/" if self.folder else ""

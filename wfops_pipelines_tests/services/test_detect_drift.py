@@ -176,8 +176,7 @@ def test_unlinking_hides_no_drift(fleet: FleetUnderTest) -> None:
     prod = fleet["prod"]
     (one,) = prod.in_sync(workflow("A"))
     prod.edit_in_n8n(one)
-    row = prod.mapping(one)
-    fleet.writing(lambda work: work.mappings.change(row.id, canonical_id=None, status="untracked", unlinked_reason="by_hand"))
+    prod.set_mapping(one, canonical_id=None, status="untracked", unlinked_reason="by_hand")
     check = prod.check()
     assert (check.status, prod.kinds(check)) == ("DRIFT_DETECTED", {"A": "modified"})
     assert prod.mapping(one).status == "untracked"  # and nothing links it again
@@ -187,8 +186,7 @@ def test_ignored_workflows_are_left_out_and_counted(fleet: FleetUnderTest) -> No
     prod = fleet["prod"]
     ids = prod.in_sync(workflow("A"), workflow("B"), workflow("C"))
     for one in ids[:2]:
-        row = prod.mapping(one)
-        fleet.writing(lambda work, row=row: work.mappings.change(row.id, ignored_at=fleet.clock.now(), status="ignored"))
+        prod.set_mapping(one, ignored_at=fleet.clock.now(), status="ignored")
     prod.edit_in_n8n(ids[0])
     prod.delete_in_n8n(ids[1])
     check = prod.check()

@@ -110,8 +110,7 @@ def test_prune_spares_ignored_workflows_and_other_environments(new_fleet: NewFle
     prod = fleet["prod"]
     fleet["staging"].in_sync(workflow("S"))
     (one,) = prod.in_sync(workflow("A"))
-    row = prod.mapping(one)
-    fleet.writing(lambda work: work.mappings.change(row.id, ignored_at=fleet.clock.now(), status="ignored"))
+    prod.set_mapping(one, ignored_at=fleet.clock.now(), status="ignored")
     prod.edit_in_n8n(one)
     assert prod.export(prune=True).files == []
     assert list(fleet["staging"].files()) == ["workflows/s.json"]

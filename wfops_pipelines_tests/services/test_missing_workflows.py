@@ -99,8 +99,7 @@ def test_an_ignored_workflow_stays_ignored_while_it_is_gone_and_when_it_comes_ba
     prod = fleet["prod"]
     (one,) = prod.create_in_n8n(workflow("A", id="kept-id"))
     prod.sync()
-    row = prod.mapping(one)
-    fleet.writing(lambda work: work.mappings.change(row.id, ignored_at=fleet.clock.now(), status="ignored"))
+    prod.set_mapping(one, ignored_at=fleet.clock.now(), status="ignored")
     prod.delete_in_n8n(one)
     result = prod.sync()
     assert (result.ignored, result.missing) == (1, 0)

@@ -19,7 +19,7 @@ from wfops_pipelines.services.operations import run_operation
 from wfops_pipelines.services.sync_environment import sync_environment
 from wfops_pipelines.store.tables.operations import environment_leases as leases
 from wfops_pipelines_tests.services.child import run_in_child
-from wfops_pipelines_tests.services.fleet import Environment, FleetUnderTest, calling, run, workflow
+from wfops_pipelines_tests.services.fleet import Environment, FleetUnderTest, NewFleet, calling, file_bytes, run, workflow
 
 SYNC = OperationKind.ENVIRONMENT_SYNC
 
@@ -94,8 +94,8 @@ def test_many_first_operations_at_once_are_one_at_a_time(fleet: FleetUnderTest) 
     assert most == 1
 
 
-def test_environments_do_not_wait_for_each_other(new_fleet: Any) -> None:
-    fleet: FleetUnderTest = new_fleet(("staging", "prod"))
+def test_environments_do_not_wait_for_each_other(new_fleet: NewFleet) -> None:
+    fleet = new_fleet(("staging", "prod"))
 
     async def both() -> None:
         async with run_operation(fleet.services, fleet.context, SYNC, fleet["staging"].row):
@@ -168,6 +168,44 @@ def test_a_failure_at_any_statement_leaves_whole_batches_and_a_later_sync_ends_i
         nth += 1
     assert failures > 10
     assert created_ids(fleet) == sorted(ids)
+    assert fleet.chain_verifies()
+
+
+@pytest.mark.parametrize("use_case", ["read_git", "check", "export", "reconcile"])
+def test_a_use_case_that_fails_at_any_statement_is_done_by_the_next_as_if_nothing_had_been(new_fleet: NewFleet, use_case: str) -> None:
+    """At every third statement, one run after the other."""
+    fleet = new_fleet(("staging", "prod"), pipelines=[{"name": "p", "stages": [{"source": "staging", "target": "prod"}]}])
+    prod = fleet["prod"]
+    if use_case != "export":
+        prod.push_files({f"{n}.json": file_bytes(workflow(f"W{n}", id=f"w{n}")) for n in range(3)})
+    prod.create_in_n8n(*(workflow(f"W{n}", id=f"w{n}") for n in range(3)))
+    if use_case == "reconcile":
+        for environment in (fleet["staging"], prod):
+            environment.sync()
+        prod.read_git()
+    failures = 0
+    while True:
+        failpoints.arm(f"store.statement=raise@{1 + failures * 3}")
+        try:
+            result = getattr(prod, use_case)()
+        except failpoints.FailpointReached:
+            failures += 1
+        else:
+            break
+        finally:
+            failpoints.disarm()
+        set_lease(prod, released_at=func.now())
+    assert failures > 5
+    if use_case == "export":
+        assert fleet.repository.text("rev-list", "--count", "main") == "1"
+        assert prod.read_git().files == 3
+    elif use_case == "reconcile":
+        assert result.stages == {"staging": {"target_only": 3}}
+    if use_case != "read_git":
+        assert created_ids(fleet) == ["w0", "w1", "w2"]
+        assert prod.check().status == "IN_SYNC"
+    assert len(prod.git_states()) == 3
+    assert len(fleet.reading(lambda work: work.mappings.canonicals())) == 3
     assert fleet.chain_verifies()
 
 

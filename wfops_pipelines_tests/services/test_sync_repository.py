@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from wfops_pipelines import failpoints
 from wfops_pipelines.domain.errors import MalformedFile, NotFound, Refused, Unreachable
 from wfops_pipelines_tests.servers.bare import make_bare
 from wfops_pipelines_tests.servers.git_http import GitHttpServer
@@ -425,3 +426,35 @@ def test_n8ns_own_layout_is_read_and_marked_read_only(fleet: FleetUnderTest) -> 
     assert (result.files, result.errors) == (1, 0)
     state = fleet["prod"].git_states()["workflows/n8n-id.json"]
     assert (state.read_only, state.workflow_id) == (True, "n8n-id")
+
+
+# -- crashes ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("failpoint", [
+    "repository.payloads.after_commit=raise", "repository.batch.before_commit=raise@2", "repository.batch.after_commit=raise",
+    "repository.batch.after_commit=raise@2", "repository.removed.before_commit=raise", "repository.removed.after_commit=raise",
+    "repository.errors.before_commit=raise", "repository.finish.before_commit=raise", "repository.finish.after_commit=raise"])
+def test_a_sync_that_dies_anywhere_is_ended_by_the_next_without_losing_who_is_who(fleet: FleetUnderTest, failpoint: str) -> None:
+    """Renames without keys, in batches of one: only the old files and the new ones together tell which is which."""
+    fleet.with_limits(batch_size=1)
+    prod, key = fleet["prod"], uuid.uuid4()
+    prod.push_files({**{f"{n}.json": file_bytes(workflow(f"W{n}")) for n in range(3)}, "gone.json": file_bytes(workflow("G"))})
+    prod.read_git()
+    before = {state.name: state.canonical_id for state in prod.git_states().values()}
+    prod.push_files({**{f"{n}.json": None for n in range(3)}, **{f"new-{n}.json": file_bytes(workflow(f"W{n}")) for n in range(3)},
+                     "gone.json": None, "x.json": file_bytes(workflow("X"), key=key),
+                     "y.json": file_bytes(workflow("Y"), key=key), "broken.json": b"{"})
+    failpoints.arm(failpoint)
+    with pytest.raises(failpoints.FailpointReached):
+        prod.read_git()
+    failpoints.disarm()
+    result = prod.read_git()
+    assert (result.files, result.errors) == (5, 2)
+    after = prod.git_states()
+    assert {path: state.canonical_id for path, state in after.items() if path.startswith("new")} == {
+        f"new-{n}.json": before[f"W{n}"] for n in range(3)}
+    assert after["x.json"].canonical_id == key
+    assert problems(prod) == {"y.json": "duplicate_id", "broken.json": "invalid_json"}
+    assert fleet.actions()["git.file_removed"] == 4 and fleet.actions()["git.file_unreadable"] == 2
+    assert fleet.chain_verifies()
