@@ -48,14 +48,14 @@ class Commands(TyperGroup):
         except Exception as error:
             if hasattr(error, "format_message"):  # typer's own, about options and arguments
                 raise
-            _report_unexpected(error, as_json=bool(ctx.meta.get(JSON)))
+            report(_named(error), as_json=bool(ctx.meta.get(JSON)))
             raise typer.Exit(FAILED) from None
 
 
 def report(error: WfopsError, *, as_json: bool = False) -> None:
     """``error: …`` and ``fix: …`` on the error stream, or both as JSON."""
     if terminal.debugging() and sys.exc_info()[0] is not None:
-        terminal.note(traceback.format_exc().rstrip())
+        terminal.note(traceback.format_exc().rstrip())  # of the error that is being handled
     if as_json:
         terminal.note(terminal.json_text({"error": error_json(error)}).rstrip())
         return
@@ -82,17 +82,14 @@ def exit_code_of(errors: Iterable[WfopsError]) -> int:
     return codes.pop() if len(codes) == 1 else FAILED
 
 
-def _report_unexpected(error: Exception, *, as_json: bool) -> None:
-    if terminal.debugging():
-        terminal.note("".join(traceback.format_exception(error)).rstrip())
+def _named(error: Exception) -> WfopsError:
+    """An error that nobody expected, as one of ours: a file that the system refuses is named, anything else by its type."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return WfopsError(f"{error.filename}: {error.strerror}",
+                          fix="is WFOPS_HOME right and writable for this user, and is there room on the disk?")
     text = next(iter(str(error).strip().splitlines()), "")
-    surprise = WfopsError(f"unexpected {type(error).__name__}{': ' + text if text else ''}",
-                          fix=f"{terminal.DEBUG}=1 shows where; please report it")
-    report(surprise, as_json=as_json) if not terminal.debugging() else _plain(surprise)
-
-
-def _plain(error: WfopsError) -> None:
-    terminal.note(f"{_label('error', 'red')} {visible(error.message)}")
+    return WfopsError(f"unexpected {type(error).__name__}{': ' + text if text else ''}",
+                      fix=f"{terminal.DEBUG}=1 shows where; please report it")
 
 
 def _label(text: str, style: str) -> str:

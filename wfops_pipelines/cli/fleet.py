@@ -73,7 +73,8 @@ def apply(
         if not as_json:
             terminal.write(_planned(plan.changes))
         if not dry_run and _changes(plan):
-            _confirm(plan.changes, yes=yes)
+            if prune and not yes:
+                _confirm(plan.changes)
             with terminal.progress("Applying"):
                 plan = _apply(session, fleet, secrets, prune=prune, dry_run=False)
                 session.follow_fleet()
@@ -132,10 +133,10 @@ def _changes(plan: FleetPlan) -> int:
     return sum(change.action != "unmanaged" for change in plan.changes)
 
 
-def _confirm(changes: Sequence[FleetChange], *, yes: bool) -> None:
+def _confirm(changes: Sequence[FleetChange]) -> None:
     """Ask twice before tenants or environments are deleted, once before anything else is (§2.7)."""
     deleted = [change for change in changes if change.action == "delete"]
-    if yes or not deleted:
+    if not deleted:
         return
     if not sys.stdin.isatty():
         raise UsageError(f"{terminal.plural(len(deleted), 'deletion')} would have to be confirmed, and nobody can be asked",
