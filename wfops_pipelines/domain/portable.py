@@ -6,7 +6,8 @@ that can still be shown.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from wfops_pipelines.domain.normalize import caller_ids
@@ -24,9 +25,17 @@ def to_portable(content: Content, *, self_id: str | None, canonical_id_of: Mappi
     if handler := error_workflow(settings):
         settings["errorWorkflow"] = meant(handler)
     if callers := caller_ids(settings.get("callerIds")):
-        settings["callerIds"] = ",".join(sorted(meant(caller) for caller in callers))
+        settings["callerIds"] = ",".join(_each_once(sorted(meant(caller) for caller in set(callers))))
     nodes = [_node(node, meant, credential_key_of) for node in content["nodes"]]
     return {**content, "nodes": nodes, "settings": settings}
+
+
+def _each_once(names: Iterable[str]) -> Iterator[str]:
+    """Several unknown workflows look alike; the portable hash counts them, and so the diff must."""
+    seen: Counter[str] = Counter()
+    for name in names:
+        seen[name] += 1
+        yield name if seen[name] == 1 else f"{name} ({seen[name]})"
 
 
 def _node(node: dict[str, Any], meant: Any, key_of: Mapping[tuple[str, str], str]) -> dict[str, Any]:
@@ -42,4 +51,4 @@ def _node(node: dict[str, Any], meant: Any, key_of: Mapping[tuple[str, str], str
 def _credential(kind: str, reference: Any, key_of: Mapping[tuple[str, str], str]) -> Any:
     name = reference.get("name") if isinstance(reference, dict) else reference
     key = key_of.get((kind, name)) if isinstance(name, str) else None
-    return reference if key is None else {"name": key}
+    return reference if key is None else {"name": f"key:{key}"}  # not to be taken for a credential of that name
