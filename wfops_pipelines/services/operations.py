@@ -1,7 +1,7 @@
 """Running an operation (§19.2): one lease per environment, attempts that resume, steps, checkpoint, heartbeat.
 
-An operation whose process died is taken over by the next one of the same kind on the same environment: it keeps its
-id, so that both attempts are one audit story, and finds the checkpoint of the first.
+An operation whose process died is taken over by the next one of the same kind on the same environment, whatever was
+done there in between: it keeps its id, so that both attempts are one audit story, and finds the checkpoint of the first.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from wfops_pipelines.store.unit_of_work import Held, UnitOfWork
 
 log = logging.getLogger("wfops.operations")
 
+_HOLDER_DIED = "holder_died"
 _POLL = 0.1  # seconds between two looks at a lease that somebody else holds
 
 
@@ -155,11 +156,11 @@ def _try_acquire(services: Services, context: Context, kind: OperationKind,
     with services.store.bookkeeping(context, "operation.acquire") as work:
         lease = work.leases.lock(environment.id)
         beat_at = _database_time(work)
-        resumed: Row[Any] | None = None
         if lease is not None and lease.released_at is None:
             if holders.is_alive(lease.holder, lease.heartbeat_at, beat_at, services.limits.lease_stale):
                 return lease.operation_id
-            resumed = _take_over(work, lease.operation_id, kind, now)
+            _declare_dead(work, lease.operation_id, now)
+        resumed = _interrupted(work, environment, kind)
         operation_id = resumed.id if resumed is not None else context.new_id()
         within = context.within(operation_id)
         if resumed is None:
@@ -173,14 +174,22 @@ def _try_acquire(services: Services, context: Context, kind: OperationKind,
     )
 
 
-def _take_over(work: UnitOfWork, operation_id: UUID, kind: OperationKind, now: datetime) -> Row[Any] | None:
-    """The dead holder's operation: ours to resume when it is of our kind, failed otherwise."""
+def _declare_dead(work: UnitOfWork, operation_id: UUID, now: datetime) -> None:
     dead = work.operations.get(operation_id)
-    if dead is None or dead.state != OperationState.RUNNING:
-        return None
-    work.operations.end(operation_id, OperationState.FAILED, now=now, metrics=dead.metrics, error_kind="holder_died",
-                        error_message="the process that ran it died")
-    return dead if dead.kind == kind else None
+    if dead is not None and dead.state == OperationState.RUNNING:
+        work.operations.end(operation_id, OperationState.FAILED, now=now, metrics=dead.metrics, error_kind=_HOLDER_DIED,
+                            error_message="the process that ran it died")
+
+
+def _interrupted(work: UnitOfWork, environment: Row[Any], kind: OperationKind) -> Row[Any] | None:
+    """The environment's last operation of this kind, if its holder died: ours to resume.
+
+    Operations of other kinds may have been in between: a retried run reads the repository first, and then the n8n in
+    whose reading it was killed.
+    """
+    last = work.operations.last(environment.id, kind)
+    died = last is not None and last.state == OperationState.FAILED and last.error_kind == _HOLDER_DIED
+    return last if died else None
 
 
 def _database_time(work: UnitOfWork) -> datetime:

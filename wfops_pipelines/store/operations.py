@@ -89,6 +89,14 @@ class Operations:
             query = query.where(operations.c.environment_id == environment_id)
         return list(self._connection.execute(query.order_by(operations.c.created_at.desc()).limit(limit)))
 
+    def last(self, environment_id: UUID, kind: str) -> Row[Any] | None:
+        """The newest operation of a kind on an environment."""
+        return self._connection.execute(
+            select(operations).where(operations.c.tenant_id == self._tenant_id, operations.c.kind == kind,
+                                     operations.c.environment_id == environment_id)
+            .order_by(operations.c.created_at.desc()).limit(1)
+        ).one_or_none()
+
     def _move(self, operation_id: UUID, to: OperationState) -> None:
         state = self._connection.execute(
             select(operations.c.state)
