@@ -8,8 +8,8 @@ from uuid import UUID
 import zstandard
 from sqlalchemy import Connection, select
 
-from wfops_pipelines.store.any_of import any_of
 from wfops_pipelines.domain.errors import Broken
+from wfops_pipelines.store.any_of import any_of
 from wfops_pipelines.store.tables.payloads import payloads
 
 # Spoken to the driver: as binary arrays the bodies cost a fifth of what they do as rows, or as arrays of SQLAlchemy's.

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from psycopg import sql
 from psycopg.errors import CheckViolation, ForeignKeyViolation, InsufficientPrivilege
+from sqlalchemy import text
 
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.store.roles import Urls
@@ -225,6 +226,21 @@ def test_one_connection_serves_tenant_after_tenant_without_mixing_them(store_url
         for context, own in ((acme, first), (globex, second)):
             with store.read(context) as work:
                 assert [row.id for row in work.fleet.environments()] == [own]
+    finally:
+        store.close()
+
+
+def test_a_unit_of_work_leaves_no_tenant_on_its_pooled_connection(store_urls: Urls, acme: Context) -> None:
+    asked = text("SELECT pg_backend_pid(), current_setting('wfops.tenant_id', true), (SELECT count(*) FROM tenants)")
+    store = open_store(store_urls, pool_size=1)
+    try:
+        for end in (store.bookkeeping(acme, "test.pooled"), store.read(acme)):
+            with end as work:
+                pool = work.connection.engine
+                pid, tenant, seen = work.connection.execute(asked).one()
+                assert (tenant, seen) == (str(acme.tenant_id), 1)
+            with pool.connect() as connection:
+                assert tuple(connection.execute(asked).one()) == (pid, "", 0)
     finally:
         store.close()
 
