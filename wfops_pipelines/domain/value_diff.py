@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from wfops_pipelines.domain.canonical_json import encode
-from wfops_pipelines.domain.masking import pair_is_secret, secret_below
+from wfops_pipelines.domain.masking import hides
 
 
 class _Absent:
@@ -57,9 +57,8 @@ def compare_values(before: Any, after: Any) -> list[Leaf]:
 
 
 def _fields(before: dict[str, Any], after: dict[str, Any], path: str, secret: bool) -> list[_Place]:
-    pair = pair_is_secret(before) or pair_is_secret(after)
     return [(before.get(key, ABSENT), after.get(key, ABSENT), _below(path, key),
-             secret_below(secret, key) or (pair and key == "value"))
+             hides(before, key, secret=secret) or hides(after, key, secret=secret))
             for key in sorted({*before, *after})]
 
 

@@ -16,6 +16,7 @@ from wfops_pipelines_tests.domain.workflow_strategies import any_text, json_valu
     "password", "Password1", "dbPassword", "token", "accessToken", "access_token", "bot-token", "secret", "client_secret",
     "apiKey", "X-Api-Key", "APIKEY", "api_key", "Authorization", "Proxy-Authorization", "bearer", "private_key",
     "aws_secret_access_key", "accessKey", "connectionString", "Set-Cookie", "signingKey", "passphrase", "jwt",
+    "pass", "smtpPass", "pw", "hmacKey", "credentials", "Passwort", "contraseña", "пароль", "ｐａｓｓｗｏｒｄ", "pass\u200bword",
 ])
 def test_a_key_of_this_name_holds_a_secret(key: str) -> None:
     assert is_secret_key(key)
@@ -24,7 +25,7 @@ def test_a_key_of_this_name_holds_a_secret(key: str) -> None:
 
 @pytest.mark.parametrize("key", [
     "authentication", "nodeCredentialType", "genericAuthType", "tokenUrl", "maxTokens", "nextPageToken", "tokenCount",
-    "passwordField", "secretName", "apiKeyName", "accessKeyId", "key", "keys", "sortKey", "primaryKey", "path", "url", "", "名前",
+    "passwordField", "secretName", "apiKeyName", "accessKeyId", "passThrough", "compass", "key", "keys", "sortKey", "primaryKey", "path", "url", "", "名前",
 ])
 def test_a_key_of_this_name_holds_no_secret(key: str) -> None:
     assert not is_secret_key(key)
@@ -86,6 +87,57 @@ def test_an_expression_that_only_refers_to_a_secret_is_none(text: str) -> None:
                                   '={{ $env.X ? "hunter2" : `hunter2` }}', "={{ btoa('hunter2') }}"])
 def test_an_expression_that_embeds_a_secret_loses_it(text: str) -> None:
     assert "hunter2" not in mask(text, "password")
+
+
+RANDOM = "Zq7Kp2Lm9Xv4" + "Tb8Rw3Ns"
+
+
+@pytest.mark.parametrize("parameters", [
+    {"key": RANDOM}, {"auth": RANDOM}, {"signature": RANDOM}, {"code": RANDOM},
+    {"parameters": [{"name": "key", "value": RANDOM}]}, {"parameters": [{"name": " authorization ", "value": RANDOM}]},
+    {"values": [{"name": "password", "stringValue": RANDOM}]}, {"pairs": [{"keyName": "token", "keyValue": RANDOM}]},
+    {"columns": [{"column": "password", "value": RANDOM}]}, {"secret": {"mode": RANDOM}}, {"secret": {"name": RANDOM}},
+    {"leftValue": "={{ $json.headers['x-api-key'] }}", "rightValue": RANDOM}, {"value1": "={{ $json.password }}", "value2": RANDOM},
+], ids=str)
+def test_what_stands_beside_a_value_says_that_it_is_a_secret(parameters: Any) -> None:
+    assert RANDOM not in str(mask({"parameters": parameters}))
+
+
+def test_names_that_may_be_either_are_decided_by_the_value() -> None:
+    value = {"key": "customer", "code": "return items;", "hash": "main", "auth": "headerAuth", "session": "chat-history"}
+    assert mask(value) == value
+
+
+@pytest.mark.parametrize("text", [
+    '{"password": "ab\\"%s"}', '{"a": "{\\"b\\": \\"{\\\\\\"password\\\\\\": \\\\\\"%s\\\\\\"}\\"}"}', '{"tokens": {"apiKey": ["%s"]}}',
+    '[{"value": "%s", "name": "password"}]', '{"apiKey": {"__rl": true, "value": "%s"}}', 'x\n{"secrets": {"a": {"b": "%s"}}}\ny',
+    '{"jsCode": "const apiKey = \\"%s\\""}', '{"script": "const secret =\\n  \\"%s\\";"}',
+    "req.setHeader('Authorization', '%s')", "form.append('api_key', '%s')", "cfg['password'] = '%s'", "if (x.password === '%s') {}",
+    "const token: string = '%s'", "const token = process.env.TOKEN || '%s'", "os.environ.get('API_TOKEN', '%s')",
+    "const h = 'Bearer ' + '%s'", "btoa('user:%s')", 'password = """%s"""', "auth: { user: 'a', pass: '%s' }", 'const KEY = "%s"',
+    "curl -u admin:%s https://x", "curl -H 'Authorization: token %s'", "mysql --password=%s -u x", "x --api-key %s", "sshpass -p %s ssh x",
+    "ALTER USER a WITH PASSWORD '%s'", "CREATE USER a IDENTIFIED BY '%s'", "<wsse:Password Type='t'>%s</wsse:Password>",
+    "grant_type=x&client_secret=%s", "password=%s&user=1", "User Id=z;Password=%s;", "host=x user=y password=%s",
+    "AccountName=a;AccountKey=%s==;", "https://x/#access_token=%s", "https://x/?r=https%%3A%%2F%%2Fy%%3Ftoken%%3D%s", "https://x/?code=%s",
+    "https://x/?pass=%s", "https://%s@example.com/", "postgres://u:a@%s@db/x", "https://hooks.zapier.com/hooks/catch/1/%s",
+    "https://hook.eu1.make.com/%s",
+])
+def test_a_secret_is_found_in_whatever_way_it_is_written(text: str) -> None:
+    assert RANDOM not in mask_text(text % RANDOM)
+    assert MASKED in mask_text(text % RANDOM)
+
+
+def test_a_secret_number_in_a_json_text_is_hidden() -> None:
+    assert mask_text('{"password": 84739201748, "page": 84739201748}') == '{"password": ‹masked›, "page": 84739201748}'
+
+
+@pytest.mark.parametrize("text", [
+    "const fields = ['password', 'username', 'email']", "token = config.token", "password = getPassword1()", "let token = response2",
+    "tls: { privateKey: outputPrivateKey, ca }", "https://example.com/?page=20261121T0000&sort=key", "PASSWORD reset within 24h",
+    '{"key": "order-17", "hash": "a"}', "https://sub.example.com:8443/@team",
+])
+def test_code_that_only_speaks_of_secrets_stays_readable(text: str) -> None:
+    assert mask_text(text) == text
 
 
 def test_a_header_is_hidden_by_its_name() -> None:
