@@ -43,7 +43,8 @@ _WORDS: Final = {
     ChangeKind.SETTINGS_CHANGED: ("setting changed", "settings changed"),
 }
 _INVISIBLE: Final = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ud800-\udfff"
+    r"\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e007f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,8 +204,14 @@ def _quoted(name: Any) -> str:
 
 
 def visible(text: str) -> str:
-    """``text`` with control characters, lone surrogates and marks of direction as escapes; tabs stay."""
-    return _INVISIBLE.sub(lambda match: rf"\u{ord(match[0]):04x}", text).replace("\n", r"\n")
+    """``text`` with control characters, lone surrogates, marks of direction and characters that show nothing as escapes;
+    tabs stay, and so do the joiners that emoji and many scripts need."""
+    return _INVISIBLE.sub(_escape, text).replace("\n", r"\n")
+
+
+def _escape(found: re.Match[str]) -> str:
+    point = ord(found[0])
+    return rf"\u{point:04x}" if point < 0x10000 else rf"\U{point:08x}"
 
 
 def _plural(number: int, noun: str) -> str:

@@ -83,7 +83,7 @@ def test_a_change_of_something_masked_still_shows() -> None:
     assert "hunter" not in shown
 
 
-@pytest.mark.parametrize("nasty", ["\x1b[31mred", "\u202eevil", "a\rb", "\x9b1m", "\ud800", "\x07"])
+@pytest.mark.parametrize("nasty", ["\x1b[31mred", "\u202eevil", "a\rb", "\x9b1m", "\ud800", "\x07", "adm\u200bin", "a\u2060b", "\ufeffa", "\U000e0041"])
 def test_nothing_in_a_workflow_can_play_tricks_on_the_terminal(nasty: str) -> None:
     before = workflow(node(f"A{nasty}", jsCode="x\ny", a=1), node("B"))
     after = workflow(node(f"A{nasty}", jsCode=f"x\n{nasty}", **{f"k{nasty}": nasty}), node(f"B{nasty}"), B=to(nasty))
