@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 
+from wfops_pipelines.domain.diff import diff
 from wfops_pipelines.domain.normalize import canonical_bytes, content_hash
+from wfops_pipelines.domain.portable import to_portable
 from wfops_pipelines.domain.references import portable_bytes, portable_hash, references
 from wfops_pipelines_tests.domain.workflow_strategies import contents, law
 
@@ -119,6 +121,14 @@ def test_the_error_workflow_and_callers_are_portable() -> None:
     assert portable(dev, tables[0]) == portable(prod, tables[1])
     assert portable(dev, tables[0]) != portable(settings("e1", "a1,b1"), tables[0])
     assert portable(dev, tables[0]) != portable(dev, {**tables[0], "a1": "X"})
+
+
+@pytest.mark.parametrize(("one", "other"), [("a,b", "a"), ("a,b", "c, d"), ("own,a", "own,a,b"), ("known,a", "known"), ("a,a", "a")])
+def test_the_diff_of_portable_contents_is_empty_exactly_where_portable_hashes_are_equal(one: str, other: str) -> None:
+    places: Any = {"self_id": "own", "canonical_id_of": {"known": "c1"}, "credential_key_of": {}}
+    contents = [with_settings(callerPolicy="workflowsFromAList", callerIds=callers) for callers in (one, other)]
+    hashes = {portable_hash(content, **places) for content in contents}
+    assert diff(*(to_portable(content, **places) for content in contents)).equal == (len(hashes) == 1)
 
 
 def test_credentials_are_compared_by_key() -> None:
