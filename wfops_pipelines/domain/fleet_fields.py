@@ -153,8 +153,10 @@ def check_repository_url(value: str) -> str:
         raise ValueError("must not carry a query or fragment")
     if parts.scheme == "file" and (parts.netloc not in {"", "localhost"} or not parts.path.strip("/")):
         raise ValueError("must name an absolute path: file:///path")
-    if parts.scheme != "file" and (not host or not parts.path.strip("/")):
+    if parts.scheme != "file" and (not host or host.startswith("-") or not parts.path.strip("/")):
         raise ValueError("must name a host and the path of the repository there")
+    if (parts.username or "").startswith("-"):
+        raise ValueError("must name a user that does not begin with '-', which ssh would take for an option")
     return value
 
 

@@ -50,6 +50,8 @@ BAD_FIELDS: list[tuple[Path, Any, str]] = [
     ([*ACME, "repository", "url"], "https://hunter2@example.com/a.git", "must not carry a user or password"),
     ([*ACME, "repository", "url"], "ext::sh -c hunter2", "must be"),
     ([*ACME, "repository", "url"], "file://host/acme.git", "absolute path"),
+    ([*ACME, "repository", "url"], "ssh://-oProxyCommand=hunter2/acme.git", "must name a host"),
+    ([*ACME, "repository", "url"], "ssh://-hunter2@host/acme.git", "take for an option"),
     ([*ACME, "repository", "url"], "https://example.com", "path of the repository"),
     ([*ACME, "repository", "url"], "https://example.com/a?token=hunter2", "query"),
     ([*ACME, "repository", "provider"], "gitlab", "'git' or 'github'"),
