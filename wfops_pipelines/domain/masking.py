@@ -25,6 +25,7 @@ from wfops_pipelines.domain.secret_shapes import MASKED, hidden_lines, hide_shap
 __all__ = ["MASKED", "hides", "is_secret_key", "mask", "mask_known", "mask_text"]
 
 _MAX_DOCUMENT: Final = 1_000_000  # characters of a text that is read as JSON
+_MAX_SECRETS: Final = 500  # of one document, each of which is looked for in the whole text
 
 
 def mask(value: Any, key: str | None = None) -> Any:
@@ -75,7 +76,10 @@ def _mask_document(text: str) -> str:
         document = json.loads(body)
     except (ValueError, RecursionError):
         return text
-    for literal, hidden in _secrets_in(document):
+    secrets = _secrets_in(document)
+    if len(secrets) > _MAX_SECRETS:
+        return hidden_lines(text)
+    for literal, hidden in secrets:
         written = [form for form in (json.dumps(literal, ensure_ascii=False), json.dumps(literal)) if form in text]
         if not written:
             return hidden_lines(text)  # written with escapes of its own: rather too much than the secret

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -129,6 +130,12 @@ def test_a_secret_is_found_in_whatever_way_it_is_written(text: str) -> None:
 
 def test_a_secret_number_in_a_json_text_is_hidden() -> None:
     assert mask_text('{"password": 84739201748, "page": 84739201748}') == '{"password": ‹masked›, "page": 84739201748}'
+
+
+def test_a_json_text_full_of_secrets_is_hidden_whole() -> None:
+    text = json.dumps({"secrets": [f"secret{number}" for number in range(20_000)]}, indent=1)
+    assert set(mask_text(text).split("\n")) == {MASKED}
+    assert mask_text(text).count("\n") == text.count("\n")
 
 
 @pytest.mark.parametrize("text", [
