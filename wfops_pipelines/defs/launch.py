@@ -108,7 +108,8 @@ def run_job(installation: Installation, job: str, ops: Mapping[str, Mapping[str,
         if any(event.is_successful_output and event.node_name == name for event in result.all_events):
             outputs += result.output_for_node(name)
     failed = next((e for e in result.all_events if e.is_step_failure), None)
-    if failed is not None and _was_interrupted(failed):
+    cancelled = any(event.event_type is dg.DagsterEventType.PIPELINE_CANCELED for event in result.all_events)
+    if cancelled or (failed is not None and _was_interrupted(failed)):
         raise Interrupted
     message = _reason(failed) if failed is not None else None
     return Launched(result.run_id, result.success, outputs, message)

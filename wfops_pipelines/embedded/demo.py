@@ -212,10 +212,15 @@ class _Demo:
         return told
 
     def _run(self, job: str, ops: Mapping[str, Mapping[str, Any]], tenant: str | None = None) -> list[dict[str, Any]]:
-        done = launch.run_job(self._installation, job, ops, actor=ACTOR, tags={"wfops/tenant": tenant} if tenant else None)
+        try:
+            done = launch.run_job(self._installation, job, ops, actor=ACTOR,
+                                  tags={"wfops/tenant": tenant} if tenant else None)
+        except launch.Interrupted:  # what Dagster makes of Ctrl-C
+            raise KeyboardInterrupt from None
         if not done.success:
             errors = [part["error"] for part in done.outputs if isinstance(part.get("error"), WfopsError)]
-            raise errors[0] if errors else Broken(f"the run of {job} failed: {done.failure}")
+            why = done.failure or "no reason recorded"
+            raise errors[0] if errors else Broken(f"run {done.run_id} ({job}) failed: {why}")
         return done.outputs
 
     def _matrix(self, tenant: str) -> list[MatrixRow]:
