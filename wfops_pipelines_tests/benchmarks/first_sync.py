@@ -29,7 +29,7 @@ from wfops_pipelines.embedded.n8n_server import N8nServer, default_cache, find_i
 from wfops_pipelines.postgres.embedded import EmbeddedPostgres
 from wfops_pipelines.services.sync_environment import EnvironmentSync, sync_environment
 from wfops_pipelines.settings import Settings
-from wfops_pipelines_tests.benchmarks.rows import Row, Skipped, row
+from wfops_pipelines_tests.benchmarks.rows import Row, Skipped, row, show
 from wfops_pipelines_tests.end_to_end.real_workflows import seed, workflows
 
 WORKFLOWS, ROUNDS = 1000, 7
@@ -132,5 +132,4 @@ def timed(act: Callable[[], Coroutine[Any, Any, Any]]) -> tuple[Sample, Any]:
 
 
 if __name__ == "__main__":
-    for found in measure():
-        print(f"{'ok ' if found['ok'] else 'BAD'} {found['name']:60} {found['value']:10} {found['unit']:4} {found['goal']}")
+    show(measure(), "first_sync")
