@@ -22,7 +22,7 @@ import time
 from dataclasses import dataclass
 
 
-class FailpointReached(RuntimeError):  # noqa: N818 - it names an event, as the test that armed it knows
+class FailpointReached(RuntimeError):
     """Raised by an armed failpoint; deliberately outside our tree of errors, so that no handler expects it."""
 
 

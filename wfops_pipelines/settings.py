@@ -28,7 +28,8 @@ class Settings(BaseSettings):
     database_app_url: SecretStr | None = None
     database_system_url: SecretStr | None = None
     dagster_database_url: SecretStr | None = None
-    role_prefix: str = Field(default="wfops", pattern=r"^[a-z][a-z0-9_]{0,30}$", description="database roles are PREFIX_app, …")
+    role_prefix: str = Field(default="wfops", pattern=r"^[a-z][a-z0-9_]{0,30}$",
+                             description="database roles are PREFIX_app, …")
     secret_key: SecretStr | None = Field(default=None, description="Fernet keys, comma-separated; the first encrypts")
     token: SecretStr | None = Field(default=None, description="the command line's identity, a JWT")
 

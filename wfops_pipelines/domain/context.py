@@ -1,4 +1,4 @@
-"""The typed runtime context that every use case is given (§19.2): who acts, for whom, in which operation, and what time it is.
+"""The typed runtime context that every use case is given (§19.2): who acts, for whom, in which operation, and the time.
 
 Time, ids and randomness come from here, so that each rule can be tested at any time. It is passed, never global.
 """

@@ -44,7 +44,7 @@ def home_of(cache: Path, address: Address) -> Path:
     return cache / f"{tail or 'repository'}-{hashlib.sha256(address.url.encode()).hexdigest()[:12]}"
 
 
-class NotGivenOut(Exception):  # noqa: N818 - a finding about the server
+class NotGivenOut(Exception):
     """The server gives out whole branches only, no single contents."""
 
 

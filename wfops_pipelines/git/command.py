@@ -42,7 +42,7 @@ _STATIC_CONFIG: Mapping[str, str] = {
 }
 
 
-class GitFailed(Exception):  # noqa: N818 - internal: callers turn it into an error of our tree
+class GitFailed(Exception):
     """git ended with an error; ``text`` is what it said, without secrets."""
 
     def __init__(self, command: str, code: int, text: str) -> None:

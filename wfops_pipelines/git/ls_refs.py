@@ -18,7 +18,7 @@ from wfops_pipelines.git.command import CONNECT_SECONDS, authorization
 _TIMEOUT = httpx.Timeout(60, connect=CONNECT_SECONDS)
 
 
-class NotVersion2(Exception):  # noqa: N818 - a finding, not a failure
+class NotVersion2(Exception):
     """The server did not answer as protocol version 2."""
 
 

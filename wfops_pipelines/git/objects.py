@@ -13,7 +13,7 @@ from wfops_pipelines.git.repository import Commit, EntryKind, TreeEntry
 _KINDS = {"120000": EntryKind.SYMLINK, "160000": EntryKind.SUBMODULE}
 
 
-class Missing(Exception):  # noqa: N818 - internal: the clone is broken and is made anew
+class Missing(Exception):
     """An object that must be in the clone is not, or cannot be read."""
 
 
