@@ -8,7 +8,7 @@ batches. A crash in between is an ordinary sync that finds its first part stored
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -200,13 +200,13 @@ class _Sync:
         gets it, so that a crash never loses which file was renamed to which."""
         with self.services.store.read(self.context) as work:
             assignments = self._assign(work, folder)
+        failpoints.reach("repository.assigned")
         holders = {state.canonical_id: path for path, state in folder.states.items() if state.deleted_at is None}
         left: set[str] = set()
         size = self.services.limits.batch_size
         for start in range(0, len(assignments), size):
             batch = assignments[start:start + size]
-            leaving = {holders[a.canonical_id] for a in batch if holders.get(a.canonical_id, a.path) != a.path}
-            self._store_batch(folder, batch, leaving)
+            batch, leaving = self._store_batch(folder, batch, holders)
             left |= leaving
             moved = leaving | {a.path for a in batch}
             holders = {i: path for i, path in holders.items() if path not in moved} | {a.canonical_id: a.path for a in batch}
@@ -234,9 +234,13 @@ class _Sync:
             deleted={i for i, row in work.mappings.canonicals(named).items() if row.deleted_at is not None},
         )
 
-    def _store_batch(self, folder: _Folder, assignments: list[Assignment], leaving: set[str]) -> None:
+    def _store_batch(self, folder: _Folder, assignments: list[Assignment],
+                     holders: dict[UUID, str]) -> tuple[list[Assignment], set[str]]:
+        """Returns the assignments as they were stored, and the paths that left their canonical workflows to others."""
         now, reads = self.context.now(), folder.reads
         with self.services.store.unit_of_work(self.context, "repository.batch", held=self.operation.held) as work:
+            assignments = self._known_meanwhile(work, folder, assignments, holders)
+            leaving = {holders[a.canonical_id] for a in assignments if holders.get(a.canonical_id, a.path) != a.path}
             work.mappings.save_canonicals({a.canonical_id: reads[a.path].file.content["name"] for a in assignments}, now)
             self._remove(work, folder, leaving)
             work.git_states.save([self._row(folder.head, a, reads[a.path], folder.states.get(a.path), now)
@@ -255,6 +259,27 @@ class _Sync:
                 self.result.added += 1
             elif known.blob != reads[assignment.path].blob:
                 self.result.changed += 1
+        return assignments, leaving
+
+    def _known_meanwhile(self, work: UnitOfWork, folder: _Folder, assignments: list[Assignment],
+                         holders: dict[UUID, str]) -> list[Assignment]:
+        """What would begin a canonical workflow is looked up once more: another environment may have met the same file."""
+        work.mappings.lock_registry()
+        new = {a.path: folder.reads[a.path].hashed for a in assignments if a.by == "new" and a.duplicate_of is None}
+        registered = work.mappings.registered([hashed.portable_hash for hashed in new.values()], NORMALIZER_VERSION)
+        canonicals = work.mappings.canonicals({row.canonical_id for rows in registered.values() for row in rows})
+        taken = set(holders) | {a.canonical_id for a in assignments}
+        decided = []
+        for assignment in assignments:
+            hashed = new.get(assignment.path)
+            rows = registered.get(hashed.portable_hash, []) if hashed is not None else []
+            found = {row.canonical_id for row in rows if canonicals[row.canonical_id].deleted_at is None}
+            if hashed is not None and len(found) == 1 and not found & taken and all(r.proof == hashed.proof for r in rows):
+                taken |= found
+                decided.append(replace(assignment, canonical_id=found.pop(), by="hash"))
+            else:
+                decided.append(assignment)
+        return decided
 
     def _note(self, work: UnitOfWork, folder: _Folder, assignment: Assignment) -> None:
         """What is wrong with a file that was stored all the same."""

@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, exists, func, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, exists, func, or_, select, text, update
 
 from wfops_pipelines.domain.mapping import MappingStatus
-from wfops_pipelines.store.any_of import any_of
+from wfops_pipelines.store.any_of import any_in, any_of
 from wfops_pipelines.store.tables.git_states import canonical_workflow_git_state as states
 from wfops_pipelines.store.tables.mappings import canonical_workflows, workflow_env_map, workflow_hash_registry
 from wfops_pipelines.store.upsert import Upsert
@@ -21,6 +21,15 @@ _SAVE = Upsert(workflow_env_map, keys=["tenant_id", "environment_id", "workflow_
 _SAVE_CANONICAL = Upsert(canonical_workflows, columns=["tenant_id", "id", "name", "created_at"], keys=["tenant_id", "id"],
                          written=["name"], unless_equal="name")
 _REGISTER = Upsert(workflow_hash_registry)
+_BY_WORKFLOW = select(workflow_env_map).where(
+    workflow_env_map.c.tenant_id == bindparam("tenant"), workflow_env_map.c.environment_id == bindparam("environment"),
+    any_in(workflow_env_map.c.workflow_id, "ids"))
+_BY_WORKFLOW_LOCKED = _BY_WORKFLOW.order_by(workflow_env_map.c.id).with_for_update()
+_CANONICAL_IDS = _BY_WORKFLOW.with_only_columns(workflow_env_map.c.workflow_id, workflow_env_map.c.canonical_id).where(
+    workflow_env_map.c.canonical_id.is_not(None))
+_REGISTERED = select(workflow_hash_registry).where(
+    workflow_hash_registry.c.tenant_id == bindparam("tenant"), any_in(workflow_hash_registry.c.portable_hash, "hashes"),
+    workflow_hash_registry.c.normalizer_version == bindparam("version"))
 
 
 class Mappings:
@@ -38,11 +47,8 @@ class Mappings:
         transaction ends: for whoever writes whole rows, so that a user's decision in between is not lost."""
         if not workflow_ids:
             return {}
-        query = select(workflow_env_map).where(
-            workflow_env_map.c.tenant_id == self._tenant_id, workflow_env_map.c.environment_id == environment_id,
-            any_of(workflow_env_map.c.workflow_id, workflow_ids),
-        )
-        rows = self._connection.execute(query.order_by(workflow_env_map.c.id).with_for_update() if lock else query)
+        rows = self._connection.execute(_BY_WORKFLOW_LOCKED if lock else _BY_WORKFLOW, {
+            "tenant": self._tenant_id, "environment": environment_id, "ids": list(workflow_ids)})
         return {row.workflow_id: row for row in rows}
 
     def of_environment(self, environment_id: UUID, *, statuses: Iterable[MappingStatus] | None = None) -> list[Row[Any]]:
@@ -124,12 +130,8 @@ class Mappings:
         """Canonical ids by n8n id, for those of the given workflows that are linked: what references resolve to."""
         if not workflow_ids:
             return {}
-        rows = self._connection.execute(
-            select(workflow_env_map.c.workflow_id, workflow_env_map.c.canonical_id).where(
-                workflow_env_map.c.tenant_id == self._tenant_id, workflow_env_map.c.environment_id == environment_id,
-                any_of(workflow_env_map.c.workflow_id, workflow_ids), workflow_env_map.c.canonical_id.is_not(None),
-            )
-        )
+        rows = self._connection.execute(_CANONICAL_IDS, {
+            "tenant": self._tenant_id, "environment": environment_id, "ids": list(workflow_ids)})
         return {row.workflow_id: str(row.canonical_id) for row in rows}
 
     def canonical_ids_mapped(self, environment_id: UUID, canonical_ids: Collection[UUID]) -> set[UUID]:
@@ -186,15 +188,18 @@ class Mappings:
         """Which canonical workflows (and proofs) stand behind portable hashes of one normaliser version."""
         if not hashes:
             return {}
-        rows = self._connection.execute(select(workflow_hash_registry).where(
-            workflow_hash_registry.c.tenant_id == self._tenant_id,
-            any_of(workflow_hash_registry.c.portable_hash, set(hashes)),
-            workflow_hash_registry.c.normalizer_version == version,
-        ))
+        rows = self._connection.execute(_REGISTERED, {
+            "tenant": self._tenant_id, "hashes": list(set(hashes)), "version": version})
         found: dict[str, list[Row[Any]]] = {}
         for row in rows:
             found.setdefault(row.portable_hash, []).append(row)
         return found
+
+    def lock_registry(self) -> None:
+        """One at a time per tenant says which canonical workflows there are; held until the transaction ends. Two
+        environments that meet the same new file at once would make two of one."""
+        self._connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:tenant, 3))"),
+                                 {"tenant": str(self._tenant_id)})
 
     def register(self, entries: Iterable[tuple[str, str, UUID]], version: int, now: datetime) -> None:
         """Register (portable hash, proof, canonical id)."""

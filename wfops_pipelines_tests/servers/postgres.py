@@ -11,6 +11,7 @@ Use it from a ``conftest.py``::
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -25,6 +26,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from wfops_pipelines.domain.errors import StoreError
 from wfops_pipelines.postgres.embedded import EmbeddedPostgres, Holder
 from wfops_pipelines.postgres.place import ACCOUNT, Account, Place
 from wfops_pipelines.postgres.server import Server
@@ -128,10 +130,17 @@ def reachable_base() -> Path:
 
 def clear_away_servers_of_killed_runs(factory: pytest.TempPathFactory) -> None:
     """A run that was killed could not stop its server: nobody holds it any more, or its home is gone."""
-    for home in _run_directory(factory).parent.parent.glob("pytest-*/postgres-server"):
-        server = shared_server(home)
-        if not server.status().held:
-            server.destroy()
+    with Path(tempfile.gettempdir(), f"wfops-tests-{os.geteuid()}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # workers, and other runs, come by at the same time
+        _clear_away(_run_directory(factory))
+
+
+def _clear_away(ours: Path) -> None:
+    for home in ours.parent.parent.glob("pytest-*/postgres-server"):
+        with suppress(StoreError, FileNotFoundError):  # pytest deletes old directories by itself
+            server = shared_server(home)
+            if home != ours and not server.status().held:
+                server.destroy()
     for record in (reachable_base() / "postgres").glob("*/owner.json"):
         with suppress(FileNotFoundError):  # another worker was faster
             if not Path(json.loads(record.read_text())["home"]).exists():

@@ -144,6 +144,23 @@ def test_a_file_of_another_environment_is_known_by_its_hash(new_fleet: NewFleet)
     assert canonical(fleet["staging"], "a.json") == canonical(fleet["prod"], "a.json")
 
 
+def test_one_file_that_two_environments_meet_at_once_is_one_workflow(
+        new_fleet: NewFleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = new_fleet(("staging", "prod"))
+    for slug in ("staging", "prod"):
+        fleet[slug].push_workflow("a.json", workflow("A"))
+    left = [1]
+
+    def reach(name: str) -> None:
+        if name == "repository.assigned" and left[0]:
+            left[0] = 0
+            fleet["prod"].read_git()
+    monkeypatch.setattr(failpoints, "reach", reach)
+    fleet["staging"].read_git()
+    assert canonical(fleet["staging"], "a.json") == canonical(fleet["prod"], "a.json")
+    assert len(fleet.reading(lambda work: work.mappings.canonicals())) == 1
+
+
 def test_two_files_that_swap_their_keys_swap_their_workflows(fleet: FleetUnderTest) -> None:
     prod, one, two = fleet["prod"], uuid.uuid4(), uuid.uuid4()
     prod.push_files({"a.json": file_bytes(workflow("A"), key=one), "b.json": file_bytes(workflow("B"), key=two)})
