@@ -52,7 +52,7 @@ def test_up_down_and_up_again_ends_where_the_tables_of_the_code_are(fresh_databa
 
 def test_each_revision_goes_up_and_down_by_itself(fresh_database_urls: FreshDatabase) -> None:
     urls = fresh_database_urls()
-    for target in ("0001", "0002"):
+    for target in ("0001", "0002", "0003"):
         upgrade(urls.owner, revision=target)
         assert revision(urls.owner) == target
     downgrade(urls.owner, revision="0001")
