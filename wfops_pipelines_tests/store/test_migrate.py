@@ -55,7 +55,7 @@ def test_each_revision_goes_up_and_down_by_itself(fresh_database_urls: FreshData
     for target in ("0001", "0002", "0003"):
         upgrade(urls.owner, revision=target)
         assert revision(urls.owner) == target
-    downgrade(urls.owner, revision="0001")
+    downgrade(urls.owner, revision="0002")
     assert one(urls.owner, "SELECT count(*) FROM pg_policies") == 0
     assert one(urls.owner, "SELECT has_table_privilege('wfops_app', 'tenants', 'SELECT')") is False
     downgrade(urls.owner)
@@ -120,12 +120,12 @@ def test_a_migration_does_not_queue_behind_a_table_in_use_for_long(fresh_databas
     assert migrate.LOCK_TIMEOUT == "10s"
     monkeypatch.setattr(migrate, "LOCK_TIMEOUT", "50ms")
     urls = fresh_database_urls()
-    upgrade(urls.owner, revision="0001")
+    upgrade(urls.owner, revision="0002")
     with psycopg.connect(urls.owner) as reader:
         reader.execute("SELECT count(*) FROM tenants")
         with pytest.raises(StoreBusy, match="lock timeout"):
             upgrade(urls.owner)
-        assert revision(urls.owner) == "0001"
+        assert revision(urls.owner) == "0002"
         assert one(urls.owner, "SELECT count(*) FROM pg_policies") == 0
     upgrade(urls.owner)
     assert migrate.differences(urls.owner) == []
@@ -146,7 +146,7 @@ def test_other_names_of_roles_get_the_same_rights(fresh_database_urls: FreshData
     urls = fresh_database_urls()
     with pytest.raises(StoreError, match='role "nobodys_app" does not exist'):
         upgrade(urls.owner, role_prefix="nobodys")
-    assert revision(urls.owner) in {None, "0001"}
+    assert revision(urls.owner) in {None, "0001", "0002"}
 
 
 def test_a_prepared_database_has_one_audit_key(fresh_database_urls: FreshDatabase) -> None:
