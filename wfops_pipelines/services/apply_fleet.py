@@ -14,6 +14,7 @@ from uuid import UUID
 from sqlalchemy import Row
 
 from wfops_pipelines.domain.context import Context
+from wfops_pipelines.domain.errors import SecretUnreadable
 from wfops_pipelines.domain.fleet import Fleet, SecretReference, TenantSpec
 from wfops_pipelines.domain.operation import OperationKind, OperationState
 from wfops_pipelines.services.declared import (
@@ -117,9 +118,9 @@ def _differences(work: UnitOfWork, spec: TenantSpec, secrets: dict[SecretReferen
     yield from _row("tenant", spec.slug, spec.slug, tenant, {"slug": spec.slug, "name": spec.title,
                                                              "plan": str(spec.plan)}, work.fleet.save_tenant)
     for name, value in sorted(declared_secrets(spec, secrets).items()):
-        stored = work.fleet.secret(name)
+        known, stored = _stored_secret(work, name)
         if stored != value:
-            action = "create" if stored is None else "update"
+            action = "update" if known else "create"
             yield FleetChange(spec.slug, "secret", name, action), _bind(work.fleet.save_secret, name, value)
     repositories = {row.name: row for row in work.fleet.repositories().values()}
     for declared in declared_repositories(spec):
@@ -128,6 +129,15 @@ def _differences(work: UnitOfWork, spec: TenantSpec, secrets: dict[SecretReferen
     yield from _environments(work, spec, prune)
     yield from _tables(work, spec)
     yield from _pipelines(work, spec, prune)
+
+
+def _stored_secret(work: UnitOfWork, name: str) -> tuple[bool, str | None]:
+    """Whether there is a secret of this name, and its value; one that no key decrypts is there, and is to be set again."""
+    try:
+        value = work.fleet.secret(name)
+    except SecretUnreadable:
+        return True, None
+    return value is not None, value
 
 
 def _environments(work: UnitOfWork, spec: TenantSpec, prune: bool) -> Iterator[Difference]:
