@@ -1,4 +1,8 @@
-"""Looking up many values at once."""
+"""Looking up many values at once.
+
+Statements that a sync executes for every batch stand at the head of their module, with named parameters: to put one
+together anew costs several times what its execution does.
+"""
 
 from __future__ import annotations
 
@@ -16,3 +20,8 @@ def any_of(column: ColumnElement[Any], values: Collection[Any]) -> ColumnElement
     time, and PostgreSQL takes no more than 65,535 parameters.
     """
     return column == any_(bindparam(None, list(values), type_=ARRAY(column.type), unique=True))
+
+
+def any_in(column: ColumnElement[Any], parameter: str) -> ColumnElement[bool]:
+    """The same for a statement that is written once: ``parameter`` names the list it is executed with."""
+    return column == any_(bindparam(parameter, type_=ARRAY(column.type)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from wfops_pipelines.domain.audit import GENESIS, AuditEvent, chain_hash, encode
 from wfops_pipelines.domain.context import Context
@@ -13,6 +13,11 @@ from wfops_pipelines.store.tables.audit import audit_events, audit_heads
 from wfops_pipelines.store.upsert import Upsert
 
 _FIRST = Upsert(audit_heads)
+_LOCKED = select(audit_heads.c.events, audit_heads.c.head).where(
+    audit_heads.c.tenant_id == bindparam("tenant")).with_for_update()
+_APPEND = insert(audit_events)
+_MOVE = update(audit_heads).where(audit_heads.c.tenant_id == bindparam("tenant")).values(
+    events=bindparam("last"), head=bindparam("hash"))
 READ_SIZE = 1000
 COPIES = ("tenant_id", "sequence", "id", "at", "actor", "action", "subject_type", "subject_id", "environment",
           "operation_id", "run_id")
@@ -42,12 +47,10 @@ class AuditTrail:
         if not self.pending:
             return
         context, tenant = self._context, self._context.tenant_id
-        locked = (select(audit_heads.c.events, audit_heads.c.head)
-                  .where(audit_heads.c.tenant_id == tenant).with_for_update())
-        row = self._connection.execute(locked).one_or_none()
+        row = self._connection.execute(_LOCKED, {"tenant": tenant}).one_or_none()
         if row is None:  # the tenant's first event; of two at once, one waits here for the other
             _FIRST(self._connection, [{"tenant_id": tenant, "events": 0, "head": GENESIS}])
-            row = self._connection.execute(locked).one()
+            row = self._connection.execute(_LOCKED, {"tenant": tenant}).one()
         sequence, head = row
         rows = []
         for fields in self.pending:
@@ -64,10 +67,8 @@ class AuditTrail:
                 "environment": event.environment, "operation_id": event.operation_id, "run_id": event.run_id,
                 "encoded": encoded, "previous": previous, "hash": head,
             })
-        self._connection.execute(insert(audit_events), rows)
-        self._connection.execute(
-            update(audit_heads).where(audit_heads.c.tenant_id == tenant).values(events=sequence, head=head)
-        )
+        self._connection.execute(_APPEND, rows)
+        self._connection.execute(_MOVE, {"tenant": tenant, "last": sequence, "hash": head})
         self.pending = []
 
     def chain(self) -> Iterator[tuple[int, str, str, bytes]]:

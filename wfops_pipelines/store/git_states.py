@@ -7,15 +7,18 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, delete, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, select, update
 
-from wfops_pipelines.store.any_of import any_of
+from wfops_pipelines.store.any_of import any_in, any_of
 from wfops_pipelines.store.tables.git_states import canonical_workflow_git_state as states
 from wfops_pipelines.store.tables.git_states import repository_file_errors as file_errors
 from wfops_pipelines.store.upsert import Upsert
 
 _WRITTEN = [c.name for c in states.c if c.name not in {"tenant_id", "environment_id", "path"}]
 _KEYS = ("tenant_id", "environment_id", "path")
+_BY_WORKFLOW = select(states).where(
+    states.c.tenant_id == bindparam("tenant"), states.c.environment_id == bindparam("environment"),
+    states.c.deleted_at.is_(None), any_in(states.c.workflow_id, "ids"))
 _SAVE = Upsert(states, keys=_KEYS, written=_WRITTEN)
 _SAVE_ERRORS = Upsert(file_errors, keys=_KEYS, written=["blob", "reason", "message"])
 
@@ -65,9 +68,8 @@ class GitStates:
         """Live states by the ``id`` in their file: in an environment's own folder that is the n8n id (§5.2)."""
         if not workflow_ids:
             return {}
-        rows = self._connection.execute(select(states).where(
-            self._in(environment_id), states.c.deleted_at.is_(None), any_of(states.c.workflow_id, workflow_ids)
-        ))
+        rows = self._connection.execute(_BY_WORKFLOW, {
+            "tenant": self._tenant_id, "environment": environment_id, "ids": list(workflow_ids)})
         found: dict[str, list[Row[Any]]] = {}
         for row in rows:
             found.setdefault(row.workflow_id, []).append(row)

@@ -12,11 +12,15 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, select, text, update
+from sqlalchemy import Connection, bindparam, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from wfops_pipelines.domain.errors import LeaseLost
 from wfops_pipelines.store.tables.operations import environment_leases as leases
+
+_SHARED = select(leases.c.epoch, leases.c.released_at, leases.c.operation_id).where(
+    leases.c.tenant_id == bindparam("tenant"), leases.c.environment_id == bindparam("environment")
+).with_for_update(read=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +88,7 @@ class Leases:
     def assert_held(self, environment_id: UUID, epoch: int) -> None:
         """Raise :class:`LeaseLost` unless this epoch holds; the answer stays true until the transaction ends."""
         row = self._connection.execute(
-            select(leases.c.epoch, leases.c.released_at, leases.c.operation_id)
-            .where(self._where(environment_id)).with_for_update(read=True)
-        ).one_or_none()
+            _SHARED, {"tenant": self._tenant_id, "environment": environment_id}).one_or_none()
         if row is None or row.epoch != epoch or row.released_at is not None:
             raise LeaseLost(
                 f"the environment was taken over by operation {row.operation_id if row else '?'} while this one was away",

@@ -6,11 +6,15 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import Connection, Row, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from wfops_pipelines.domain.operation import OperationState, check_transition
 from wfops_pipelines.store.tables.operations import operation_steps, operations
+
+_CHECKPOINT = update(operations).where(
+    operations.c.tenant_id == bindparam("tenant"), operations.c.id == bindparam("operation")
+).values(checkpoint=bindparam("reached"))
 
 
 class Operations:
@@ -46,10 +50,7 @@ class Operations:
 
     def checkpoint(self, operation_id: UUID, checkpoint: dict[str, Any] | None) -> None:
         """Where to go on after a crash."""
-        self._connection.execute(
-            update(operations).where(operations.c.tenant_id == self._tenant_id, operations.c.id == operation_id)
-            .values(checkpoint=checkpoint)
-        )
+        self._connection.execute(_CHECKPOINT, {"tenant": self._tenant_id, "operation": operation_id, "reached": checkpoint})
 
     def end(self, operation_id: UUID, state: OperationState, *, now: datetime, metrics: dict[str, Any] | None = None,
             error_kind: str | None = None, error_message: str | None = None) -> None:

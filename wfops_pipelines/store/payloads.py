@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping
 from uuid import UUID
 
 import zstandard
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from wfops_pipelines.domain.errors import Broken
-from wfops_pipelines.store.any_of import any_of
+from wfops_pipelines.store.any_of import any_in, any_of
 from wfops_pipelines.store.tables.payloads import payloads
 
+_PRESENT = select(payloads.c.digest).where(payloads.c.tenant_id == bindparam("tenant"), any_in(payloads.c.digest, "digests"))
 # Spoken to the driver: as binary arrays the bodies cost a fifth of what they do as rows, or as arrays of SQLAlchemy's.
 _SAVE = ("INSERT INTO payloads (tenant_id, digest, body, size) "
          "SELECT %s::uuid, * FROM unnest(%b::text[], %b::bytea[], %b::int[]) ON CONFLICT DO NOTHING")
@@ -30,9 +31,7 @@ class Payloads:
         if not bodies:
             return
         present = set(self._connection.execute(
-            select(payloads.c.digest)
-            .where(payloads.c.tenant_id == self._tenant_id, any_of(payloads.c.digest, bodies))
-        ).scalars())
+            _PRESENT, {"tenant": self._tenant_id, "digests": list(bodies)}).scalars())
         compressor = zstandard.ZstdCompressor(level=_LEVEL)
         missing = sorted(bodies.keys() - present)  # sorted: no deadlock between writers
         if missing:
