@@ -231,6 +231,16 @@ class Environment:
         with self.fleet.services.store.read(self.fleet.context) as work:
             return {row.path.removeprefix(prefix): row for row in work.git_states.of_environment(self.row.id)}
 
+    def canonical(self, path: str) -> uuid.UUID:
+        """The canonical workflow of a file."""
+        found: uuid.UUID = self.git_states()[path].canonical_id
+        return found
+
+    def problems(self) -> dict[str, str]:
+        """Why files are no workflows: reason by path within the folder."""
+        return {row.path.removeprefix(f"{self.folder}/"): row.reason
+                for row in self.fleet.reading(lambda work: work.git_states.errors(self.row.id))}
+
     def kinds(self, check: DriftCheck | None = None) -> dict[str, str]:
         """Drift by workflow name: the main kind."""
         return {w["name"]: w["kind"] for w in (check or self.check()).workflows}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,18 +12,7 @@ from wfops_pipelines import failpoints
 from wfops_pipelines.domain.errors import MalformedFile, NotFound, Refused, Unreachable
 from wfops_pipelines_tests.servers.bare import make_bare
 from wfops_pipelines_tests.servers.git_http import GitHttpServer
-from wfops_pipelines_tests.services.fleet import Environment, FleetUnderTest, NewFleet, file_bytes, workflow
-
-
-def canonical(environment: Environment, path: str) -> uuid.UUID:
-    found: uuid.UUID = environment.git_states()[path].canonical_id
-    return found
-
-
-def problems(environment: Environment) -> dict[str, str]:
-    """Reason by path, as the store has them."""
-    return {row.path.removeprefix(f"{environment.folder}/"): row.reason
-            for row in environment.fleet.reading(lambda work: work.git_states.errors(environment.row.id))}
+from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, file_bytes, workflow
 
 
 @pytest.fixture
@@ -77,7 +65,7 @@ def test_the_key_in_the_file_is_the_workflow_wherever_the_file_goes(fleet: Fleet
     prod.read_git()
     prod.push_files({"a.json": None, "deep/er/b.json": file_bytes(workflow("B", text="all new"), key=key)})
     prod.read_git()
-    assert canonical(prod, "deep/er/b.json") == key
+    assert prod.canonical("deep/er/b.json") == key
     assert list(prod.git_states()) == ["deep/er/b.json"]
 
 
@@ -86,28 +74,28 @@ def test_the_same_key_in_two_environments_is_the_same_workflow(new_fleet: NewFle
     for slug in ("staging", "prod"):
         fleet[slug].push_workflow("a.json", workflow("A", text=slug), key=key)
         fleet[slug].read_git()
-        assert canonical(fleet[slug], "a.json") == key
+        assert fleet[slug].canonical("a.json") == key
 
 
 def test_without_a_key_the_path_is_the_workflow(fleet: FleetUnderTest) -> None:
     prod = fleet["prod"]
     prod.push_workflow("a.json", workflow("A"))
     prod.read_git()
-    before = canonical(prod, "a.json")
+    before = prod.canonical("a.json")
     prod.push_workflow("a.json", workflow("Other", text="all new"))
     prod.read_git()
-    assert canonical(prod, "a.json") == before
+    assert prod.canonical("a.json") == before
 
 
 def test_a_renamed_file_is_known_by_its_content(fleet: FleetUnderTest) -> None:
     prod = fleet["prod"]
     prod.push_files({"a.json": file_bytes(workflow("A")), "b.json": file_bytes(workflow("B"))})
     prod.read_git()
-    before = canonical(prod, "a.json")
+    before = prod.canonical("a.json")
     prod.push_files({"a.json": None, "renamed.json": file_bytes(workflow("A"))})
     result = prod.read_git()
     assert (result.added, result.removed, result.files) == (1, 1, 2)
-    assert canonical(prod, "renamed.json") == before
+    assert prod.canonical("renamed.json") == before
     assert fleet.events("git.batch_synced")[-1].details["files"]["prod/renamed.json"]["by"] == "rename"
 
 
@@ -115,25 +103,25 @@ def test_a_file_that_comes_back_to_its_path_is_what_it_was(fleet: FleetUnderTest
     prod = fleet["prod"]
     prod.push_workflow("a.json", workflow("A"))
     prod.read_git()
-    before = canonical(prod, "a.json")
+    before = prod.canonical("a.json")
     prod.push_files({"a.json": None})
     prod.read_git()
     prod.push_workflow("a.json", workflow("A", text="rewritten meanwhile"))
     prod.read_git()
-    assert canonical(prod, "a.json") == before
+    assert prod.canonical("a.json") == before
 
 
 def test_a_new_file_at_a_path_that_was_renamed_away_does_not_take_the_workflow_back(fleet: FleetUnderTest) -> None:
     prod = fleet["prod"]
     prod.push_workflow("a.json", workflow("A"))
     prod.read_git()
-    before = canonical(prod, "a.json")
+    before = prod.canonical("a.json")
     prod.push_files({"a.json": None, "b.json": file_bytes(workflow("A"))})
     prod.read_git()
     prod.push_files({"a.json": file_bytes(workflow("New")), "b.json": file_bytes(workflow("A", text="changed too"))})
     prod.read_git()
-    assert canonical(prod, "b.json") == before
-    assert canonical(prod, "a.json") != before
+    assert prod.canonical("b.json") == before
+    assert prod.canonical("a.json") != before
 
 
 def test_a_file_of_another_environment_is_known_by_its_hash(new_fleet: NewFleet) -> None:
@@ -141,7 +129,7 @@ def test_a_file_of_another_environment_is_known_by_its_hash(new_fleet: NewFleet)
     for slug in ("staging", "prod"):
         fleet[slug].push_workflow("a.json", workflow("A"))
         fleet[slug].read_git()
-    assert canonical(fleet["staging"], "a.json") == canonical(fleet["prod"], "a.json")
+    assert fleet["staging"].canonical("a.json") == fleet["prod"].canonical("a.json")
 
 
 def test_one_file_that_two_environments_meet_at_once_is_one_workflow(
@@ -157,7 +145,7 @@ def test_one_file_that_two_environments_meet_at_once_is_one_workflow(
             fleet["prod"].read_git()
     monkeypatch.setattr(failpoints, "reach", reach)
     fleet["staging"].read_git()
-    assert canonical(fleet["staging"], "a.json") == canonical(fleet["prod"], "a.json")
+    assert fleet["staging"].canonical("a.json") == fleet["prod"].canonical("a.json")
     assert len(fleet.reading(lambda work: work.mappings.canonicals())) == 1
 
 
@@ -168,7 +156,7 @@ def test_two_files_that_swap_their_keys_swap_their_workflows(fleet: FleetUnderTe
     prod.push_files({"a.json": file_bytes(workflow("A"), key=two), "b.json": file_bytes(workflow("B"), key=one)})
     result = prod.read_git()
     assert (result.changed, result.errors) == (2, 0)
-    assert (canonical(prod, "a.json"), canonical(prod, "b.json")) == (two, one)
+    assert (prod.canonical("a.json"), prod.canonical("b.json")) == (two, one)
 
 
 def test_keys_swap_across_batches_too(fleet: FleetUnderTest) -> None:
@@ -178,7 +166,7 @@ def test_keys_swap_across_batches_too(fleet: FleetUnderTest) -> None:
     prod.read_git()
     prod.push_files({f"{n}.json": file_bytes(workflow(f"W{n}"), key=keys[(n + 1) % 3]) for n in range(3)})
     assert prod.read_git().changed == 3
-    assert [canonical(prod, f"{n}.json") for n in range(3)] == [keys[1], keys[2], keys[0]]
+    assert [prod.canonical(f"{n}.json") for n in range(3)] == [keys[1], keys[2], keys[0]]
 
 
 # -- one key twice -----------------------------------------------------------------------------------------------------
@@ -190,7 +178,7 @@ def test_of_a_copied_file_the_original_keeps_the_key_and_the_error_names_both(fl
     prod.read_git()
     prod.push_files({"a-copy.json": file_bytes(workflow("A"), key=key)})
     result = prod.read_git()
-    assert canonical(prod, "original.json") == key != canonical(prod, "a-copy.json")
+    assert prod.canonical("original.json") == key != prod.canonical("a-copy.json")
     (problem,) = result.problems
     assert (problem["path"], problem["reason"]) == ("prod/a-copy.json", "duplicate_id")
     assert "prod/original.json" in problem["message"] and "prod/a-copy.json" in problem["message"]
@@ -202,14 +190,14 @@ def test_a_copied_file_stays_an_error_until_its_key_is_gone_and_keeps_its_workfl
     prod, key = fleet["prod"], uuid.uuid4()
     prod.push_files({"b.json": file_bytes(workflow("A"), key=key), "c.json": file_bytes(workflow("A"), key=key)})
     prod.read_git()
-    copy = canonical(prod, "c.json")
+    copy = prod.canonical("c.json")
     prod.push_files({"d.json": file_bytes(workflow("D"))})
     assert prod.read_git().errors == 1
-    assert canonical(prod, "c.json") == copy
+    assert prod.canonical("c.json") == copy
     assert len(fleet.events("git.file_unreadable")) == 1
     prod.push_files({"c.json": file_bytes(workflow("A"))})
     assert prod.read_git().errors == 0
-    assert canonical(prod, "c.json") == copy
+    assert prod.canonical("c.json") == copy
 
 
 def test_when_the_original_goes_the_copy_becomes_it(fleet: FleetUnderTest) -> None:
@@ -218,95 +206,7 @@ def test_when_the_original_goes_the_copy_becomes_it(fleet: FleetUnderTest) -> No
     prod.read_git()
     prod.push_files({"b.json": None})
     result = prod.read_git()
-    assert (canonical(prod, "c.json"), result.errors) == (key, 0)
-
-
-# -- files that are no workflows -----------------------------------------------------------------------------------------
-
-
-def test_each_odd_file_is_recorded_with_path_and_reason_and_the_rest_goes_on(fleet: FleetUnderTest) -> None:
-    prod = fleet["prod"]
-    prod.push_files({
-        "good.json": file_bytes(workflow("Good")), "broken.json": b'{"name": ', "latin.json": '{"name": "Grün"}'.encode("latin-1"),
-        "list.json": b"[1, 2]", "text.json": b'"hello"', "no-nodes.json": b'{"name": "x"}', "empty.json": b"",
-        "key.json": json.dumps({**workflow("K"), "wfops": {"canonical_id": "no uuid"}}).encode(),
-        "link.json": ("120000", b"good.json"), "module": ("160000", b"a" * 40),
-        "conflict.json": b"<<<<<<< ours\n{}\n=======\n{}\n>>>>>>> theirs\n",
-        "lfs.json": b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 3\n",
-    })
-    result = prod.read_git()
-    assert (result.files, result.added, result.errors) == (1, 1, 11)
-    assert problems(prod) == {
-        "broken.json": "invalid_json", "latin.json": "not_utf8", "list.json": "not_a_workflow", "text.json": "not_a_workflow",
-        "no-nodes.json": "not_a_workflow", "empty.json": "invalid_json", "key.json": "invalid_key", "link.json": "symlink",
-        "module": "submodule", "conflict.json": "invalid_json", "lfs.json": "invalid_json"}
-    for problem in result.problems:
-        assert problem["path"] in problem["message"]
-    events = len(fleet.events("git.file_unreadable"))
-    assert events == 11
-    prod.push_files({"another.json": file_bytes(workflow("Another"))})
-    assert prod.read_git().errors == 11
-    assert len(fleet.events("git.file_unreadable")) == events  # what stays unreadable is told once
-
-
-def test_a_file_larger_than_n8n_takes_is_refused_by_its_size(fleet: FleetUnderTest) -> None:
-    prod = fleet["prod"]
-    prod.push_files({"big.json": file_bytes(workflow("Big", text="x" * (17 * 1024 * 1024))), "a.json": file_bytes(workflow("A"))})
-    result = prod.read_git()
-    assert (result.files, problems(prod)) == (1, {"big.json": "too_large"})
-
-
-def test_a_broken_file_keeps_its_last_good_state_until_it_is_mended(fleet: FleetUnderTest) -> None:
-    prod = fleet["prod"]
-    (one,) = prod.in_sync(workflow("A"))
-    (path,) = prod.files()
-    good, before = prod.files()[path], prod.git_states()[path]
-    prod.push_files({path: b"{"})
-    result = prod.read_git()
-    assert (result.errors, result.removed, result.files) == (1, 0, 1)
-    assert prod.git_states()[path] == before
-    assert prod.check().status == "IN_SYNC"
-    prod.push_files({path: good})
-    assert prod.read_git().errors == 0
-    prod.push_files({path: file_bytes(workflow("A", text="mended", id=one), key=before.canonical_id)})
-    prod.read_git()
-    assert prod.git_states()[path].canonical_id == before.canonical_id
-
-
-def test_a_file_that_claims_the_workflow_of_a_broken_one_is_a_copy(fleet: FleetUnderTest) -> None:
-    prod, key = fleet["prod"], uuid.uuid4()
-    prod.push_workflow("a.json", workflow("A"), key=key)
-    prod.read_git()
-    prod.push_files({"a.json": b"{", "b.json": file_bytes(workflow("A"), key=key)})
-    result = prod.read_git()
-    assert problems(prod) == {"a.json": "invalid_json", "b.json": "duplicate_id"}
-    assert (canonical(prod, "a.json"), result.files) == (key, 2)
-    prod.push_files({"a.json": None})
-    assert prod.read_git().errors == 0
-    assert canonical(prod, "b.json") == key
-
-
-@pytest.mark.parametrize("name", [
-    "with space.json", "ünïcödé.json", "日本語/🚀.json", "quote\"'.json", "tab\there.json", "back\\slash.json", "-dash.json",
-    "a" * 200 + ".json", "UPPER.JSON", "semi;colon&.json", "new\nline.json"])
-def test_any_path_is_read(fleet: FleetUnderTest, name: str) -> None:
-    fleet["prod"].push_workflow(name, workflow("A"))
-    result = fleet["prod"].read_git()
-    assert (result.files, result.errors) == (1, 0)
-    assert list(fleet["prod"].git_states()) == [name]
-
-
-def test_a_file_name_that_is_not_utf8_is_an_error_that_shows_it(fleet: FleetUnderTest) -> None:
-    fleet.repository.commit({b"prod/gr\xfcn.json": file_bytes(workflow("A")), "prod/b.json": file_bytes(workflow("B"))})
-    result = fleet["prod"].read_git()
-    assert (result.files, result.errors) == (1, 1)
-    assert "gr" in result.problems[0]["path"] and result.problems[0]["reason"] == "not_utf8"
-
-
-def test_a_byte_order_mark_and_carriage_returns_are_read(fleet: FleetUnderTest) -> None:
-    text = json.dumps(workflow("A"), indent=2).replace("\n", "\r\n").encode()
-    fleet["prod"].push_files({"a.json": b"\xef\xbb\xbf" + text})
-    assert fleet["prod"].read_git().added == 1
+    assert (prod.canonical("c.json"), result.errors) == (key, 0)
 
 
 # -- branches, repositories, folders -------------------------------------------------------------------------------------
@@ -472,6 +372,6 @@ def test_a_sync_that_dies_anywhere_is_ended_by_the_next_without_losing_who_is_wh
     assert {path: state.canonical_id for path, state in after.items() if path.startswith("new")} == {
         f"new-{n}.json": before[f"W{n}"] for n in range(3)}
     assert after["x.json"].canonical_id == key
-    assert problems(prod) == {"y.json": "duplicate_id", "broken.json": "invalid_json"}
+    assert prod.problems() == {"y.json": "duplicate_id", "broken.json": "invalid_json"}
     assert fleet.actions()["git.file_removed"] == 4 and fleet.actions()["git.file_unreadable"] == 2
     assert fleet.chain_verifies()
