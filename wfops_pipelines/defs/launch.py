@@ -26,10 +26,10 @@ from wfops_pipelines.bootstrap import Installation, use_installation
 from wfops_pipelines.defs.location import defs
 from wfops_pipelines.defs.partitions import sync_partitions
 from wfops_pipelines.defs.resources import ACTOR_TAG
+from wfops_pipelines.defs.storage import STORAGE_VARIABLE
 from wfops_pipelines.domain.errors import WfopsError
 from wfops_pipelines.services.holder import boot_id
 
-STORAGE_VARIABLE = "WFOPS_DAGSTER_POSTGRES_URL"
 HOST_TAG, BOOT_TAG, PID_TAG = "wfops/host", "wfops/boot", "wfops/pid"
 Interrupted = dg.DagsterExecutionInterruptedError
 """What Ctrl-C becomes while a job runs in this process; it is no ``Exception``."""
