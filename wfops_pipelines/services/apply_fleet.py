@@ -20,6 +20,7 @@ from wfops_pipelines.domain.operation import OperationKind, OperationState
 from wfops_pipelines.services.declared import (
     SECRET,
     Declared,
+    DeclaredTable,
     declared_environments,
     declared_repositories,
     declared_secrets,
@@ -127,7 +128,7 @@ def _differences(work: UnitOfWork, spec: TenantSpec, secrets: dict[SecretReferen
         yield from _declared(spec.slug, "repository", declared, repositories.get(declared.name), work,
                              work.fleet.save_repository)
     yield from _environments(work, spec, prune)
-    yield from _tables(work, spec)
+    yield from _tables(work, spec, prune)
     yield from _pipelines(work, spec, prune)
 
 
@@ -151,19 +152,25 @@ def _environments(work: UnitOfWork, spec: TenantSpec, prune: bool) -> Iterator[D
                _bind(work.fleet.set_environment, stored[slug].id, deleted_at=work.context.now()))
 
 
-def _tables(work: UnitOfWork, spec: TenantSpec) -> Iterator[Difference]:
-    """Tables that are replaced as a whole: credentials, policies, notification targets."""
+def _tables(work: UnitOfWork, spec: TenantSpec, prune: bool) -> Iterator[Difference]:
+    """Credentials, policies, notification targets: one difference for what is declared, one for what nobody declares."""
     ids = {row.slug: row.id for row in work.fleet.environments()}
     for table in declared_tables(spec, ids, work.fleet, work.context.new_id):
-        if table.stored != table.declared:
-            action = "create" if not table.stored else ("update" if table.declared else "delete")
-            change = FleetChange(spec.slug, table.kind, table.kind, action, {"rows": len(table.declared)})
-            yield change, _bind(_replace, work, table.kind, table.replace)
+        extra = table.unmanaged
+        kept = [] if prune else extra
+        managed = [row for row in table.stored if row not in extra]
+        if managed != table.declared:
+            change = FleetChange(spec.slug, table.kind, table.kind, "update" if managed else "create",
+                                 {"rows": len(table.declared)})
+            yield change, _bind(_replace, work, table, [*table.declared, *extra])
+        if extra:
+            change = FleetChange(spec.slug, table.kind, table.kind, "delete" if prune else "unmanaged", {"rows": len(extra)})
+            yield change, _bind(_replace, work, table, [*table.declared, *kept])
 
 
-def _replace(work: UnitOfWork, kind: str, replace: Callable[[], None]) -> None:
-    replace()
-    if kind == "credentials":  # portable hashes speak of keys: all of them are made anew, from what is stored
+def _replace(work: UnitOfWork, table: DeclaredTable, rows: list[dict[str, Any]]) -> None:
+    table.replace(rows)
+    if table.kind == "credentials":  # portable hashes speak of keys: all of them are made anew, from what is stored
         work.mappings.forget_hashes()
         work.git_states.forget_hashes()
 

@@ -29,12 +29,20 @@ class Declared:
 
 @dataclass(frozen=True, slots=True)
 class DeclaredTable:
-    """Rows that are replaced together; ``stored`` and ``declared`` are comparable, ``replace`` writes the declared."""
+    """Rows that are written together; ``stored`` and ``declared`` are comparable, ``key`` names what tells two rows apart,
+    ``replace`` makes its argument the table."""
 
     kind: str
+    key: tuple[str, ...]
     stored: list[dict[str, Any]]
     declared: list[dict[str, Any]]
-    replace: Callable[[], None]
+    replace: Callable[[list[dict[str, Any]]], None]
+
+    @property
+    def unmanaged(self) -> list[dict[str, Any]]:
+        """Rows that are stored and not declared: they stay, unless they are pruned (§2.6)."""
+        named = {tuple(row[column] for column in self.key) for row in self.declared}
+        return [row for row in self.stored if tuple(row[column] for column in self.key) not in named]
 
 
 def declared_secrets(spec: TenantSpec, resolved: Mapping[SecretReference, str]) -> dict[str, str]:
@@ -86,22 +94,22 @@ def declared_tables(spec: TenantSpec, environment_ids: Mapping[str, UUID], fleet
         "key": c.key, "environment_id": environment_ids.get(slug), "type": c.type, "name": named.name,
         "credential_id": named.id,
     } for c in spec.credentials for slug, named in c.environments.items()), key=_order)
-    yield DeclaredTable("credentials", _stored(fleet.credentials()), credentials,
-                        lambda: fleet.replace_credentials(credentials))
+    yield DeclaredTable("credentials", ("key", "environment_id"), _stored(fleet.credentials()), credentials,
+                        fleet.replace_credentials)
 
     policies = sorted(({
         "environment_id": environment_ids.get(slug) if slug else None,
         "policy": policy.model_dump(mode="json", exclude_unset=True),
     } for slug, policy in [(None, spec.drift_policy), *((e.slug, e.drift_policy) for e in spec.environments)]
         if policy is not None), key=_order)
-    yield DeclaredTable("drift_policy", _stored(fleet.policies()), policies,
-                        lambda: fleet.replace_policies([{"id": new_id(), **row} for row in policies]))
+    yield DeclaredTable("drift_policy", ("environment_id",), _stored(fleet.policies()), policies,
+                        lambda rows: fleet.replace_policies([{"id": new_id(), **row} for row in rows]))
 
     targets = sorted(({
         "name": n.name, "url_secret": f"notification/{n.name}/url", "events": [str(e) for e in n.events],
     } for n in spec.notifications), key=_order)
-    yield DeclaredTable("notifications", _stored(fleet.notification_targets()), targets,
-                        lambda: fleet.replace_notification_targets(targets))
+    yield DeclaredTable("notifications", ("name",), _stored(fleet.notification_targets()), targets,
+                        fleet.replace_notification_targets)
 
 
 def _repositories(spec: TenantSpec) -> Iterator[tuple[str, RepositorySpec]]:

@@ -68,8 +68,7 @@ def test_a_second_time_there_is_nothing_to_do_and_nothing_is_recorded(whole: Fle
     (lambda t: t["pipelines"][0]["stages"][0].update(approvers=2), ("update", "pipeline", "standard")),
     (lambda t: t["drift_policy"].update(auto_create_incidents=False), ("update", "drift_policy", "drift_policy")),
     (lambda t: t["notifications"][0].update(events=["promotion.failed"]), ("update", "notifications", "notifications")),
-    (lambda t: t.pop("credentials"), ("delete", "credentials", "credentials")),
-], ids=["plan", "owner", "variables", "branch", "credential", "approvers", "policy", "notification", "no-credentials"])
+], ids=["plan", "owner", "variables", "branch", "credential", "approvers", "policy", "notification"])
 def test_one_change_is_one_update(whole: FleetUnderTest, change: Any, expected: tuple[str, str, str]) -> None:
     whole.apply()
     change(whole.tenant)
@@ -100,6 +99,23 @@ def test_a_dry_run_plans_the_same_and_writes_nothing(whole: FleetUnderTest) -> N
     whole.tenant["environments"][0]["owner"] = "ada@example.com"
     assert ("update", "environment", "staging") in done(whole.apply(dry_run=True))
     assert whole["staging"].row.owner is None
+
+
+def rows(fleet: FleetUnderTest) -> dict[str, int]:
+    return fleet.reading(lambda work: {
+        "credentials": len(work.fleet.credentials()), "drift_policy": len(work.fleet.policies()),
+        "notifications": len(work.fleet.notification_targets())})
+
+
+@pytest.mark.parametrize("kind", ["credentials", "drift_policy", "notifications"])
+def test_rows_that_are_declared_no_more_stay_until_they_are_pruned(whole: FleetUnderTest, kind: str) -> None:
+    whole.apply()
+    before = rows(whole)
+    whole.tenant.pop(kind)
+    assert done(whole.apply()) == [("unmanaged", kind, kind), ("unmanaged", "tenant", "acme")]
+    assert rows(whole) == before
+    assert ("delete", kind, kind) in done(whole.apply(prune=True))
+    assert rows(whole) == {**before, kind: 0}
 
 
 def test_nothing_is_deleted_without_prune(whole: FleetUnderTest) -> None:
