@@ -12,7 +12,7 @@ from wfops_pipelines.cli.diffs import render_stored
 from wfops_pipelines.cli.failures import DIFFERENT, error_json, exit_code_of
 from wfops_pipelines.cli.options import Detach, Environments, Json, Tenant
 from wfops_pipelines.cli.session import Session, open_session
-from wfops_pipelines.cli.sync import DRIFT, ENVIRONMENT, REPOSITORY, chosen, refresh, submit
+from wfops_pipelines.cli.sync import DRIFT, ENVIRONMENT, REPOSITORY, chosen, problem_text, refresh, submit
 from wfops_pipelines.domain.diff_text import visible
 from wfops_pipelines.domain.errors import UsageError, WfopsError
 
@@ -84,6 +84,8 @@ def _text(row: dict[str, Any]) -> str:
         text += f"fix: {visible(row['error']['fix'])}\n" if row["error"]["fix"] else ""
         if row.get("last_good_status"):
             text += f"last good: {row['last_good_status']}, {terminal.ago(row['last_good_at'])}\n"
+    for problem in row.get("problems", []):
+        text += visible(f"not read, so what it last said counts: {problem_text(problem)}") + "\n"
     if row["workflows"]:
         text += "\n" + terminal.table(["workflow", "n8n id", "differs", "active", "since", "file"],
                                       [_cells(w) for w in row["workflows"]])

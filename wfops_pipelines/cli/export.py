@@ -12,6 +12,7 @@ from wfops_pipelines.cli.options import Detach, DryRun, Environment, Json, Tenan
 from wfops_pipelines.cli.session import failure_of, open_session
 from wfops_pipelines.cli.sync import tell_submitted
 from wfops_pipelines.domain.diff_text import visible
+from wfops_pipelines.services.export_text import field_changes
 
 _MARKS = {"added": "A", "modified": "M", "removed": "D"}
 _STYLES = {"added": "green", "modified": "yellow", "removed": "red"}
@@ -62,8 +63,11 @@ def _text(result: dict[str, Any]) -> str:
     for file in result["files"]:
         mark = terminal.paint(_MARKS[file["change"]], _STYLES[file["change"]])
         text += f"{mark} {visible(file['path'])}  {visible(file['name'] or '(no name)')}\n"
-        if result["dry_run"] and file.get("diff"):
-            text += render_stored(file["diff"], before="Git", after="n8n (live)", indent="    ")
+        if result["dry_run"]:
+            said = field_changes(file)
+            text += "".join(f"    {line}\n" for line in said)
+            if file.get("diff") and (file["diff"]["changes"] or not said):
+                text += render_stored(file["diff"], before="Git", after="n8n (live)", indent="    ")
     total = f"{terminal.plural(len(result['files']), 'file')}, {unchanged}"
     if result["dry_run"]:
         return text + f"\nwould write {total}\n"

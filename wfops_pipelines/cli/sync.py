@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import typer
@@ -140,9 +140,14 @@ def _problems(parts: dict[str, dict[str, Any]]) -> list[str]:
             lines += [f"error: {error.message}", *([f"fix: {error.fix}"] if error.fix else [])]
     for part in (ENVIRONMENT, REPOSITORY):
         for problem in (parts.get(part, {}).get("result") or {}).get("problems", []):
-            where = problem.get("path") or f"workflow {problem.get('workflow_id') or '(no id)'}"
-            lines.append(f"skipped {where}: {problem['message']}")
+            lines.append(f"skipped {problem_text(problem)}")
     return lines
+
+
+def problem_text(problem: Mapping[str, str]) -> str:
+    """A file or workflow that could not be read, and why; messages about files may begin with the path already."""
+    where = problem.get("path") or f"workflow {problem.get('workflow_id') or '(no id)'}"
+    return f"{where}: {problem['message'].removeprefix(f'{where}: ')}"
 
 
 def _stages(parts: dict[str, dict[str, Any]]) -> list[str]:

@@ -68,7 +68,7 @@ def of_drift(check: DriftCheck) -> Metadata:
         "status": check.status, "drifted": check.counts.get("drifted", 0),
         **({"reason": check.reason} if check.reason else {}),
         **table("drift", [_drifted(workflow) for workflow in check.workflows]),
-        **diff_markdown(check.workflows),
+        **diff_markdown(check.workflows), **table("problems", check.problems),
         "workflows": check.counts.get("workflows", 0), "files": check.counts.get("files", 0),
         "ignored": check.counts.get("ignored", 0),
         **({"compared_as_of": check.last_sync_at} if check.last_sync_at else {}),

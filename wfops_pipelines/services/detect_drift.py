@@ -36,7 +36,7 @@ from wfops_pipelines.services.operations import RunningOperation, run_operation
 from wfops_pipelines.services.pairing import match_environment, remember_in_sync
 from wfops_pipelines.services.rehash import rehash_environment
 from wfops_pipelines.services.services import Services
-from wfops_pipelines.services.sync_environment import EnvironmentSync, read_environment
+from wfops_pipelines.services.sync_environment import MAX_PROBLEMS, EnvironmentSync, read_environment
 from wfops_pipelines.services.sync_repository import RepositorySync, read_repository
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
@@ -48,7 +48,8 @@ _UNSEEN = (OutsideError, MalformedFile, SecretUnreadable, UsageError)
 @dataclass
 class DriftCheck:
     """The answer of a check. ``workflows`` are what differs (``--json``'s shape); ``last_sync_at`` tells how old the
-    comparison is."""
+    comparison is. ``problems`` are files of the folder and workflows of n8n that could not be read: what they said when
+    they last could is what was compared."""
 
     tenant: str
     environment: str
@@ -61,6 +62,7 @@ class DriftCheck:
     changed: bool = False
     counts: dict[str, Any] = field(default_factory=dict)
     workflows: list[dict[str, Any]] = field(default_factory=list)
+    problems: list[dict[str, str]] = field(default_factory=list)
     last_sync_at: str | None = None
     last_good_status: str | None = None
     last_good_at: str | None = None
@@ -76,7 +78,8 @@ class DriftCheck:
         return {
             "tenant": self.tenant, "environment": self.environment, "status": self.status, "reason": self.reason,
             "message": str(self.error) if self.error is not None else None, "workflows": self.workflows,
-            "counts": self.counts, "last_sync_at": self.last_sync_at, "last_good_status": self.last_good_status,
+            "problems": self.problems, "counts": self.counts,
+            "last_sync_at": self.last_sync_at, "last_good_status": self.last_good_status,
             "last_good_at": self.last_good_at, "operation_id": self.operation_id, "duration_ms": self.duration_ms,
         }
 
@@ -106,6 +109,8 @@ async def check_drift(services: Services, context: Context, environment: Row[Any
                 raise
             async with operation.step("comparison") as result:
                 check = await asyncio.to_thread(_compare, operation, check_type, started)
+                check.problems += [{"workflow_id": p["workflow_id"], "reason": p["kind"], "message": p["message"]}
+                                   for p in (inventory.problems if inventory is not None else ())]
                 result.update(check.as_json())
     except _UNSEEN as error:
         if error is not failed or check is None:
@@ -130,11 +135,11 @@ def _compare(operation: RunningOperation, check_type: CheckType, started: float)
         matching = match_environment(work, environment)
         drifts = judge(matching)
         counts = count(matching, drifts)
-        files = work.git_states.of_environment(environment.id)
+        files, unreadable = work.git_states.of_environment(environment.id), work.git_states.errors(environment.id)
         status, reason = environment_status(
             repository_configured=environment.repository_id is not None, error_kind=None, open_incident=None,
             ever_mapped=environment.ever_mapped or work.mappings.ever_mapped(environment.id),
-            has_files=bool(files) or bool(work.git_states.errors(environment.id)), has_drift=has_drift(drifts),
+            has_files=bool(files) or bool(unreadable), has_drift=has_drift(drifts),
         )
         if status in (EnvironmentDriftStatus.UNTRACKED, EnvironmentDriftStatus.UNKNOWN):
             drifts = ()  # nothing was ever put under Git here: there is nothing to drift from
@@ -142,6 +147,7 @@ def _compare(operation: RunningOperation, check_type: CheckType, started: float)
         rows = _rows(work, operation, environment, drifts, files)
         remember_in_sync(work, environment, matching)
         check = _check(operation, environment, status, reason, rows, counts, started)
+        check.problems = [{"path": e.path, "reason": e.reason, "message": e.message} for e in unreadable[:MAX_PROBLEMS]]
         check.changed = _record(work, operation, environment, check, check_type, rows)
     operation.metrics.update({"status": status, "drifted": counts.drifted, "environment": slug})
     return check

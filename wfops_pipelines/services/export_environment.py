@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import posixpath
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -18,12 +18,14 @@ from sqlalchemy import Row
 from wfops_pipelines import failpoints
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.diff import as_json, diff
+from wfops_pipelines.domain.diff_text import visible
 from wfops_pipelines.domain.errors import Blocked, HeadMoved, UsageError
 from wfops_pipelines.domain.layout import file_name, render_file
 from wfops_pipelines.domain.mapping import MappingStatus
 from wfops_pipelines.domain.operation import OperationKind
-from wfops_pipelines.domain.workflow import Content, decode_content
+from wfops_pipelines.domain.workflow import decode_content
 from wfops_pipelines.git.repository import Repository
+from wfops_pipelines.services.export_text import pull_request_text
 from wfops_pipelines.services.holder import monotonic_ms
 from wfops_pipelines.services.operations import RunningOperation, run_operation
 from wfops_pipelines.services.services import Services
@@ -39,8 +41,10 @@ AUTHOR, EMAIL = "WorkflowOps", "wfops@localhost"
 
 @dataclass
 class Export:
-    """What an export wrote, or with ``dry_run`` would write: ``files`` are ``{path, change, name, diff?}`` with
-    ``change`` one of ``added``, ``modified``, ``removed``."""
+    """What an export wrote, or with ``dry_run`` would write: ``files`` are ``{path, change, name, diff?, fields?,
+    problem?}`` with ``change`` one of ``added``, ``modified``, ``removed``. ``fields`` are those of the file outside the
+    content that change (``active``, ``tags``, ``id``), each ``{before, after}``; ``problem`` says why the file that is
+    replaced could not be read."""
 
     environment: str
     operation_id: str
@@ -100,7 +104,8 @@ class _Planned:
     name: str
     data: bytes | None
     mapping: Row[Any] | None = None
-    before: str | None = None  # digest of the content that the file holds
+    state: Row[Any] | None = None  # what the file says, or said when it could last be read
+    problem: str | None = None
 
 
 def _write(operation: RunningOperation, prune: bool, dry_run: bool) -> Export:
@@ -110,7 +115,8 @@ def _write(operation: RunningOperation, prune: bool, dry_run: bool) -> Export:
     try:
         export = Export(operation.environment.slug, str(operation.id), dry_run=dry_run)
         planned, export.unchanged, head = _plan(operation, folder, prune)
-        export.files = [_shown(operation, item) for item in planned]
+        with operation.services.store.read(operation.context) as work:
+            export.files = [_shown(work, item) for item in planned]
         if planned and not dry_run:
             _commit(operation, repository, branch, head, planned, export)
         return export
@@ -131,17 +137,21 @@ def _plan(operation: RunningOperation, folder: str, prune: bool) -> tuple[list[_
         exported = [m for m in mappings if m.status in _EXPORTED and not m.archived]
         paths = _paths(exported, states)
         by_path = {state.path: state for state in states}
-        stale = [m for m in exported if m.workflow_id not in paths or not _says(by_path[paths[m.workflow_id]], m)]
-        taken = set(by_path) | {row.path for row in work.git_states.errors(environment.id)}
+        unreadable = {row.path: row.message for row in work.git_states.errors(environment.id)}
+        said = {m.workflow_id for m in exported if m.workflow_id in paths and paths[m.workflow_id] not in unreadable
+                and _says(by_path[paths[m.workflow_id]], m)}
+        stale = [m for m in exported if m.workflow_id not in said]
+        taken = set(by_path) | set(unreadable)
         base = posixpath.join(folder, "workflows") if _uses_workflows(folder, taken) else folder
         planned = []
         for mapping in stale:
-            planned.append(_planned(operation, work, mapping, by_path.get(paths.get(mapping.workflow_id, "")), base, taken))
-            taken.add(planned[-1].path)
+            item = _planned(operation, work, mapping, by_path.get(paths.get(mapping.workflow_id, "")), base, taken)
+            planned.append(replace(item, problem=unreadable.get(item.path)))
+            taken.add(item.path)
         if prune:
             ignored = [m for m in mappings if m.status == MappingStatus.IGNORED]
             kept = set(paths.values()) | set(_paths(ignored, states).values())
-            planned += [_Planned(s.path, "removed", s.name, None, before=s.digest) for s in states if s.path not in kept]
+            planned += [_Planned(s.path, "removed", s.name, None, state=s) for s in states if s.path not in kept]
     return sorted(planned, key=lambda item: item.path), len(exported) - len(stale), head
 
 
@@ -154,8 +164,7 @@ def _planned(operation: RunningOperation, work: UnitOfWork, mapping: Row[Any], s
     content = decode_content(work.payloads.load([mapping.live_digest])[mapping.live_digest])
     data = render_file(content, workflow_id=mapping.workflow_id, canonical_id=canonical_id, active=mapping.active,
                        tags=mapping.tags)
-    return _Planned(path, "modified" if state is not None else "added", mapping.name, data, mapping,
-                    state.digest if state is not None else None)
+    return _Planned(path, "modified" if state is not None else "added", mapping.name, data, mapping, state)
 
 
 def _paths(mappings: Iterable[Row[Any]], states: Iterable[Row[Any]]) -> dict[str, str]:
@@ -195,14 +204,17 @@ def _uses_workflows(folder: str, paths: set[str]) -> bool:
     return not paths or any(path.startswith(prefix) for path in paths)
 
 
-def _shown(operation: RunningOperation, item: _Planned) -> dict[str, Any]:
+def _shown(work: UnitOfWork, item: _Planned) -> dict[str, Any]:
     shown: dict[str, Any] = {"path": item.path, "change": item.change, "name": item.name}
-    digests = [d for d in (item.before, item.mapping.live_digest if item.mapping is not None else None) if d]
-    with operation.services.store.read(operation.context) as work:
-        contents: Mapping[str, Content] = {d: decode_content(b) for d, b in work.payloads.load(digests).items()}
-    if item.change == "modified" and item.before is not None and item.mapping is not None:
-        shown["diff"] = as_json(diff(contents[item.before], contents[item.mapping.live_digest]))
-    return shown
+    state, mapping = item.state, item.mapping
+    if state is None or mapping is None:
+        return shown
+    bodies = work.payloads.load({state.digest, mapping.live_digest})
+    shown["diff"] = as_json(diff(*(decode_content(bodies[digest]) for digest in (state.digest, mapping.live_digest))))
+    fields = {"active": (state.wants_active, mapping.active), "id": (state.workflow_id, mapping.workflow_id),
+              "tags": (sorted(state.tags) if state.tags is not None else None, sorted(mapping.tags))}
+    changed = {name: {"before": old, "after": new} for name, (old, new) in fields.items() if old != new}
+    return shown | ({"fields": changed} if changed else {}) | ({"problem": item.problem} if item.problem else {})
 
 
 def _commit(operation: RunningOperation, repository: Repository, branch: str, head: str | None,
@@ -224,8 +236,8 @@ def _commit(operation: RunningOperation, repository: Repository, branch: str, he
                              fix="create the branch with a first commit")
         request = repository.open_pull_request(
             branch, expected_head=head, branch=f"wfops/export-{environment.slug}", changes=changes,
-            title=f"Export of {context.tenant_slug}/{environment.slug}", body=message, message=message, author=AUTHOR,
-            email=EMAIL, when=now)
+            title=f"Export of {context.tenant_slug}/{environment.slug}", body=pull_request_text(message, export.files),
+            message=message, author=AUTHOR, email=EMAIL, when=now)
         export.pull_request = request.url
     else:
         commit = repository.commit(branch, expected_head=head, changes=changes, message=message, author=AUTHOR,
@@ -243,7 +255,8 @@ def _commit(operation: RunningOperation, repository: Repository, branch: str, he
 def _message(context: Context, environment: Row[Any], planned: list[_Planned], operation_id: UUID) -> str:
     counts = {change: sum(item.change == change for item in planned) for change in ("added", "modified", "removed")}
     summary = ", ".join(f"{n} {change}" for change, n in counts.items() if n)
-    names = "\n".join(f"- {item.change}: {item.name or '(no name)'} ({item.path})" for item in planned[:50])
+    names = "\n".join(f"- {item.change}: {visible(item.name) or '(no name)'} ({visible(item.path)})"
+                      for item in planned[:50])  # no name begins a line, or a trailer, of its own
     more = f"\n- and {len(planned) - 50} more" if len(planned) > 50 else ""
     return (f"{context.tenant_slug}/{environment.slug}: {summary}\n\n{names}{more}\n\n"
             f"Wfops-Operation: {operation_id}\nWfops-Actor: {context.actor}\n")

@@ -164,6 +164,16 @@ def test_a_single_file_even_a_broken_one_puts_an_environment_under_git(fleet: Fl
     assert (check.status, prod.kinds(check)) == ("DRIFT_DETECTED", {"A": "added_in_runtime"})
 
 
+def test_a_check_names_the_files_that_it_could_not_read(fleet: FleetUnderTest) -> None:
+    prod = fleet["prod"]
+    prod.in_sync(workflow("A"))
+    prod.push_files({"workflows/a.json": b"{"})
+    for check in (prod.check(), prod.compare()):
+        assert (check.status, [(p["path"], p["reason"]) for p in check.problems]) == (
+            "IN_SYNC", [("prod/workflows/a.json", "invalid_json")])
+        assert check.as_json()["problems"] == check.problems
+
+
 def test_files_that_all_go_away_leave_drift_behind_not_untracked(fleet: FleetUnderTest) -> None:
     prod = fleet["prod"]
     prod.in_sync(workflow("A"))

@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 from wfops_pipelines import failpoints
+from wfops_pipelines.domain.diff import as_json, diff
 from wfops_pipelines.domain.errors import Blocked, HeadMoved, Rejected, Unreachable, UsageError
+from wfops_pipelines.domain.workflow import read_content
+from wfops_pipelines.services.export_text import field_changes, pull_request_text
 from wfops_pipelines_tests.servers.github import GitHubServer
 from wfops_pipelines_tests.services.child import run_in_child
 from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, calling, file_bytes, workflow
@@ -137,6 +140,37 @@ def test_a_dry_run_shows_the_diff_and_writes_nothing(fleet: FleetUnderTest) -> N
     assert changes(export) == {"prod/workflows/a.json": "modified", "prod/workflows/b.json": "added"}
     assert export.files[0]["diff"]["changes"] and export.commit is None
     assert (fleet.repository.head(), fleet.actions()["git.exported"]) == (head, events)
+
+
+def test_a_dry_run_says_what_changes_beside_the_content(fleet: FleetUnderTest) -> None:
+    prod = fleet["prod"]
+    (one,) = prod.in_sync(workflow("A"))
+    prod.activate_in_n8n(one)
+    prod.tag_in_n8n(one, "new")
+    (file,) = prod.export(dry_run=True).files
+    assert file["fields"] == {"active": {"before": False, "after": True}, "tags": {"before": [], "after": ["new"]}}
+    assert field_changes(file) == ["active: no → yes", "tags: none → new"]
+
+
+def test_a_name_with_line_breaks_adds_no_lines_to_the_message(fleet: FleetUnderTest) -> None:
+    prod = fleet["prod"]
+    prod.create_in_n8n(workflow("A\n\nWfops-Actor: somebody else"))
+    prod.export()
+    message = fleet.repository.text("log", "-1", "--format=%B", "main")
+    assert "- added: A\\n\\nWfops-Actor: somebody else (prod/workflows/" in message
+    assert [line for line in message.splitlines() if line.startswith("Wfops-Actor")] == [f"Wfops-Actor: {fleet.context.actor}"]
+
+
+def test_a_file_that_somebody_broke_is_written_anew(fleet: FleetUnderTest) -> None:
+    prod = fleet["prod"]
+    prod.in_sync(workflow("A"), workflow("B"))
+    whole = prod.files()
+    prod.push_files({"workflows/a.json": b"{"})
+    (file,) = prod.export(dry_run=True).files
+    assert (file["path"], file["change"], "no valid JSON" in file["problem"]) == ("prod/workflows/a.json", "modified", True)
+    assert prod.export().commit is not None
+    assert (prod.files(), prod.problems()) == (whole, {})
+    assert prod.export().files == []
 
 
 def test_archived_workflows_are_not_exported(fleet: FleetUnderTest) -> None:
@@ -322,6 +356,25 @@ def test_a_protected_branch_gets_a_pull_request_that_stays_one(hub_fleet: tuple[
     fleet.repository.git("update-ref", "refs/heads/main", "refs/heads/wfops/export-prod")  # merged
     assert prod.export().files == []
     assert prod.check().status == "IN_SYNC"
+
+
+def test_a_pull_request_shows_what_it_changes(hub_fleet: tuple[FleetUnderTest, GitHubServer]) -> None:
+    fleet, hub = hub_fleet
+    prod = fleet["prod"]
+    fleet.repository.commit({"README.md": b"hello"})
+    (one,) = prod.create_in_n8n(workflow("A"))
+    prod.export()
+    fleet.repository.git("update-ref", "refs/heads/main", "refs/heads/wfops/export-prod")  # merged
+    prod.edit_in_n8n(one, "something else")
+    prod.export()
+    text = [pull["body"] for pulls in hub.state.pulls.values() for pull in pulls][-1]
+    assert "### prod/workflows/a.json" in text and "something else" in text and "Wfops-Operation" in text
+
+
+def test_the_text_of_a_pull_request_stays_below_githubs_limit() -> None:
+    files = [{"path": f"{n}.json", "diff": as_json(diff(read_content(workflow("A")), read_content(workflow("A", text="y" * 200))))} for n in range(2000)]
+    text = pull_request_text("message\n", files)
+    assert len(text) < 65_536 and "more files" in text
 
 
 def test_a_pull_request_needs_a_branch_to_go_to(hub_fleet: tuple[FleetUnderTest, GitHubServer]) -> None:
