@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from wfops_pipelines.domain.errors import IncompleteRead, NotFound, NotN8n
-from wfops_pipelines.n8n.answers import Asked, object_of
+from wfops_pipelines.n8n.answers import Answer, Asked, object_of
 from wfops_pipelines.n8n.client import N8nClient
 
 #: Offset pages shift while people work, so that one may repeat what was seen; so many in a row are a loop.
@@ -48,12 +49,21 @@ class _Progress:
 async def fetch_page(client: N8nClient, operation: str, path: str, params: Mapping[str, Any], *,
                      first: bool = True, attempts: int | None = None) -> Page:
     """One page. What is none raises: :class:`NotN8n` as the first, :class:`IncompleteRead` within a listing."""
-    asked = client.asked("GET", path)
+    answer = await _ask(client, operation, path, params, attempts)
+    return await asyncio.to_thread(_read_page, answer, client.asked("GET", path), first)
+
+
+async def _ask(client: N8nClient, operation: str, path: str, params: Mapping[str, Any],
+               attempts: int | None = None) -> Answer:
     try:
-        answer = await client.call(operation, "GET", path, params=params, attempts=attempts)
+        return await client.call(operation, "GET", path, params=params, attempts=attempts)
     except NotFound as error:  # every n8n has its listings
+        asked = client.asked("GET", path)
         raise NotN8n(f"{asked.what} is not there (404)", target=asked.target, status=404,
                      fix="is this the address of an n8n, with its public API switched on?") from error
+
+
+def _read_page(answer: Answer, asked: Asked, first: bool) -> Page:
     try:
         value = object_of(answer, asked)
     except NotN8n as error:
@@ -71,29 +81,92 @@ async def fetch_page(client: N8nClient, operation: str, path: str, params: Mappi
     return Page(items, answer.received_bytes, cursor)
 
 
+#: How n8n ends a page. It is only taken as a hint: the page says itself what its cursor is.
+_END = re.compile(rb'"nextCursor":"([A-Za-z0-9+/=_-]+)"\}\s*\Z')
+
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """What is listed, and from where."""
+
+    client: N8nClient
+    operation: str
+    path: str
+    limit: int
+
+    @property
+    def asked(self) -> Asked:
+        return self.client.asked("GET", self.path)
+
+
+class _Coming:
+    """A page that was asked for, and the one after it when nobody would be kept busy by reading this one first.
+
+    Reading a page takes as long as some requests: while the caller still handles the page before, it is read at once;
+    a caller that waits has the next one asked for before.
+    """
+
+    def __init__(self, listing: _Listing, cursor: str | None) -> None:
+        self.cursor = cursor
+        self._listing = listing
+        self._following: _Coming | None = None
+        self._waited_for = False
+        self._task = asyncio.create_task(self._get())
+
+    async def _get(self) -> Page:
+        listing = self._listing
+        params = {"limit": listing.limit} if self.cursor is None else {"limit": listing.limit, "cursor": self.cursor}
+        answer = await _ask(listing.client, listing.operation, listing.path, params)
+        if self._waited_for and (end := _END.search(answer.body, max(0, len(answer.body) - 1000))):
+            self._following = _Coming(listing, end[1].decode())
+        return await asyncio.to_thread(_read_page, answer, listing.asked, self.cursor is None)
+
+    async def page(self) -> Page:
+        """The page, when it is there and read."""
+        self._waited_for = True
+        return await self._task
+
+    async def next(self, cursor: str) -> _Coming:
+        """The page after this one, on its way."""
+        if self._following is not None and self._following.cursor == cursor:
+            return self._following
+        await self.forget_following()
+        return _Coming(self._listing, cursor)
+
+    async def forget_following(self) -> None:
+        """Nobody wants what was asked for ahead."""
+        if self._following is not None:
+            await self._following.forget()
+
+    async def forget(self) -> None:
+        """Nobody wants this page any more, nor what follows."""
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        if not self._task.cancelled():
+            self._task.exception()  # seen
+        await self.forget_following()
+
+
 async def pages(client: N8nClient, operation: str, path: str, *, limit: int) -> AsyncGenerator[Page]:
     """All pages. The next one is fetched while the caller handles one; at most these two are held.
 
     Closing the generator (leaving its loop early) cancels the fetch under way.
     """
-    progress = _Progress(client.asked("GET", path))
-    page = await fetch_page(client, operation, path, {"limit": limit})
-    while True:
-        progress.check(page)
-        if page.cursor is None:
+    listing = _Listing(client, operation, path, limit)
+    progress = _Progress(listing.asked)
+    coming = _Coming(listing, None)
+    try:
+        while True:
+            page = await coming.page()
+            progress.check(page)
+            if page.cursor is None:
+                await coming.forget_following()
+                yield page
+                return
+            coming = await coming.next(page.cursor)
             yield page
-            return
-        coming = asyncio.create_task(
-            fetch_page(client, operation, path, {"limit": limit, "cursor": page.cursor}, first=False))
-        try:
-            yield page
-            page = await coming
-        finally:
-            if not coming.done():
-                coming.cancel()
-            await asyncio.wait([coming])
-            if not coming.cancelled():
-                coming.exception()  # seen: a consumer that has left does not want it
+    finally:
+        await coming.forget()
 
 
 async def everything(client: N8nClient, operation: str, path: str, *, limit: int = 250) -> list[dict[str, Any]]:
