@@ -52,11 +52,11 @@ class Installation:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def rotate_secrets(self) -> int:
-        """Re-encrypt the installation's own secrets with the first key, as the owner."""
+    def rotate_secrets(self, dry_run: bool = False) -> int:
+        """Re-encrypt the installation's own secrets with the first key, as the owner; or count those that need it."""
         owner = open_engine(self.urls.owner, pool_size=1)
         try:
-            return installation.rotate(owner, self.secrets)
+            return installation.rotate(owner, self.secrets, dry_run=dry_run)
         finally:
             owner.dispose()
 

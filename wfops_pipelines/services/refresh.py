@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from sqlalchemy import Row
 
 from wfops_pipelines.domain.context import Context
-from wfops_pipelines.domain.errors import WfopsError
+from wfops_pipelines.domain.errors import OperationRunning, WfopsError
 from wfops_pipelines.services.detect_drift import CheckType, DriftCheck, check_drift, compare_stored
 from wfops_pipelines.services.reconcile import reconcile
 from wfops_pipelines.services.services import Services
@@ -62,6 +62,7 @@ class Outcome:
 
 
 Report = Callable[[Outcome], None]
+HolderOf = Callable[[Target], WfopsError | None]
 
 
 async def refresh(services: Services, targets: Sequence[Target], parts: Collection[Part], *,
@@ -75,15 +76,19 @@ async def refresh(services: Services, targets: Sequence[Target], parts: Collecti
         outcomes.append(outcome)
         report(outcome)
 
+    def holder_of(target: Target) -> WfopsError | None:
+        """The operation that holds a target: who waited for it once does not wait again for each of its parts."""
+        return next((o.error for o in outcomes if o.target is target and isinstance(o.error, OperationRunning)), None)
+
     async def bounded(work: Callable[[Target], Any], target: Target) -> None:
         async with gate:
             await work(target)
 
     async def inventory(target: Target) -> None:
-        await _inventory(services, target, parts, check_type, tell)
+        await _inventory(services, target, parts, check_type, tell, holder_of)
 
     async def compare(target: Target) -> None:
-        await _one(target, Part.DIFF, lambda: reconcile(services, target.context, target.environment), tell)
+        await _one(target, Part.DIFF, lambda: reconcile(services, target.context, target.environment), tell, holder_of)
 
     await _all(bounded(inventory, target) for target in targets)
     if Part.DIFF in parts:
@@ -92,17 +97,17 @@ async def refresh(services: Services, targets: Sequence[Target], parts: Collecti
 
 
 async def _inventory(services: Services, target: Target, parts: Collection[Part], check_type: CheckType,
-                     tell: Report) -> None:
+                     tell: Report, holder_of: HolderOf) -> None:
     context, environment = target.context, target.environment
     if {Part.REPOSITORY, Part.ENVIRONMENT, Part.DRIFT} <= set(parts) and environment.repository_id is not None:
         await _drift_with_inventory(services, target, check_type, tell)
         return
     if Part.REPOSITORY in parts:
-        await _one(target, Part.REPOSITORY, lambda: sync_repository(services, context, environment), tell)
+        await _one(target, Part.REPOSITORY, lambda: sync_repository(services, context, environment), tell, holder_of)
     if Part.ENVIRONMENT in parts:
-        await _one(target, Part.ENVIRONMENT, lambda: sync_environment(services, context, environment), tell)
+        await _one(target, Part.ENVIRONMENT, lambda: sync_environment(services, context, environment), tell, holder_of)
     if Part.DRIFT in parts:
-        await _one(target, Part.DRIFT, lambda: compare_stored(services, context, environment), tell)
+        await _one(target, Part.DRIFT, lambda: compare_stored(services, context, environment), tell, holder_of)
 
 
 async def _drift_with_inventory(services: Services, target: Target, check_type: CheckType, tell: Report) -> None:
@@ -120,7 +125,11 @@ async def _drift_with_inventory(services: Services, target: Target, check_type: 
     tell(outcome)
 
 
-async def _one(target: Target, part: Part, work: Callable[[], Any], tell: Report) -> None:
+async def _one(target: Target, part: Part, work: Callable[[], Any], tell: Report,
+               holder_of: HolderOf = lambda _: None) -> None:
+    if (held := holder_of(target)) is not None:
+        tell(Outcome(target, part, None, held))
+        return
     try:
         tell(Outcome(target, part, await work()))
     except WfopsError as error:

@@ -37,8 +37,8 @@ class Rotation:
                 "dry_run": self.dry_run}
 
 
-def rotate_secrets(services: Services, own: Callable[[], int], *, actor: str, dry_run: bool = False) -> Rotation:
-    """Rotate the secrets of every tenant, of deleted ones too, and with ``own`` the installation's.
+def rotate_secrets(services: Services, own: Callable[[bool], int], *, actor: str, dry_run: bool = False) -> Rotation:
+    """Rotate the secrets of every tenant, of deleted ones too, and with ``own`` (given ``dry_run``) the installation's.
 
     :class:`SecretUnreadable` names the tenant and the key that is missing; tenants before it are done.
     """
@@ -52,7 +52,7 @@ def rotate_secrets(services: Services, own: Callable[[], int], *, actor: str, dr
             count = _rotate_tenant(services, tenant, actor)
         if count:
             rotation.tenants[tenant.slug] = rotation.tenants.get(tenant.slug, 0) + count
-    rotation.installation = 0 if dry_run else own()
+    rotation.installation = own(dry_run)
     return rotation
 
 

@@ -54,17 +54,19 @@ def audit_key(connection: Connection, box: SecretBox) -> bytes:
     return base64.b64decode(_open(box, token))
 
 
-def rotate(owner: Engine, box: SecretBox) -> int:
-    """Re-encrypt the installation's secrets with the first key; returns how many it had to."""
+def rotate(owner: Engine, box: SecretBox, *, dry_run: bool = False) -> int:
+    """Re-encrypt the installation's secrets with the first key; returns how many it had to, or with ``dry_run`` would."""
     rotated = 0
     with owner.begin() as connection:
         for row in connection.execute(select(installation_secrets).with_for_update()).all():
-            if box.needs_rotation(row.token):
+            if not box.needs_rotation(row.token):
+                continue
+            if not dry_run:
                 with naming(f"installation secret {row.name}"):
                     token = box.rotate(row.token)
                 connection.execute(update(installation_secrets).where(installation_secrets.c.name == row.name)
                                    .values(token=token, key_id=box.key_id))
-                rotated += 1
+            rotated += 1
     return rotated
 
 

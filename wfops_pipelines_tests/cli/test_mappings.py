@@ -63,7 +63,7 @@ def test_what_is_ignored_does_not_drift_and_is_counted(exported: Fleet) -> None:
 def test_secrets_are_encrypted_anew_and_the_old_key_can_go(exported: Fleet) -> None:
     both = {"WFOPS_SECRET_KEY": f"{NEW_KEY},{TEST_KEY}"}
     shown = exported.wfops("secrets", "rotate", "--dry-run", "--json", **both).json
-    assert (shown["tenants"], shown["dry_run"]) == ({"acme": 3}, True)
+    assert (shown["tenants"], shown["installation"], shown["dry_run"]) == ({"acme": 3}, 1, True)
     done = exported.wfops("secrets", "rotate", "--json", **both).json
     assert (done["tenants"], done["installation"], done["rotated"]) == ({"acme": 3}, 1, 4)
     new = {"WFOPS_SECRET_KEY": NEW_KEY}

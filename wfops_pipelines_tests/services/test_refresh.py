@@ -99,3 +99,17 @@ def test_an_unexpected_error_is_raised_after_the_others_are_done(three: FleetUnd
     with pytest.raises(ZeroDivisionError):
         refreshed(three, [Part.ENVIRONMENT])
     assert len(three["staging"].mappings()) == len(three["prod"].mappings()) == 1
+
+
+def test_who_waited_for_an_environment_once_does_not_wait_for_each_of_its_parts(three: FleetUnderTest) -> None:
+    three.with_limits(lease_wait=0.2)
+    context, environment = three.context, three["prod"].row
+
+    async def while_held() -> list[Outcome]:
+        async with run_operation(three.services, context, OperationKind.EXPORT, environment):
+            return await refresh(three.services, [Target(context, environment)],
+                                 [Part.REPOSITORY, Part.ENVIRONMENT, Part.DIFF])
+
+    outcomes = run(while_held())
+    assert [type(outcome.error).__name__ for outcome in outcomes] == ["OperationRunning"] * 3
+    assert len({id(outcome.error) for outcome in outcomes}) == 1  # one wait, told for every part
