@@ -11,8 +11,9 @@ from sqlalchemy import Row
 
 from wfops_pipelines.domain.mapping import LinkDecision, MappingStatus, UnlinkedReason, decide_link
 from wfops_pipelines.domain.normalize import NORMALIZER_VERSION
+from wfops_pipelines.domain.references import references
 from wfops_pipelines.domain.workflow import decode_content
-from wfops_pipelines.services.hashing import Hashed, credential_keys, hash_all
+from wfops_pipelines.services.hashing import Hashed, Prehashed, credential_keys, hash_all, resolve
 from wfops_pipelines.services.operations import RunningOperation
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
@@ -135,9 +136,9 @@ def _refresh_batch(work: UnitOfWork, operation: RunningOperation, mappings: list
                    states: list[Row[Any]]) -> None:
     environment_id = operation.environment.id
     contents = work.payloads.load([m.live_digest for m in mappings] + [s.digest for s in states])
-    fresh = hash_all(work, environment_id, {
-        **{f"m{m.workflow_id}": (m.workflow_id, decode_content(contents[m.live_digest])) for m in mappings},
-        **{f"s{s.path}": (s.workflow_id, decode_content(contents[s.digest])) for s in states},
+    fresh = resolve(work, environment_id, {
+        **{f"m{m.workflow_id}": (m.workflow_id, _known(contents[m.live_digest], m.live_hash)) for m in mappings},
+        **{f"s{s.path}": (s.workflow_id, _known(contents[s.digest], s.content_hash)) for s in states},
     }, credential_keys(work, environment_id))
     for mapping in mappings:
         portable = fresh[f"m{mapping.workflow_id}"].portable_hash
@@ -149,3 +150,9 @@ def _refresh_batch(work: UnitOfWork, operation: RunningOperation, mappings: list
         work.git_states.set(environment_id, state.path, portable_hash=hashes.portable_hash)
     work.mappings.register([(hashes.portable_hash, hashes.proof, state.canonical_id) for hashes, state in moved],
                            NORMALIZER_VERSION, operation.context.now())
+
+
+def _known(body: bytes, content_hash: str) -> Prehashed:
+    """A stored content with references: only what they mean is to be found out, its own hash stands beside it."""
+    content = decode_content(body)
+    return Prehashed(content, references(content), content_hash, proof="")

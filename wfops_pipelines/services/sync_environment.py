@@ -40,6 +40,7 @@ from wfops_pipelines.services.linking import Candidate, decide_links, link_untra
 from wfops_pipelines.services.operations import RunningOperation, run_operation
 from wfops_pipelines.services.rehash import rehash_environment
 from wfops_pipelines.services.services import Services
+from wfops_pipelines.store.payloads import Packed, pack
 from wfops_pipelines.store.tables.base import storable
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
@@ -112,7 +113,7 @@ class _Item:
     listed: ListedWorkflow
     draft: Encoded
     live: Encoded
-    row: Row[Any] | None  # what the store held
+    row: Row[Any] | None  # what the store holds; for comparing, only what the last sync saw
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,7 @@ class _Prepared:
     item: _Item
     live: Prehashed
     draft_hash: str
+    packed: dict[str, Packed]
 
 
 class _Sync:
@@ -133,6 +135,8 @@ class _Sync:
         self._seen: set[str] = set()
         self._kinds: Counter[str] = Counter()
         self._batches = 0
+        # Whether there was anything to link with. What comes to be meanwhile is linked in the end (``link_untracked``).
+        self._linkable: bool | None = None
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="sync-writer")
         self._writing: Future[None] | None = None
 
@@ -145,7 +149,9 @@ class _Sync:
         listed = [workflow for raw in workflows if (workflow := self._read(raw)) is not None]
         environment = self.operation.environment
         with self.operation.services.store.read(self.operation.context) as work:
-            rows = work.mappings.by_workflow(environment.id, [workflow.id for workflow in listed])
+            rows = work.mappings.as_synced(environment.id, [workflow.id for workflow in listed])
+            if self._linkable is None:
+                self._linkable = work.mappings.has_registered(NORMALIZER_VERSION) or work.git_states.has_any(environment.id)
         changed: list[_Item] = []
         for workflow in listed:
             draft = encoded(workflow.draft)
@@ -172,7 +178,7 @@ class _Sync:
         self._writer.shutdown()
 
     def _prepare(self, items: list[_Item]) -> list[_Prepared]:
-        """Hash what changed; one malformed workflow does not stop the others."""
+        """Hash and pack what changed; one malformed workflow does not stop the others."""
         prepared = []
         for item in items:
             try:
@@ -181,7 +187,8 @@ class _Sync:
             except MalformedWorkflow as error:
                 self._problem(item.listed.id, error)
             else:
-                prepared.append(_Prepared(item, live, draft_hash))
+                packed = {digest: pack(body) for digest, body in bodies([item.draft, item.live]).items()}
+                prepared.append(_Prepared(item, live, draft_hash, packed))
         return prepared
 
     def _read(self, raw: JsonObject) -> ListedWorkflow | None:
@@ -209,21 +216,27 @@ class _Sync:
             self.result.problems.append({"workflow_id": workflow_id, "kind": error.kind, "message": error.message})
 
     def _store_batch(self, prepared: list[_Prepared]) -> None:
-        """One transaction: payloads, mappings, links, audit events and the checkpoint (§6)."""
-        operation = self.operation
+        """One transaction: payloads, mappings, links, audit events and the checkpoint (§6).
+
+        It waits for no disk: what a crash of the database takes back is found in n8n again, and the end of the operation
+        waits for all of it.
+        """
+        operation, store = self.operation, self.operation.services.store
         if not prepared:
             return
         by_id = {one.item.listed.id: one for one in prepared}
-        with operation.services.store.unit_of_work(operation.context, "sync.batch", held=operation.held) as work:
-            rows = work.mappings.by_workflow(operation.environment.id, list(by_id), lock=True)  # as they are by now
+        with store.unit_of_work(operation.context, "sync.batch", held=operation.held, flush=False) as work:
+            # As they are by now. No row can have come: under the lease, this sync alone makes them.
+            known = [i for i, one in by_id.items() if one.item.row is not None]
+            rows = work.mappings.by_workflow(operation.environment.id, known, lock=True)
             hashes = resolve(work, operation.environment.id, {i: (i, one.live) for i, one in by_id.items()},
                              credential_keys(work, operation.environment.id))
             items = [replace(one.item, row=rows.get(i)) for i, one in by_id.items()]
             candidates = [Candidate(item.listed.id, item.listed.name, hashes[item.listed.id]) for item in items
                           if _may_be_linked(item.row)]
             returned, taken = self._returned(work, items)
-            decisions = decide_links(work, operation.environment.id, candidates, claimed=returned) | taken
-            work.payloads.save(bodies([e for item in items for e in (item.draft, item.live)]))
+            decisions = self._decide(work, candidates, returned) | taken
+            work.payloads.save_packed({digest: body for one in prepared for digest, body in one.packed.items()})
             work.mappings.save([self._row(item, hashes[item.listed.id], by_id[item.listed.id].draft_hash,
                                           decisions.get(item.listed.id)) for item in items])
             for candidate in candidates:
@@ -237,6 +250,11 @@ class _Sync:
                                              "updated": self.result.updated + len(updated)})
         self.result.created += len(created)
         self.result.updated += len(updated)
+
+    def _decide(self, work: UnitOfWork, candidates: list[Candidate], claimed: set[UUID]) -> dict[str, LinkDecision]:
+        if self._linkable:
+            return decide_links(work, self.operation.environment.id, candidates, claimed=claimed)
+        return {candidate.workflow_id: LinkDecision(None, UnlinkedReason.NO_MATCH, None) for candidate in candidates}
 
     def _returned(self, work: UnitOfWork, items: list[_Item]) -> tuple[set[UUID], dict[str, LinkDecision]]:
         """Workflows that were missing and come back (§5.5): the canonical workflows they are again, and a decision for

@@ -128,6 +128,7 @@ def open_engine(url: str, *, pool_size: int = 8, application: str = "wfops") -> 
         max_overflow=8,
         pool_pre_ping=True,
         pool_timeout=POOL_SECONDS,
+        pool_use_lifo=True,  # the connection that was used last has its statements prepared
         hide_parameters=True,
         json_serializer=_to_json,
         json_deserializer=orjson.loads,

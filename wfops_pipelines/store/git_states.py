@@ -98,6 +98,12 @@ class GitStates:
 
     # -- files that could not be read ------------------------------------------------------------------------------
 
+    def has_any(self, environment_id: UUID) -> bool:
+        """Whether Git holds anything for the environment."""
+        return self._connection.execute(
+            select(states.c.path).where(self._in(environment_id), states.c.deleted_at.is_(None)).limit(1)
+        ).first() is not None
+
     def errors(self, environment_id: UUID) -> list[Row[Any]]:
         """Files of the environment's folder that are no workflows, with the reason."""
         return list(self._connection.execute(

@@ -25,6 +25,8 @@ _BY_WORKFLOW = select(workflow_env_map).where(
     workflow_env_map.c.tenant_id == bindparam("tenant"), workflow_env_map.c.environment_id == bindparam("environment"),
     any_in(workflow_env_map.c.workflow_id, "ids"))
 _BY_WORKFLOW_LOCKED = _BY_WORKFLOW.order_by(workflow_env_map.c.id).with_for_update()
+_AS_SYNCED = _BY_WORKFLOW.with_only_columns(*(workflow_env_map.c[name] for name in (
+    "workflow_id", "draft_digest", "live_digest", "active", "archived", "name", "tags", "missing_at", "normalizer_version")))
 _CANONICAL_IDS = _BY_WORKFLOW.with_only_columns(workflow_env_map.c.workflow_id, workflow_env_map.c.canonical_id).where(
     workflow_env_map.c.canonical_id.is_not(None))
 _REGISTERED = select(workflow_hash_registry).where(
@@ -48,6 +50,12 @@ class Mappings:
         if not workflow_ids:
             return {}
         rows = self._connection.execute(_BY_WORKFLOW_LOCKED if lock else _BY_WORKFLOW, {
+            "tenant": self._tenant_id, "environment": environment_id, "ids": list(workflow_ids)})
+        return {row.workflow_id: row for row in rows}
+
+    def as_synced(self, environment_id: UUID, workflow_ids: Collection[str]) -> dict[str, Row[Any]]:
+        """What the last sync saw of some n8n workflows: the columns that tell whether they changed since."""
+        rows = self._connection.execute(_AS_SYNCED, {
             "tenant": self._tenant_id, "environment": environment_id, "ids": list(workflow_ids)})
         return {row.workflow_id: row for row in rows}
 
@@ -194,6 +202,12 @@ class Mappings:
         for row in rows:
             found.setdefault(row.portable_hash, []).append(row)
         return found
+
+    def has_registered(self, version: int) -> bool:
+        """Whether any hash of this version is registered."""
+        return self._connection.execute(select(workflow_hash_registry.c.portable_hash).where(
+            workflow_hash_registry.c.tenant_id == self._tenant_id,
+            workflow_hash_registry.c.normalizer_version == version).limit(1)).first() is not None
 
     def lock_registry(self) -> None:
         """One at a time per tenant says which canonical workflows there are; held until the transaction ends. Two

@@ -39,6 +39,8 @@ from wfops_pipelines.store.secrets import SecretBox
 from wfops_pipelines.store.system import SystemReads
 
 _SET_TENANT = text("SELECT set_config('wfops.tenant_id', :tenant, true)")
+_SET_TENANT_UNFLUSHED = text(
+    "SELECT set_config('wfops.tenant_id', :tenant, true), set_config('synchronous_commit', 'off', true)")
 _ISOLATION = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 
 
@@ -91,10 +93,16 @@ class Store:
         return self._audit_key
 
     @contextmanager
-    def unit_of_work(self, context: Context, name: str, *, held: Held | None = None) -> Iterator[UnitOfWork]:
+    def unit_of_work(self, context: Context, name: str, *, held: Held | None = None,
+                     flush: bool = True) -> Iterator[UnitOfWork]:
         """A governed change. Fails with :class:`Broken` when it recorded no event, with :class:`LeaseLost` when ``held``
-        was taken over, and otherwise as the store does; nothing is then written."""
-        with self._transaction(context, name, held) as work:
+        was taken over, and otherwise as the store does; nothing is then written.
+
+        Without ``flush`` the commit does not wait for the disk. It is whole all the same, and safe from the death of this
+        process; a crash of the database server within the next half second may undo it, together with all that was
+        committed after it, until the next commit that waits. For one step of many that can be done again.
+        """
+        with self._transaction(context, name, held, flush=flush) as work:
             yield work
             if not work.audit.pending:
                 raise Broken(f"unit of work {name} recorded no audit event")
@@ -128,10 +136,10 @@ class Store:
         self._system.dispose()
 
     @contextmanager
-    def _transaction(self, context: Context, name: str, held: Held | None) -> Iterator[UnitOfWork]:
+    def _transaction(self, context: Context, name: str, held: Held | None, *, flush: bool = True) -> Iterator[UnitOfWork]:
         key = self.audit_key
         with connected(self._app) as connection, connection.begin() as transaction:
-            connection.execute(_SET_TENANT, {"tenant": str(context.tenant_id)})
+            connection.execute(_SET_TENANT if flush else _SET_TENANT_UNFLUSHED, {"tenant": str(context.tenant_id)})
             work = UnitOfWork(connection, context, self.secrets, key)
             if held is not None:
                 work.leases.assert_held(held.environment_id, held.epoch)

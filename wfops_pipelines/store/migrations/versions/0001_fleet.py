@@ -102,6 +102,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.tenant_id"], name=op.f("fk_payloads_tenant_id")),
         sa.PrimaryKeyConstraint("tenant_id", "digest", name=op.f("pk_payloads")),
     )
+    op.execute("ALTER TABLE payloads ALTER COLUMN body SET STORAGE EXTERNAL")  # compressed already
     op.create_table(
         "pipelines",
         sa.Column("tenant_id", sa.UUID(), nullable=False),
