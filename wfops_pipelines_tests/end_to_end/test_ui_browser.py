@@ -12,9 +12,13 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from selenium.common.exceptions import (
+    ElementClickInterceptedException,
+    NoSuchElementException,
+    StaleElementReferenceException,
+)
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
-from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support import expected_conditions as until
 from selenium.webdriver.support.wait import WebDriverWait
 
@@ -71,11 +75,11 @@ def browser() -> Iterator[WebDriver]:
 def test_a_tenant_with_all_its_environments_is_one_choice_and_one_run(browser: WebDriver, web: DagsterWeb) -> None:
     before = {run["runId"] for run in _runs(web)}
     browser.get(asset_page(web.url, "environment_workflows"))
-    _button(browser, "Materialize").click()
-    _button(browser, "All", of="environment").click()
+    _press(browser, "Materialize")
+    _press(browser, "All", of="environment")
     _choose(browser, "tenant", "acme")
     _wait(browser).until(lambda _: _partitions_chosen(browser) == "3 partitions")
-    _button(browser, "Launch backfill").click()
+    _press(browser, "Launch backfill")
 
     eventually(lambda: bool(_backfill_runs(web, before)), within=START_SECONDS)
     (run,) = _backfill_runs(web, before)
@@ -143,24 +147,39 @@ def _backfill_runs(web: DagsterWeb, before: set[str]) -> list[dict[str, Any]]:
             and any(tag["key"] == "dagster/backfill" for tag in run["tags"])]
 
 
+# The page draws itself anew while it loads: what was found may be gone, or covered, when it is used. Then it is looked for
+# again, the finding and the use together.
+_REDRAWN = (NoSuchElementException, StaleElementReferenceException, ElementClickInterceptedException)
+
+
 def _wait(browser: WebDriver) -> WebDriverWait[WebDriver]:
-    return WebDriverWait(browser, 60)
+    return WebDriverWait(browser, 60, ignored_exceptions=_REDRAWN)
 
 
-def _button(browser: WebDriver, text: str, *, of: str | None = None) -> WebElement:
-    """A button by how its text begins; ``of`` a dimension's section of the dialog."""
+def _click(browser: WebDriver, path: str) -> None:
+    """Click what is at a path, once it can be clicked."""
+    def found_and_clicked(driver: WebDriver) -> bool:
+        element = until.element_to_be_clickable((By.XPATH, path))(driver)
+        if not element:
+            return False
+        element.click()
+        return True
+    _wait(browser).until(found_and_clicked)
+
+
+def _press(browser: WebDriver, text: str, *, of: str | None = None) -> None:
+    """Press a button by how its text begins; ``of`` a dimension's section of the dialog."""
     section = "" if of is None else f"//span[text()='{of}']/ancestor::*[.//button[.='All']][1]"
-    path = f"{section}//button[starts-with(normalize-space(.), '{text}')]"
-    return _wait(browser).until(until.element_to_be_clickable((By.XPATH, path)))
+    _click(browser, f"{section}//button[starts-with(normalize-space(.), '{text}')]")
 
 
 def _choose(browser: WebDriver, dimension: str, key: str) -> None:
     """Open a dimension's list, look for the key, tick it."""
     section = f"//span[text()='{dimension}']/ancestor::*[.//button[.='All']][1]"
-    _wait(browser).until(until.element_to_be_clickable((By.XPATH, f"{section}//*[contains(text(), 'Select a partition')]"))).click()
+    _click(browser, f"{section}//*[contains(text(), 'Select a partition')]")
     _wait(browser).until(until.element_to_be_clickable((By.XPATH, "//input[@placeholder='Filter partitions']"))).send_keys(key)
     row = f"//span[text()='{key}']/ancestor::*[.//input[@type='checkbox']][1]//label"
-    _wait(browser).until(until.element_to_be_clickable((By.XPATH, row))).click()
+    _click(browser, row)
     _wait(browser).until(until.presence_of_element_located((By.XPATH, f"{section}//*[text()='{key}']")))
 
 
