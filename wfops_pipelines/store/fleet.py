@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, Table, delete, func, select, text, update
+from sqlalchemy import Connection, Row, Table, bindparam, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from wfops_pipelines.domain.errors import SecretUnreadable
@@ -22,6 +22,9 @@ from wfops_pipelines.store.tables.fleet import (
     secrets,
     tenants,
 )
+
+_CREDENTIALS = select(credential_map).where(credential_map.c.tenant_id == bindparam("tenant")).order_by(
+    credential_map.c.key, credential_map.c.environment_id)
 
 
 class FleetRows:
@@ -128,10 +131,7 @@ class FleetRows:
 
     def credentials(self) -> list[Row[Any]]:
         """Logical credentials: one row per key and environment."""
-        return list(self._connection.execute(
-            select(credential_map).where(credential_map.c.tenant_id == self._tenant_id)
-            .order_by(credential_map.c.key, credential_map.c.environment_id)
-        ))
+        return list(self._connection.execute(_CREDENTIALS, {"tenant": self._tenant_id}))
 
     def replace_credentials(self, rows: list[dict[str, Any]]) -> None:
         """Make ``rows`` the credential table."""
