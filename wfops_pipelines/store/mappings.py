@@ -15,8 +15,8 @@ from wfops_pipelines.store.tables.git_states import canonical_workflow_git_state
 from wfops_pipelines.store.tables.mappings import canonical_workflows, workflow_env_map, workflow_hash_registry
 from wfops_pipelines.store.upsert import Upsert
 
-_WRITTEN = [c.name for c in workflow_env_map.c if c.name not in {"tenant_id", "id", "environment_id", "workflow_id",
-                                                                 "first_seen_at"}]
+_KEPT = {"tenant_id", "id", "environment_id", "workflow_id", "first_seen_at", "resolved"}
+_WRITTEN = [c.name for c in workflow_env_map.c if c.name not in _KEPT]
 _SAVE = Upsert(workflow_env_map, keys=["tenant_id", "environment_id", "workflow_id"], written=_WRITTEN)
 _SAVE_CANONICAL = Upsert(canonical_workflows, columns=["tenant_id", "id", "name", "created_at"], keys=["tenant_id", "id"],
                          written=["name"], unless_equal="name")

@@ -25,7 +25,10 @@ canonical_workflow_git_state = Table(
     uuid_column("canonical_id"),
     text_column("blob"),
     text_column("commit"),  # where this blob was first seen at this path
-    display_column("workflow_id", nullable=True),  # the file's own `id`
+    display_column("workflow_id", nullable=True),  # the file's own `id`, unless that was overruled
+    # What the file claims and was overruled in (§5.3); it holds while the file claims the same.
+    uuid_column("overruled_canonical_id", nullable=True),
+    display_column("overruled_workflow_id", nullable=True),
     display_column("name"),
     text_column("digest"),
     text_column("content_hash"),

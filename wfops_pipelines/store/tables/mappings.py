@@ -39,6 +39,7 @@ workflow_env_map = Table(
     uuid_column("canonical_id", nullable=True),
     text_column("status"),
     text_column("unlinked_reason", nullable=True),
+    text_column("resolved", nullable=True),  # in favour of what its last conflict was resolved (§5.3)
     display_column("name"),
     Column("active", Boolean, nullable=False),
     Column("archived", Boolean, nullable=False, server_default=text("false")),
