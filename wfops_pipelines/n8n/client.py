@@ -217,8 +217,9 @@ def _no_connection(error: httpx.HTTPError, asked: Asked) -> _AttemptError:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return _AttemptError(Unreachable(
                 f"the TLS certificate is not trusted: {cause.verify_message}", target=target,
-                fix="name the CA's bundle as verify_tls of the environment, or have the server send a certificate for "
-                    "this name with its whole chain"), again=False, seen=False)
+                fix="name the file of the CA that signed it as ca_bundle of the environment, or have the server send a "
+                    "certificate for this name with its whole chain; verify_tls: false checks nothing"),
+                again=False, seen=False)
         if isinstance(cause, ssl.SSLError):
             return _AttemptError(Unreachable(
                 f"the TLS handshake failed: {cause.reason or cause}", target=target,

@@ -31,6 +31,10 @@ log = logging.getLogger("wfops.operations")
 _HOLDER_DIED = "holder_died"
 _POLL = 0.1  # seconds between two looks at a lease that somebody else holds
 
+_unended: set[Held] = set()
+"""Leases whose operation is over and could not say so, because the store was gone: nobody's any more, though the process
+that took them, this one, lives."""
+
 
 @dataclass
 class RunningOperation:
@@ -101,9 +105,14 @@ async def run_operation(services: Services, context: Context, kind: OperationKin
             else:
                 await asyncio.to_thread(_end, running, beat, state, error_kind, message)
         except WfopsError as secondary:  # the lease was lost, or the store is gone: the first error is the story
+            _unended.add(running.held)
             error.add_note(f"and the operation could not be recorded as {state}: {secondary}")
         raise
-    await asyncio.to_thread(_end, running, beat, OperationState.COMPLETED, None, None)
+    try:
+        await asyncio.to_thread(_end, running, beat, OperationState.COMPLETED, None, None)
+    except WfopsError:
+        _unended.add(running.held)
+        raise
 
 
 def _failure(error: BaseException) -> tuple[OperationState, str, str]:
@@ -157,7 +166,8 @@ def _try_acquire(services: Services, context: Context, kind: OperationKind,
         lease = work.leases.lock(environment.id)
         beat_at = _database_time(work)
         if lease is not None and lease.released_at is None:
-            if holders.is_alive(lease.holder, lease.heartbeat_at, beat_at, services.limits.lease_stale):
+            alive = holders.is_alive(lease.holder, lease.heartbeat_at, beat_at, services.limits.lease_stale)
+            if alive and Held(environment.id, lease.epoch) not in _unended:
                 return lease.operation_id
             _declare_dead(work, lease.operation_id, now)
         resumed = _interrupted(work, environment, kind)
