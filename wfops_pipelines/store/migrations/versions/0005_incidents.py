@@ -1,7 +1,7 @@
 """drift incidents with approvals, ignore rules and a journal of writes; outbox and alert rules
 
 Revision ID: 0005
-Revises: 0003
+Revises: 0004
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from wfops_pipelines.store.migrations.incidents import guard_incidents, unguard_
 from wfops_pipelines.store.migrations.security import guard
 
 revision = "0005"
-down_revision = "0003"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 
