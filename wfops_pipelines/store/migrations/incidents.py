@@ -47,9 +47,9 @@ def guard_incidents() -> None:
                 RAISE EXCEPTION 'the snapshot of an incident never changes'
                     USING ERRCODE = 'insufficient_privilege', CONSTRAINT = 'ck_drift_incidents_snapshot';
             END IF;
-            IF NEW.number <> OLD.number OR NEW.environment_id <> OLD.environment_id OR NEW.detected_at <> OLD.detected_at
+            IF NEW.number <> OLD.number OR NEW.detected_at <> OLD.detected_at
             THEN
-                RAISE EXCEPTION 'number, environment and beginning of an incident never change'
+                RAISE EXCEPTION 'number and beginning of an incident never change'
                     USING ERRCODE = 'insufficient_privilege', CONSTRAINT = 'ck_drift_incidents_identity';
             END IF;
             RETURN NEW;

@@ -72,7 +72,7 @@ drift_incidents = Table(
     CheckConstraint("severity in ('low', 'medium', 'high', 'critical')", name="severity"),
     CheckConstraint("escalation in ('none', 'escalated', 'critical_overdue', 'overdue')", name="escalation"),
     CheckConstraint("resolution in ('promote', 'revert', 'replace', 'acknowledge', 'drift_gone')", name="resolution"),
-    CheckConstraint("(drift_snapshot is null) = (payload_purged_at is not null)", name="payload"),
+    CheckConstraint("payload_purged_at is null or drift_snapshot is null", name="payload"),
     Index("uq_drift_incidents_number", "tenant_id", "number", unique=True),
     Index("uq_drift_incidents_open", "tenant_id", "environment_id", unique=True, postgresql_where=text(OPEN)),
     Index("ix_drift_incidents_detected", "tenant_id", "detected_at", "id"),
@@ -128,7 +128,6 @@ drift_ignore_rules = Table(
     Column("hides", Integer, nullable=False, server_default=text("0")),  # changes it hid in the last checks
     time_column("last_hid_at"),
     refers("environment_id", "environments"),
-    CheckConstraint("workflow is not null or node_type is not null or parameter_path is not null", name="says_what"),
     Index("ix_drift_ignore_rules_environment", "tenant_id", "environment_id", postgresql_where=text("removed_at is null")),
 )
 

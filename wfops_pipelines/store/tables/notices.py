@@ -22,7 +22,7 @@ outbox = Table(
     metadata,
     tenant_column(),
     id_column(),
-    Column("sequence", BigInteger, Identity(always=True), nullable=False),  # order of writing, in the installation
+    Column("sequence", BigInteger, Identity(), nullable=False),  # order of writing, in the installation
     text_column("target"),  # name of the notification target
     text_column("event"),  # incident.opened, …
     text_column("subject"),  # what it is about (incident:UUID): entries of one subject go out in order

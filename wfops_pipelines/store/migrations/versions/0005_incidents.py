@@ -36,7 +36,7 @@ def upgrade() -> None:
         "outbox",
         sa.Column("tenant_id", sa.UUID(), nullable=False),
         sa.Column("id", sa.UUID(), nullable=False),
-        sa.Column("sequence", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("sequence", sa.BigInteger(), sa.Identity(), nullable=False),
         sa.Column("target", sa.Text(), nullable=False),
         sa.Column("event", sa.Text(), nullable=False),
         sa.Column("subject", sa.Text(), nullable=False),
@@ -113,10 +113,6 @@ def upgrade() -> None:
         sa.Column("removed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("hides", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("last_hid_at", sa.DateTime(timezone=True), nullable=True),
-        sa.CheckConstraint(
-            "workflow is not null or node_type is not null or parameter_path is not null",
-            name=op.f("ck_drift_ignore_rules_says_what"),
-        ),
         sa.ForeignKeyConstraint(
             ["tenant_id", "environment_id"],
             ["environments.tenant_id", "environments.id"],
@@ -181,7 +177,7 @@ def upgrade() -> None:
             name=op.f("ck_drift_incidents_status"),
         ),
         sa.CheckConstraint(
-            "(drift_snapshot is null) = (payload_purged_at is not null)", name=op.f("ck_drift_incidents_payload")
+            "payload_purged_at is null or drift_snapshot is null", name=op.f("ck_drift_incidents_payload")
         ),
         sa.ForeignKeyConstraint(
             ["tenant_id", "environment_id"],
