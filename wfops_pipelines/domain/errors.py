@@ -6,6 +6,7 @@
     ├── UsageError                 what was asked for cannot be (exit 2)
     │   ├── InvalidDocument        fleet.yaml or another document: file, line and field
     │   ├── InvalidSetting         a WFOPS_ setting
+    │   ├── InvalidFields          a policy or an ignore rule: which fields, and why
     │   ├── UnknownTenant, UnknownEnvironment, UnknownWorkflow, UnknownPartition
     ├── MalformedWorkflow          JSON that is no n8n workflow
     ├── MalformedFile              a file in Git that cannot be read as a workflow
@@ -29,6 +30,7 @@
     │   ├── ForbiddenTransition    a state cannot follow another (operation, incident, promotion)
     │   └── LeaseLost              this operation no longer holds it
     ├── Denied                     who asks is not known, or may not do this (exit 6)
+    │   └── SelfApproval           nobody approves what he or she requested
     ├── Cancelled                  somebody said no when asked, or pressed Ctrl-C (exit 7)
     ├── ProcessFailed              a process of `wfops up` or `demo` did not come up, or keeps dying
     ├── HashCollision              one hash, two contents (§4.9)
@@ -108,6 +110,16 @@ class InvalidSetting(UsageError):
     """A setting of the environment (WFOPS_…) cannot be used."""
 
     kind = "invalid_setting"
+
+
+class InvalidFields(UsageError):
+    """What was given for a thing (a drift policy, an ignore rule) does not fit; ``problems`` name the fields."""
+
+    kind = "invalid_fields"
+
+    def __init__(self, what: str, problems: Sequence[DocumentProblem], *, fix: str | None = None) -> None:
+        super().__init__("\n".join(problem.at(what) for problem in problems), fix=fix)
+        self.problems = tuple(problems)
 
 
 class UnknownTenant(UsageError):
@@ -299,6 +311,12 @@ class Denied(WfopsError):
 
     kind = "denied"
     exit_code = 6
+
+
+class SelfApproval(Denied):
+    """Whoever asked for a step would decide on it (§2.3)."""
+
+    kind = "self_approval"
 
 
 class Cancelled(WfopsError):

@@ -6,9 +6,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, func, select, text
 
 from wfops_pipelines.store.tables.fleet import environments, secrets, tenants
+from wfops_pipelines.store.tables.incidents import drift_incidents
+from wfops_pipelines.store.tables.notices import outbox
 from wfops_pipelines.store.tables.operations import environment_leases, operations
 
 
@@ -63,6 +65,32 @@ class SystemReads:
                        & (environment_leases.c.released_at.is_(None)))
             .where(operations.c.state == "running")
         ))
+
+    def due_incidents(self, now: datetime, *, limit: int = 1000) -> list[Row[Any]]:
+        """Open incidents whose next escalation is due, with ``tenant_slug``, soonest first."""
+        return list(self._connection.execute(
+            select(drift_incidents.c.tenant_id, drift_incidents.c.id, tenants.c.slug.label("tenant_slug"))
+            .join(tenants, tenants.c.tenant_id == drift_incidents.c.tenant_id)
+            .where(drift_incidents.c.next_due_at <= now, tenants.c.deleted_at.is_(None))
+            .order_by(drift_incidents.c.next_due_at).limit(limit)))
+
+    def tenants_with_mail(self, now: datetime) -> list[str]:
+        """Slugs of tenants with messages that may be sent now."""
+        return list(self._connection.execute(
+            select(tenants.c.slug).where(tenants.c.deleted_at.is_(None), tenants.c.tenant_id.in_(
+                select(outbox.c.tenant_id).where(outbox.c.status == "pending", outbox.c.not_before <= now)))
+            .order_by(tenants.c.slug)).scalars())
+
+    def same_change(self, change_group: str) -> list[Row[Any]]:
+        """Open incidents about one and the same change, of any tenant, with ``tenant_slug`` and ``environment``."""
+        return list(self._connection.execute(
+            select(drift_incidents.c.id, drift_incidents.c.number, tenants.c.slug.label("tenant_slug"),
+                   environments.c.slug.label("environment"))
+            .join(tenants, tenants.c.tenant_id == drift_incidents.c.tenant_id)
+            .join(environments, (environments.c.tenant_id == drift_incidents.c.tenant_id)
+                  & (environments.c.id == drift_incidents.c.environment_id))
+            .where(drift_incidents.c.change_group == change_group, text("status not in ('closed', 'cancelled')"))
+            .order_by(tenants.c.slug, environments.c.slug)))
 
     def busy_environments(self, now: datetime, stale_after: float) -> set[UUID]:
         """Environments that a living operation holds: sweeps leave them alone."""

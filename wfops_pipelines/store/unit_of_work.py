@@ -25,14 +25,19 @@ from wfops_pipelines import failpoints
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import Broken
 from wfops_pipelines.store import installation
+from wfops_pipelines.store.alerts import Alerts
 from wfops_pipelines.store.audit import AuditTrail
 from wfops_pipelines.store.drift import DriftRows
 from wfops_pipelines.store.engine import StoreUrls, connected, open_engine
 from wfops_pipelines.store.fleet import FleetRows
 from wfops_pipelines.store.git_states import GitStates
+from wfops_pipelines.store.ignore_rules import IgnoreRules
+from wfops_pipelines.store.incidents import Incidents
+from wfops_pipelines.store.journal import RuntimeJournal
 from wfops_pipelines.store.leases import Leases
 from wfops_pipelines.store.mappings import Mappings
 from wfops_pipelines.store.operations import Operations
+from wfops_pipelines.store.outbox import Outbox
 from wfops_pipelines.store.payloads import Payloads
 from wfops_pipelines.store.reconciliation import DiffStates
 from wfops_pipelines.store.secrets import SecretBox
@@ -64,6 +69,11 @@ class UnitOfWork:
         self.git_states = GitStates(connection, context.tenant_id)
         self.diffs = DiffStates(connection, context.tenant_id)
         self.drift = DriftRows(connection, context.tenant_id)
+        self.incidents = Incidents(connection, context.tenant_id)
+        self.ignore_rules = IgnoreRules(connection, context.tenant_id)
+        self.journal = RuntimeJournal(connection, context.tenant_id)
+        self.outbox = Outbox(connection, context.tenant_id)
+        self.alerts = Alerts(connection, context.tenant_id)
         self.operations = Operations(connection, context.tenant_id)
         self.leases = Leases(connection, context.tenant_id)
         self.fleet = FleetRows(connection, context.tenant_id, secrets)

@@ -60,6 +60,7 @@ def read_catalogue(connection: Connection) -> dict[str, Table]:
         tables[name] = Table(name)
     for name, column, type_, required in connection.execute(
             "SELECT attrelid::regclass::text, attname, format_type(atttypid, atttypmod), attnotnull AND NOT atthasdef"
+            " AND attidentity = ''"
             " FROM pg_attribute WHERE attrelid::regclass::text = ANY(%s) AND attnum > 0 AND NOT attisdropped"
             " ORDER BY attrelid, attnum", (list(tables),)):
         tables[name].columns[column] = type_

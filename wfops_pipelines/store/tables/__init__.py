@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from wfops_pipelines.store.tables import audit, drift, fleet, git_states, mappings, operations, payloads, reconciliation
+from wfops_pipelines.store.tables import (
+    audit,
+    drift,
+    fleet,
+    git_states,
+    incidents,
+    mappings,
+    notices,
+    operations,
+    payloads,
+    reconciliation,
+)
 from wfops_pipelines.store.tables.base import metadata
 
 TENANT_TABLES: tuple[str, ...] = tuple(
@@ -10,6 +21,6 @@ TENANT_TABLES: tuple[str, ...] = tuple(
 )
 
 __all__ = [
-    "TENANT_TABLES", "audit", "drift", "fleet", "git_states", "mappings", "metadata", "operations", "payloads",
-    "reconciliation",
+    "TENANT_TABLES", "audit", "drift", "fleet", "git_states", "incidents", "mappings", "metadata", "notices", "operations",
+    "payloads", "reconciliation",
 ]

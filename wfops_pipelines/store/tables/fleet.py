@@ -94,6 +94,8 @@ environments = Table(
     text_column("git_source", nullable=True),  # repository, branch and folder that head belongs to
     Column("git_version", Integer, nullable=True),  # normaliser version of that sync
     time_column("git_synced_at"),
+    time_column("writes_blocked_at"),  # by a rollback that could not restore everything (§11.7)
+    display_column("writes_blocked_reason", nullable=True),
     time_column("created_at", nullable=False, now=True),
     time_column("deleted_at"),
     owned_by_tenant(),
@@ -160,6 +162,9 @@ notification_targets = Table(
     Column("name", Text, primary_key=True),
     text_column("url_secret"),
     Column("events", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
+    Column("quiet_hours", JSONB(none_as_null=True), nullable=True),
+    Column("digest_minutes", Integer, nullable=False, server_default=text("0")),  # 0: each message by itself
+    text_column("min_severity", default="low"),
     owned_by_tenant(),
 )
 

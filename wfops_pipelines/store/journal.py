@@ -1,0 +1,38 @@
+"""The journal of writes to n8n (design decision 7): what was intended, and what became of it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from wfops_pipelines.store.tables.incidents import runtime_journal as journal
+
+
+class RuntimeJournal:
+    """A tenant's writes to its environments, in order, by operation."""
+
+    def __init__(self, connection: Connection, tenant_id: UUID) -> None:
+        self._connection = connection
+        self._tenant_id = tenant_id
+
+    def of_operation(self, operation_id: UUID) -> list[Row[Any]]:
+        """The writes of an operation, in order."""
+        return list(self._connection.execute(
+            select(journal).where(journal.c.tenant_id == self._tenant_id, journal.c.operation_id == operation_id)
+            .order_by(journal.c.position)))
+
+    def intend(self, operation_id: UUID, position: int, *, now: datetime, **values: Any) -> None:
+        """What is about to be written."""
+        self._connection.execute(insert(journal).values(
+            tenant_id=self._tenant_id, operation_id=operation_id, position=position, state="intended", intended_at=now,
+            **values))
+
+    def end(self, operation_id: UUID, position: int, state: str, *, now: datetime, **values: Any) -> None:
+        """What became of it: ``done``, ``undone`` or ``failed``."""
+        self._connection.execute(
+            update(journal).where(journal.c.tenant_id == self._tenant_id, journal.c.operation_id == operation_id,
+                                  journal.c.position == position)
+            .values(state=state, ended_at=now, **values))
