@@ -6,7 +6,7 @@ where the page and the tables disagree.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from wfops_pipelines.domain.approval import APPROVAL_TRANSITIONS, ApprovalStatus
@@ -42,7 +42,7 @@ def draw_steps() -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-DRAWINGS: Final = {
+DRAWINGS: Final[Mapping[str, Callable[[], str]]] = {
     "incident": lambda: f"```mermaid\n{draw_incident()}\n```",
     "steps": draw_steps,
     "approval": lambda: f"```mermaid\n{draw_approval()}\n```",
