@@ -1,12 +1,14 @@
 """``wfops apply``: make the store hold what fleet.yaml declares (§2.6).
 
 Plan first, then apply: one unit of work per tenant, so that a tenant is changed whole or not at all. Secrets of all
-tenants are resolved before anything is written. Nothing is deleted without ``prune``.
+tenants are resolved before anything is written. Nothing is deleted without ``prune``. Two that apply at once take turns,
+tenant by tenant: the second finds what the first made.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import UUID
@@ -65,20 +67,32 @@ def apply_fleet(services: Services, fleet: Fleet, resolve: ResolveSecret, *, act
     secrets = {reference: resolve(reference) for reference in fleet.secret_references()}
     plan = FleetPlan()
     with services.store.system() as system:
-        known = {row.slug: row for row in system.tenants()}
+        known = {row.slug for row in system.tenants()}
     for spec in fleet.tenants:
-        row = known.get(spec.slug)
-        context = Context(
-            tenant_id=row.tenant_id if row is not None else services.new_id(), tenant_slug=spec.slug, actor=actor,
-            now=services.now, new_id=services.new_id, run_id=run_id)
-        plan.changes += _apply_tenant(services, context, spec, secrets, prune=prune, dry_run=dry_run)
-    for slug in sorted(set(known) - {spec.slug for spec in fleet.tenants}):
-        change = FleetChange(slug, "tenant", slug, "delete" if prune else "unmanaged")
-        plan.changes.append(change)
-        if prune and not dry_run:
-            _delete_tenant(services, known[slug], actor)
+        with _turn(services, spec.slug, alone=not dry_run) as row:
+            context = Context(
+                tenant_id=row.tenant_id if row is not None else services.new_id(), tenant_slug=spec.slug, actor=actor,
+                now=services.now, new_id=services.new_id, run_id=run_id)
+            plan.changes += _apply_tenant(services, context, spec, secrets, prune=prune, dry_run=dry_run)
+    for slug in sorted(known - {spec.slug for spec in fleet.tenants}):
+        with _turn(services, slug, alone=prune and not dry_run) as row:
+            if row is None:  # somebody else deleted it in the meantime
+                continue
+            plan.changes.append(FleetChange(slug, "tenant", slug, "delete" if prune else "unmanaged"))
+            if prune and not dry_run:
+                _delete_tenant(services, row, actor)
     plan.applied = not dry_run
     return plan
+
+
+@contextmanager
+def _turn(services: Services, slug: str, *, alone: bool) -> Iterator[Row[Any] | None]:
+    """The tenant of a slug as it is now, none if there is none; ``alone`` keeps everybody else from declaring it until
+    the block is left. The lock goes by slug and not by id: two that make a new tenant would each lock an id of its own."""
+    with services.store.system() as system:
+        if alone:
+            system.lock_slug(slug)
+        yield system.tenant(slug)
 
 
 def _apply_tenant(services: Services, context: Context, spec: TenantSpec, secrets: dict[SecretReference, str], *,
@@ -88,7 +102,6 @@ def _apply_tenant(services: Services, context: Context, spec: TenantSpec, secret
             return [change for change, _ in _differences(work, spec, secrets, prune=prune)]
     operation_id = context.new_id()
     with services.store.bookkeeping(context.within(operation_id), "apply.tenant") as work:
-        work.fleet.lock()
         changes = []
         for change, write in _differences(work, spec, secrets, prune=prune):
             changes.append(change)

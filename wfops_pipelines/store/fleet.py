@@ -6,10 +6,10 @@ from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, Table, bindparam, delete, func, select, text, update
+from sqlalchemy import Connection, Row, Table, bindparam, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from wfops_pipelines.domain.errors import SecretUnreadable
+from wfops_pipelines.domain.errors import SecretUnreadable, UnknownEnvironment
 from wfops_pipelines.store.secrets import SecretBox, naming
 from wfops_pipelines.store.tables.fleet import (
     credential_map,
@@ -35,11 +35,6 @@ class FleetRows:
         self._tenant_id = tenant_id
         self._box = box
 
-    def lock(self) -> None:
-        """One declaration is applied at a time per tenant; held until the transaction ends."""
-        self._connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:tenant, 1))"),
-                                 {"tenant": str(self._tenant_id)})
-
     # -- tenant and environments -----------------------------------------------------------------------------------
 
     def tenant(self) -> Row[Any] | None:
@@ -58,10 +53,14 @@ class FleetRows:
         return list(self._connection.execute(query.order_by(environments.c.position, environments.c.slug)))
 
     def environment(self, environment_id: UUID) -> Row[Any]:
-        """One environment."""
-        return self._connection.execute(select(environments).where(
+        """One environment by id, deleted or not; :class:`UnknownEnvironment` when the tenant has none of it."""
+        row = self._connection.execute(select(environments).where(
             environments.c.tenant_id == self._tenant_id, environments.c.id == environment_id
-        )).one()
+        )).one_or_none()
+        if row is None:
+            raise UnknownEnvironment(f"the environment with the id {environment_id} is gone, or was never this tenant's",
+                                     fix="`wfops tenants` names those there are")
+        return row
 
     def save_environment(self, **values: Any) -> None:
         """Create or update an environment, by id."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -32,6 +32,11 @@ class SystemReads:
         return self._connection.execute(
             select(tenants).where(tenants.c.slug == slug, tenants.c.deleted_at.is_(None))
         ).one_or_none()
+
+    def lock_slug(self, slug: str) -> None:
+        """One process declares or deletes the tenant of a slug at a time, also while there is none of it yet; held until
+        this transaction ends. Whoever waited sees what the one before committed."""
+        self._connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:slug, 1))"), {"slug": slug})
 
     def environments(self) -> list[Row[Any]]:
         """Every environment with its tenant's slug (``tenant_slug``), in a stable order."""
@@ -92,10 +97,11 @@ class SystemReads:
             .where(drift_incidents.c.change_group == change_group, text("status not in ('closed', 'cancelled')"))
             .order_by(tenants.c.slug, environments.c.slug)))
 
-    def busy_environments(self, now: datetime, stale_after: float) -> set[UUID]:
-        """Environments that a living operation holds: sweeps leave them alone."""
-        rows = self._connection.execute(
-            select(environment_leases.c.environment_id, environment_leases.c.heartbeat_at)
-            .where(environment_leases.c.released_at.is_(None))
-        )
-        return {row.environment_id for row in rows if (now - row.heartbeat_at).total_seconds() < stale_after}
+    def busy_environments(self, stale_after: float) -> set[UUID]:
+        """Environments that a living operation holds: sweeps leave them alone. A holder lives whose heartbeat is younger
+        than ``stale_after`` seconds by the database's clock, by which leases live."""
+        return set(self._connection.execute(
+            select(environment_leases.c.environment_id).where(
+                environment_leases.c.released_at.is_(None),
+                environment_leases.c.heartbeat_at > func.clock_timestamp() - timedelta(seconds=stale_after))
+        ).scalars())

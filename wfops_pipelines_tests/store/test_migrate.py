@@ -5,12 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
 from alembic.script import ScriptDirectory
 
-from wfops_pipelines.domain.errors import StoreBusy, StoreError, StoreNotReady
+from wfops_pipelines.domain.errors import StoreBusy, StoreError, StoreNotReady, StoreUnavailable
 from wfops_pipelines.store import migrate
 from wfops_pipelines.store.engine import open_engine
 from wfops_pipelines.store.migrate import downgrade, upgrade
@@ -126,10 +127,13 @@ def test_a_migration_does_not_queue_behind_a_table_in_use_for_long(fresh_databas
     monkeypatch.setattr(migrate, "LOCK_TIMEOUT", "50ms")
     urls = fresh_database_urls()
     upgrade(urls.owner, revision=BEFORE_TENANCY)
-    with psycopg.connect(urls.owner) as reader:
+    with psycopg.connect(urls.owner, application_name="a-report") as reader:
         reader.execute("SELECT count(*) FROM tenants")
-        with pytest.raises(StoreBusy, match="lock timeout"):
+        with pytest.raises(StoreBusy, match=r"up to revision 0003 .*got no lock within 50ms") as caught:
             upgrade(urls.owner)
+        assert f"process {reader.info.backend_pid} (wfops_owner, a-report) holds" in caught.value.message
+        assert "tenants" in caught.value.message and f"schema is at {BEFORE_TENANCY}" in caught.value.message
+        assert f"pg_terminate_backend({reader.info.backend_pid})" in str(caught.value.fix)
         assert revision(urls.owner) == BEFORE_TENANCY
         assert one(urls.owner, "SELECT count(*) FROM pg_policies") == 0
     upgrade(urls.owner)
@@ -140,10 +144,41 @@ def test_a_failed_migration_gives_its_lock_back(fresh_database_urls: FreshDataba
     urls = fresh_database_urls()
     with psycopg.connect(urls.owner) as owner:
         owner.execute("CREATE TABLE tenants (in_the_way int)")
-    with pytest.raises(StoreError, match="already exists"):
+    with pytest.raises(StoreNotReady, match=r'up to revision 0001 .*"tenants" already exists.*nothing of it was applied') as caught:
         upgrade(urls.owner)
+    assert "the beginning" in caught.value.message and "try again" in str(caught.value.fix)
     assert one(urls.owner, f"SELECT pg_try_advisory_lock({migrate.LOCK})") is True
     assert revision(urls.owner) is None
+
+
+def test_a_migration_down_that_fails_names_its_revision_and_leaves_it_whole(fresh_database_urls: FreshDatabase) -> None:
+    urls = fresh_database_urls(upgrade)
+    with psycopg.connect(urls.owner) as owner:
+        owner.execute("CREATE VIEW in_the_way AS SELECT * FROM tenants")
+    with pytest.raises(StoreNotReady, match=rf"down from revision {REVISIONS[0]} .*depend"):
+        downgrade(urls.owner)
+    assert revision(urls.owner) == REVISIONS[0]
+    assert one(urls.owner, "SELECT count(*) FROM tenants") == 0
+    with psycopg.connect(urls.owner) as owner:
+        owner.execute("DROP VIEW in_the_way")
+    upgrade(urls.owner)
+    assert migrate.differences(urls.owner) == []
+
+
+def test_a_server_that_goes_away_in_the_middle_is_unavailable(fresh_database_urls: FreshDatabase) -> None:
+    urls = fresh_database_urls()
+    upgrade(urls.owner, revision=BEFORE_TENANCY)
+    with (psycopg.connect(urls.owner) as reader, psycopg.connect(urls.owner, autocommit=True) as killer,
+          ThreadPoolExecutor(1) as pool):
+        reader.execute("SELECT count(*) FROM tenants")
+        migrating = pool.submit(upgrade, urls.owner)
+        eventually(lambda: killer.execute(
+            "SELECT pg_terminate_backend(l.pid) FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid"
+            " WHERE NOT l.granted AND l.locktype = 'relation' AND a.datname = current_database()").fetchone() is not None)
+        with pytest.raises(StoreUnavailable, match="revision 0003") as caught:
+            migrating.result()
+    assert f"schema is at {BEFORE_TENANCY}" in caught.value.message
+    assert revision(urls.owner) == BEFORE_TENANCY
 
 
 def test_other_names_of_roles_get_the_same_rights(fresh_database_urls: FreshDatabase) -> None:

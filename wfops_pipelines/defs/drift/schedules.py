@@ -32,8 +32,7 @@ def drift_detection(context: dg.ScheduleEvaluationContext, wfops: Wfops) -> dg.R
         return dg.SkipReason("not due yet")
     services = wfops.services
     with services.store.system() as system:
-        rows = checked_by_schedule(system.environments(),
-                                   system.busy_environments(services.now(), services.limits.lease_stale))
+        rows = checked_by_schedule(system.environments(), system.busy_environments(services.limits.lease_stale))
     if not rows:
         return dg.SkipReason("no staging or production environment has Git configured")
     config = RefreshConfig(
