@@ -101,7 +101,7 @@ def activate_1(state: State, workflow: Workflow) -> JsonObject:
 
 def start_1(state: State, workflow: Workflow) -> None:
     """Start the triggers of a 1.x workflow that is marked active; if that fails it is not active any more."""
-    nodes = workflow.draft.node_list
+    nodes = workflow.live.node_list if workflow.live is not None else []
     workflow.counter += 1
     try:
         _check_types(nodes)

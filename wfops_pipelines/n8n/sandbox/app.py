@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 import zlib
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote, unquote
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
@@ -25,6 +27,7 @@ from wfops_pipelines.n8n.sandbox.seeding import SandboxState
 MAX_BODY = 16 * 1024 * 1024
 _ROOT = "/api/v1"
 _CONTROL = "/_sandbox/"
+_HALF_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 class SandboxApp:
@@ -87,9 +90,10 @@ class SandboxApp:
         if not path.startswith(f"{_ROOT}/"):
             raise HtmlError(404, f"Cannot {request.method} {path}")
         value = _json_body(request, body)
-        route, variables = self._find(request.method, path.removeprefix(_ROOT))
+        route, variables = self._find(request.method, _raw_path(request).removeprefix(_ROOT))
+        variables = {name: self._decoded(value) for name, value in variables.items()}
         self._check_key(request)
-        query = read_query(dict(request.query_params), route.query, self._state.generation)
+        query = read_query(request.query_params.multi_items(), route.query, self._state.generation)
         _check_media_type(request, needed=route.body or (self._state.generation >= 2 and bool(body)))
         answer = route.handle(Call(self._state, variables, query, value))
         return route.status, answer if isinstance(answer, bytes) else dump(answer), "application/json"
@@ -104,6 +108,12 @@ class SandboxApp:
                     return route, match.groupdict()
                 known = True
         raise ApiError(405, f"{asked} method not allowed") if known else ApiError(404, "not found")
+
+    def _decoded(self, part: str) -> str:
+        """A part of the path: what stands for a slash in it is none between parts."""
+        if _HALF_ESCAPE.search(part):
+            raise ApiError(400, "malformed uri'") if self._state.generation < 2 else ApiError(500, "Internal server error")
+        return unquote(part)
 
     def _check_key(self, request: Request) -> None:
         given = request.headers.get("x-n8n-api-key")
@@ -160,6 +170,12 @@ async def _read(request: Request) -> bytes:
     if size > MAX_BODY:
         raise HtmlError(413, "PayloadTooLargeError: request entity too large<br> &nbsp; &nbsp;at readStream")
     return b"".join(pieces)
+
+
+def _raw_path(request: Request) -> str:
+    """The path as it was sent, escapes and all."""
+    sent: bytes = request.scope.get("raw_path") or quote(request.scope["path"]).encode()
+    return sent.partition(b"?")[0].decode("latin-1")
 
 
 def _is_json(request: Request) -> bool:

@@ -19,12 +19,20 @@ _NOT_KEPT = frozenset({"row", "row_plain", "versions"})
 
 def _row(record: Any) -> dict[str, Any]:
     """A record as JSON; what is kept as bytes is JSON already."""
-    return {name: orjson.Fragment(value) if isinstance(value, bytes) else value
-            for name in type(record).__slots__ if name not in _NOT_KEPT for value in [getattr(record, name)]}
+    return {name: _written(getattr(record, name)) for name in type(record).__slots__ if name not in _NOT_KEPT}
+
+
+def _written(value: Any) -> Any:
+    if isinstance(value, Version):
+        return _row(value)
+    return orjson.Fragment(value) if isinstance(value, bytes) else value
 
 
 def _kept(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: dump(value) if name in _BYTES else value for name, value in row.items()}
+    kept = {name: dump(value) if name in _BYTES else value for name, value in row.items()}
+    if kept.get("unversioned"):
+        kept["unversioned"] = Version(**_kept(kept["unversioned"]))
+    return kept
 
 
 def save(state: State, file: Path) -> None:

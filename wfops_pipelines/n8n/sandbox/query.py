@@ -6,7 +6,8 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,19 +17,36 @@ from wfops_pipelines.n8n.sandbox.schema import repr_js
 
 Spec = Mapping[str, str | tuple[str, ...]]
 MAX_LIMIT = 250
+_AJV_KINDS = {"limit": "number", "flag": "boolean"}
 _BAD_CURSOR = "An invalid cursor was provided"
 
 
-def read_query(given: Mapping[str, str], spec: Spec, generation: int) -> dict[str, Any]:
-    """The parameters that ``spec`` (name → ``text``, ``limit``, ``flag``, or the words it may be) knows, converted."""
+def read_query(pairs: Sequence[tuple[str, str]], spec: Spec, generation: int) -> dict[str, Any]:
+    """The parameters that ``spec`` (name → ``text``, ``limit``, ``flag``, or the words it may be) knows, converted. One
+    that is given twice, or as ``name[]``, is an array, which none may be."""
+    given = {name.removesuffix("[]"): value for name, value in pairs}
+    times = Counter(name.removesuffix("[]") for name, _ in pairs)
+    arrays = {name for name, value in times.items() if value > 1} | {
+        name.removesuffix("[]") for name, _ in pairs if name.endswith("[]")}
     if generation < 2:
         for name in given:
             if name not in spec:
                 raise ApiError(400, f"Unknown query parameter '{name}'")
         for name, value in given.items():
-            if value == "":
+            if value == "" and name not in arrays:
                 raise ApiError(400, f"Empty value found for query parameter '{name}'")
+    for name, kind in spec.items():
+        if name in arrays:
+            raise ApiError(400, f"request/query/{name} {_no_array(kind, generation)}")
     return {name: _value(name, given[name], kind, generation) for name, kind in spec.items() if name in given}
+
+
+def _no_array(kind: str | tuple[str, ...], generation: int) -> str:
+    if generation < 2:
+        return f"must be {_AJV_KINDS.get(kind, 'string') if isinstance(kind, str) else 'string'}"
+    words = ("true", "false") if kind == "flag" else kind
+    expected = "string" if isinstance(words, str) else " | ".join(map(repr_js, words))
+    return f"Expected {expected}, received array"
 
 
 def _value(name: str, text: str, kind: str | tuple[str, ...], generation: int) -> Any:

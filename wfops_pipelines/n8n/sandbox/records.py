@@ -59,13 +59,14 @@ class Workflow:
     counter: int = 1
     trigger_count: int = 0
     tag_ids: list[str] = field(default_factory=list)
+    unversioned: Version | None = None  # 1.x: a draft that was saved under the version before it, which stays as it was
     row: tuple[bytes, ...] | None = None  # the prepared pieces of its row in listings
     row_plain: tuple[bytes, ...] | None = None  # the same without pinned data
 
     @property
     def draft(self) -> Version:
         """What the editor shows."""
-        return self.versions[self.version_id]
+        return self.unversioned or self.versions[self.version_id]
 
     @property
     def live(self) -> Version | None:

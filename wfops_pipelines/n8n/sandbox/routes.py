@@ -37,8 +37,13 @@ class Call:
 
     def checked(self, schema: Any) -> Any:
         """The body, if it fits."""
-        check_body(schema, self.body, self.state.generation)
-        return self.body
+        check_body(schema, self.given, self.state.generation)
+        return self.given
+
+    @property
+    def given(self) -> Any:
+        """The body; none at all, and ``null``, are an empty object to n8n."""
+        return {} if self.body is None else self.body
 
 
 Answer = bytes | JsonObject | list[Any]
@@ -92,7 +97,7 @@ def _list(call: Call) -> Answer:
 
 @_route("POST", "/workflows", body=True)
 def _create(call: Call) -> Answer:
-    return workflows.create(call.state, check_workflow(call.body, call.state.generation, update=False))
+    return workflows.create(call.state, check_workflow(call.given, call.state.generation, update=False))
 
 
 @_route("GET", "/workflows/{id}", query={"excludePinnedData": "flag"})
@@ -104,7 +109,7 @@ def _get(call: Call) -> Answer:
 @_route("PUT", "/workflows/{id}", body=True, generations=(1,))
 @_route("PUT", "/workflows/{id}", body=True, query={"publishIfActive": "flag"}, generations=(2,))
 def _put(call: Call) -> Answer:
-    body = check_workflow(call.body, call.state.generation, update=True)
+    body = check_workflow(call.given, call.state.generation, update=True)
     return workflows.put(call.state, call.path["id"], body, publish=call.query.get("publishIfActive", True))
 
 
@@ -118,7 +123,7 @@ def _delete(call: Call) -> Answer:
 def _activate(call: Call) -> Answer:
     if call.state.generation < 2:
         return activation.activate_1(call.state, workflows.find(call.state, call.path["id"]))
-    body = call.checked(PUBLISH) if call.body is not None else {}
+    body = call.checked(PUBLISH)
     workflow = workflows.find(call.state, call.path["id"], "activate")
     return activation.publish(call.state, workflow, version_id=body.get("versionId"), name=body.get("name"),
                               description=body.get("description"))

@@ -67,8 +67,12 @@ def _without_defaults(settings: JsonObject, generation: int) -> JsonObject:
             if not (key in names and value == "DEFAULT") and not (key == "executionTimeout" and value == -1)}
 
 
-def _static_data(value: Any) -> bytes:
-    return raw(parse(value.encode("utf-8", "surrogatepass")) if isinstance(value, str) else value)
+def _static_data(value: Any, generation: int) -> bytes:
+    """As it is stored: a text is the JSON in it, of which 2.x keeps objects alone."""
+    if not isinstance(value, str):
+        return raw(value)
+    said = parse(value.encode("utf-8", "surrogatepass"))
+    return raw(said if generation < 2 or isinstance(said, dict) else None)
 
 
 def create(state: State, body: JsonObject) -> JsonObject:
@@ -92,12 +96,12 @@ def create(state: State, body: JsonObject) -> JsonObject:
     version = Version(state.new_uuid(), raw(nodes), raw(body["connections"]), now, now,
                       groups=raw(body.get("nodeGroups", [])))
     workflow = Workflow(state.free_id(), body["name"], version.id, now, now, {version.id: version}, shared_at=now,
-                        settings=settings, static_data=_static_data(body.get("staticData")),
+                        settings=settings, static_data=_static_data(body.get("staticData"), state.generation),
                         pin_data=raw(body.get("pinData")))
     state.add(workflow)
     answer = workflow_json(state, workflow, "create")
-    if state.generation < 2 and "shared" in body:
-        answer["shared"] = body["shared"]
+    if state.generation < 2:  # 1.x answers these as they were sent
+        answer |= {key: body[key] for key in ("shared", "staticData") if key in body}
     return answer
 
 
@@ -134,7 +138,7 @@ def _save_version(state: State, workflow: Workflow, body: JsonObject, nodes: lis
         raw(body["connections"]) if "connections" in body else draft.connections, now, now,
         groups=raw(body["nodeGroups"]) if "nodeGroups" in body else draft.groups)
     workflow.versions[version.id] = version
-    workflow.version_id = version.id
+    workflow.version_id, workflow.unversioned = version.id, None
 
 
 def _save_rest(state: State, workflow: Workflow, body: JsonObject, settings: JsonObject) -> None:
@@ -142,7 +146,7 @@ def _save_rest(state: State, workflow: Workflow, body: JsonObject, settings: Jso
     workflow.name = body.get("name", workflow.name)
     workflow.description = body.get("description", workflow.description)
     if "staticData" in body:
-        workflow.static_data = _static_data(body["staticData"])
+        workflow.static_data = _static_data(body["staticData"], state.generation)
     if "pinData" in body:
         workflow.pin_data = raw(body["pinData"])
     workflow.updated_at = state.now()
@@ -207,11 +211,11 @@ def _update_1(state: State, workflow: Workflow, body: JsonObject, nodes: list[Js
 
 
 def _take_version_back(workflow: Workflow, former: str) -> None:
-    """1.x, when what was saved cannot be started: the new content stays, under the former ``versionId``."""
+    """1.x, when what was saved cannot be started: the new content stays, under the former ``versionId``. That version of
+    the history stays too, and is what an activation starts from then on."""
     if workflow.version_id != former:
-        saved = workflow.versions.pop(workflow.version_id)
-        saved.id = workflow.version_id = former
-        workflow.versions[former] = saved
+        workflow.unversioned = workflow.versions.pop(workflow.version_id)
+        workflow.unversioned.id = workflow.version_id = former
 
 
 def archive(state: State, workflow_id: str) -> JsonObject:

@@ -30,7 +30,8 @@ TABLE = [
     row(3, "| key lacks scope |", "test_scopes_of_a_key_are_enforced_by_2x_alone"),
     row(3, "| API key as Bearer |", "test_an_api_key_is_no_bearer_token"),
     row(3, "| unknown path |", "test_an_unknown_path_is_404_json"),
-    row(3, "| unknown id |", "test_an_unknown_workflow_is_404 test_an_unknown_workflow_is_not_found "
+    row(3, "| unknown id |", "test_a_slash_that_is_escaped_belongs_to_the_id "
+           "test_half_an_escape_in_a_path_is_400_in_1x_and_500_in_2x test_an_unknown_workflow_is_404 test_an_unknown_workflow_is_not_found "
            "test_writing_an_unknown_workflow_is_404_and_2x_speaks_of_permission"),
     row(3, "| PATCH /workflows/{id} |", "test_a_method_that_is_not_there_is_405"),
     row(3, "| unlicensed |", "test_what_needs_a_licence_is_403_and_says_so"),
@@ -38,7 +39,7 @@ TABLE = [
     row(3, "| body > 16 MiB", "test_a_body_of_more_than_16_mib_is_413_html test_a_body_of_5_mib_is_taken_and_comes_back"),
     row(3, "| content-type not json |", "test_a_content_type_other_than_json_is_415"),
     row(3, "| unknown query parameter |", "test_an_unknown_query_parameter_is_refused_by_1x_and_ignored_by_2x"),
-    row(3, "| schema error |", "test_a_read_only_key_is_refused_by_name test_an_unknown_key_is_refused_and_only_2x_names_it "
+    row(3, "| schema error |", "test_a_body_of_null_is_an_empty_object test_a_read_only_key_is_refused_by_name test_an_unknown_key_is_refused_and_only_2x_names_it "
            "test_a_workflow_that_n8n_refuses_is_rejected_with_its_words"),
     row(3, "Error body is", "test_the_error_body_is_an_object_with_a_message test_source_control_without_a_licence"),
     row(3, "No rate limit", "test_there_is_no_rate_limit"),
@@ -51,7 +52,7 @@ TABLE = [
     row(3, "V2 has `GET /api/v1/discover`", "test_discover_tells_1x_from_2x test_discover_needs_a_key_in_2x "
            "test_it_finds_out_the_generation test_it_is_registered_as_n8n"),
     # 4. GET /workflows
-    row(4, "`limit` default 100", "test_a_page_holds_100_by_default test_a_limit_above_250_is_refused_by_1x_and_clamped_by_2x "
+    row(4, "`limit` default 100", "test_a_parameter_that_is_given_twice_is_an_array_and_refused test_a_page_holds_100_by_default test_a_limit_above_250_is_refused_by_1x_and_clamped_by_2x "
            "test_a_limit_that_is_no_number_is_400 test_a_limit_of_0_gives_rows_all_the_same"),
     row(4, 'Response `{"data"', "test_a_page_is_data_and_next_cursor_alone test_pages_follow_their_cursor_to_null_and_cover_all "
            "test_the_adapter_lists_them_all_page_by_page test_pages_of_the_adapter_hold_what_a_raw_listing_holds"),
@@ -105,6 +106,7 @@ TABLE = [
     row(6, "**settings are MERGED on PUT in both**", "test_settings_are_merged_on_put test_three_settings_can_be_removed_by_a_value "
            "test_a_boolean_setting_can_be_set_but_not_removed test_1x_writes_the_caller_policy_again_when_left_out"),
     row(6, "staticData and pinData omitted", "test_static_data_left_out_is_kept_and_null_clears_it "
+           "test_static_data_as_text_are_the_json_in_it_and_2x_keeps_objects_alone "
            "test_static_data_may_be_json_as_text test_pinned_data_left_out_are_kept_and_null_clears_them"),
     row(6, "V2 validates structure", "test_2x_validates_the_structure_and_1x_does_not test_2x_says_which_connection_dangles "
            "test_a_node_lacks_a_key_that_2x_requires test_a_node_may_lack_its_other_keys "
@@ -121,7 +123,8 @@ TABLE = [
     row(7, "V1: `POST /workflows/{id}/activate|deactivate`", "test_activate_and_deactivate_work_in_both_and_twice "
            "test_publish_and_unpublish_are_of_2x test_a_chosen_version_is_published_in_2x "
            "test_a_chosen_version_is_published_in_2x_and_rejected_in_1x test_it_activates_and_deactivates"),
-    row(7, "No trigger -> 400", "test_a_workflow_without_a_trigger_cannot_be_activated "
+    row(7, "No trigger -> 400", "test_after_a_put_that_1x_could_not_start_the_version_before_it_is_what_starts "
+           "test_a_workflow_without_a_trigger_cannot_be_activated "
            "test_two_workflows_cannot_have_one_webhook_path "
            "test_a_clash_of_webhooks_is_a_conflict_in_2x_and_rejected_in_1x"),
     row(7, "**V2 registers webhooks asynchronously**", "test_2x_registers_after_it_has_answered_and_1x_before "

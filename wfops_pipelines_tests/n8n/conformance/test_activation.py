@@ -199,3 +199,25 @@ def test_2x_publishes_no_caller_of_an_unpublished_workflow(n8n: Target) -> None:
     refused(answer, 400)
     ok(n8n.post(f"/workflows/{callee['id']}/publish", {}))
     ok(n8n.post(f"/workflows/{caller['id']}/publish", {}))
+
+
+def test_after_a_put_that_1x_could_not_start_the_version_before_it_is_what_starts(n8n: Target) -> None:
+    """1.x: the content stays under the former version, whose history still holds the trigger; 2.x goes on running."""
+    workflow = n8n.create(scheduled())
+    n8n.activate(workflow)
+    path = f"/workflows/{workflow['id']}"
+    bare = {**writable(workflow), "nodes": [node("End", "noOp")], "connections": {}}
+    refused(n8n.put(path, bare), 400)
+    assert n8n.workflow(workflow["id"])["active"] is not n8n.is_v1
+    for _ in range(2):
+        answer = n8n.post(f"{path}/activate")
+        if n8n.is_v1:
+            assert ok(answer)["active"] is True
+        else:
+            assert refused(answer, 400).startswith("Workflow cannot be activated because it has no trigger node.")
+    after = n8n.workflow(workflow["id"])
+    assert (after["active"], [one["name"] for one in after["nodes"]]) == (True, ["End"])
+    assert [one["name"] for one in after["activeVersion"]["nodes"]] == ["Every day", "End"]
+    if n8n.is_v1:
+        assert after["versionId"] == after["activeVersionId"] == n8n.get(f"{path}/{after['versionId']}").json()["versionId"]
+        refused(n8n.put(path, {**bare, "nodes": [node("Other", "noOp")]}), 400)

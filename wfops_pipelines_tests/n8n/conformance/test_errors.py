@@ -181,3 +181,30 @@ def test_a_body_as_get_gives_it_is_refused(n8n: Target) -> None:
     workflow = n8n.workflow(n8n.create(scheduled())["id"])
     assert n8n.put(f"/workflows/{workflow['id']}", workflow).status_code == 400
     ok(n8n.put(f"/workflows/{workflow['id']}", writable(workflow)))
+
+
+@pytest.mark.parametrize("body", [b"null", b"", b" null "])
+def test_a_body_of_null_is_an_empty_object(n8n: Target, body: bytes) -> None:
+    workflow = n8n.create(manual())
+    for method, path in (("POST", "/workflows"), ("PUT", f"/workflows/{workflow['id']}"), ("POST", "/tags")):
+        answer = n8n.request(method, path, content=body, headers={"content-type": "application/json"})
+        assert refused(answer, 400) == "request/body must have required property 'name'"
+    tags = n8n.request("PUT", f"/workflows/{workflow['id']}/tags", content=body, headers={"content-type": "application/json"})
+    assert refused(tags, 400) == ("request/body must be array" if n8n.is_v1 else "request/body Expected array, received object")
+
+
+@pytest.mark.parametrize("written", ["a%2Fb", "..%2Fx", "%2F", "a%2Ftags"])
+def test_a_slash_that_is_escaped_belongs_to_the_id(n8n: Target, written: str) -> None:
+    assert refused(n8n.get(f"/workflows/{written}"), 404) == "Not Found"
+    assert refused(n8n.delete(f"/workflows/{written}"), 404) == "Not Found"
+    assert refused(n8n.get(f"/workflows/{written}/tags"), 404) == "Not Found"
+    assert refused(n8n.get(f"/tags/{written}"), 404) == "Not Found"
+    put = refused(n8n.put(f"/workflows/{written}", manual()), 404)
+    assert put == ("Not Found" if n8n.is_v1 else
+                   "You do not have permission to update this workflow. Ask the owner to share it with you.")
+
+
+def test_half_an_escape_in_a_path_is_400_in_1x_and_500_in_2x(n8n: Target) -> None:
+    said = "malformed uri'" if n8n.is_v1 else "Internal server error"
+    path = n8n.http.base_url.join("/api/v1/workflows/a%ZZ")
+    assert refused(n8n.http.get(path), 400 if n8n.is_v1 else 500) == said

@@ -254,3 +254,12 @@ def test_trigger_counts_appear_after_activation(n8n: Target) -> None:
     assert workflow["triggerCount"] == 0
     ok(n8n.post(f"/workflows/{workflow['id']}/activate"))
     wait_until(lambda: n8n.listed(workflow)["triggerCount"] == 1)
+
+
+@pytest.mark.parametrize("query", ["{}=1&{}=2", "{}[]=1", "{}=1&{}=1"])
+@pytest.mark.parametrize("name", ["limit", "cursor", "name", "active"])
+def test_a_parameter_that_is_given_twice_is_an_array_and_refused(n8n: Target, name: str, query: str) -> None:
+    said = refused(n8n.request("GET", f"/workflows?{query.replace('{}', name)}"), 400)
+    kind = {"limit": "number", "active": "boolean"}.get(name, "string")
+    expected = "'true' | 'false'" if name == "active" else "string"
+    assert said == f"request/query/{name} " + (f"must be {kind}" if n8n.is_v1 else f"Expected {expected}, received array")

@@ -384,3 +384,13 @@ def test_a_marker_in_static_data_is_found_in_the_list_and_cleared_without_a_new_
     assert row["staticData"] == marker
     after = _put(n8n, workflow, {**writable(workflow), "staticData": {}})
     assert (after["versionId"] == workflow["versionId"]) == n8n.is_v2
+
+
+@pytest.mark.parametrize(("text", "kept"), [('{"a": 1}', {"a": 1}), ("null", None), ('"x"', "x"), ("[1]", [1])])
+def test_static_data_as_text_are_the_json_in_it_and_2x_keeps_objects_alone(n8n: Target, text: str, kept: Any) -> None:
+    expected = kept if n8n.is_v1 or isinstance(kept, dict) else None
+    workflow = n8n.create(manual(staticData=text))
+    assert workflow["staticData"] == (text if n8n.is_v1 else expected)  # 1.x answers what it was sent
+    assert n8n.workflow(workflow["id"])["staticData"] == expected
+    put = ok(n8n.put(f"/workflows/{workflow['id']}", {**writable(workflow), "staticData": text}))
+    assert put["staticData"] == n8n.workflow(workflow["id"])["staticData"] == expected
