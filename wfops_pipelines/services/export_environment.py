@@ -2,6 +2,10 @@
 
 Only files whose content hash, desired activation or tags changed are written, so that an unchanged environment makes no
 commit. What is written is linked: the file carries the canonical id, and the Git state is stored as if it had been read.
+
+A workflow that nothing is like becomes a new canonical one. One that might be a canonical workflow that there is already
+is **left out** and reported, unless ``ambiguous_as_new`` says otherwise. In a first baseline there is no such workflow:
+two of one content are two new ones, for there is nothing yet that either of them could be.
 """
 
 from __future__ import annotations
@@ -21,10 +25,11 @@ from wfops_pipelines.domain.diff import as_json, diff
 from wfops_pipelines.domain.diff_text import visible
 from wfops_pipelines.domain.errors import Blocked, HeadMoved, UsageError
 from wfops_pipelines.domain.layout import file_name, render_file
-from wfops_pipelines.domain.mapping import MappingStatus
+from wfops_pipelines.domain.mapping import MappingStatus, UnlinkedReason
 from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.domain.workflow import decode_content
 from wfops_pipelines.git.repository import Repository
+from wfops_pipelines.services.ambiguous_workflows import AmbiguousWorkflow, ambiguous_workflows
 from wfops_pipelines.services.export_text import pull_request_text
 from wfops_pipelines.services.holder import monotonic_ms
 from wfops_pipelines.services.operations import RunningOperation, run_operation
@@ -44,7 +49,9 @@ class Export:
     """What an export wrote, or with ``dry_run`` would write: ``files`` are ``{path, change, name, diff?, fields?,
     problem?}`` with ``change`` one of ``added``, ``modified``, ``removed``. ``fields`` are those of the file outside the
     content that change (``active``, ``tags``, ``id``), each ``{before, after}``; ``problem`` says why the file that is
-    replaced could not be read."""
+    replaced could not be read. ``new`` counts the files that begin a canonical workflow. ``ambiguous`` are the workflows
+    that might be one that there is (:class:`AmbiguousWorkflow`): left out, or written as new ones with
+    ``ambiguous_as_new``."""
 
     environment: str
     operation_id: str
@@ -52,6 +59,9 @@ class Export:
     pull_request: str | None = None
     files: list[dict[str, Any]] = field(default_factory=list)
     unchanged: int = 0
+    new: int = 0
+    ambiguous: list[dict[str, Any]] = field(default_factory=list)
+    ambiguous_as_new: bool = False
     dry_run: bool = False
     duration_ms: int = 0
 
@@ -61,10 +71,11 @@ class Export:
 
 
 async def export_environment(services: Services, context: Context, environment: Row[Any], *, prune: bool = False,
-                             dry_run: bool = False) -> Export:
+                             dry_run: bool = False, ambiguous_as_new: bool = False) -> Export:
     """Write the environment's workflows into its Git folder.
 
-    Both sides are read first, so that what is compared is what is there. Raises :class:`UsageError` without a
+    Both sides are read first, so that what is compared is what is there. With ``ambiguous_as_new`` also the workflows
+    that might be a canonical one are written, each as a new one. Raises :class:`UsageError` without a
     repository, :class:`Blocked` for a folder that n8n's own Source Control writes, and the ``OutsideError`` tree.
     """
     if environment.repository_id is None:
@@ -83,8 +94,9 @@ async def export_environment(services: Services, context: Context, environment: 
                 result.update((await read_repository(operation)).as_json())
             try:
                 async with operation.step(f"write-{attempt}") as result:
-                    export = await asyncio.to_thread(_write, operation, prune, dry_run)
-                    result.update({"commit": export.commit, "files": len(export.files)})
+                    export = await asyncio.to_thread(_write, operation, prune, dry_run, ambiguous_as_new)
+                    result.update({"commit": export.commit, "files": len(export.files), "new": export.new,
+                                   "ambiguous": len(export.ambiguous)})
                 break
             except HeadMoved:
                 if attempt == ATTEMPTS:
@@ -93,7 +105,8 @@ async def export_environment(services: Services, context: Context, environment: 
             async with operation.step("read-back") as result:
                 result.update((await read_repository(operation)).as_json())
         export.duration_ms = round(monotonic_ms() - started)
-        operation.metrics.update({"commit": export.commit, "files": len(export.files)})
+        operation.metrics.update({"commit": export.commit, "files": len(export.files), "new": export.new,
+                                  "ambiguous": len(export.ambiguous)})
         return export
 
 
@@ -106,26 +119,38 @@ class _Planned:
     mapping: Row[Any] | None = None
     state: Row[Any] | None = None  # what the file says, or said when it could last be read
     problem: str | None = None
+    new: bool = False  # it begins a canonical workflow
 
 
-def _write(operation: RunningOperation, prune: bool, dry_run: bool) -> Export:
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What has to be written for Git to say what n8n holds; the count of files that say it already; and the head."""
+
+    items: list[_Planned]
+    unchanged: int
+    head: str | None
+    ambiguous: list[AmbiguousWorkflow]
+
+
+def _write(operation: RunningOperation, prune: bool, dry_run: bool, ambiguous_as_new: bool) -> Export:
     opened = operation.services.repository_of(operation.context, operation.environment)
     assert opened is not None  # noqa: S101 - checked before the operation began
     repository, branch, folder = opened
     try:
-        export = Export(operation.environment.slug, str(operation.id), dry_run=dry_run)
-        planned, export.unchanged, head = _plan(operation, folder, prune)
+        plan = _plan(operation, folder, prune, ambiguous_as_new)
+        export = Export(operation.environment.slug, str(operation.id), unchanged=plan.unchanged, dry_run=dry_run,
+                        new=sum(item.new for item in plan.items), ambiguous_as_new=ambiguous_as_new,
+                        ambiguous=[workflow.as_json() for workflow in plan.ambiguous])
         with operation.services.store.read(operation.context) as work:
-            export.files = [_shown(work, item) for item in planned]
-        if planned and not dry_run:
-            _commit(operation, repository, branch, head, planned, export)
+            export.files = [_shown(work, item) for item in plan.items]
+        if plan.items and not dry_run:
+            _commit(operation, repository, branch, plan.head, plan.items, export)
         return export
     finally:
         repository.close()
 
 
-def _plan(operation: RunningOperation, folder: str, prune: bool) -> tuple[list[_Planned], int, str | None]:
-    """What has to be written for Git to say what n8n holds; the count of files that say it already; and the head."""
+def _plan(operation: RunningOperation, folder: str, prune: bool, ambiguous_as_new: bool) -> _Plan:
     environment = operation.environment
     with operation.services.store.read(operation.context) as work:
         head = work.fleet.environment(environment.id).git_commit
@@ -134,7 +159,11 @@ def _plan(operation: RunningOperation, folder: str, prune: bool) -> tuple[list[_
             raise Blocked(f"the folder {folder or '/'} is written by n8n's own Source Control",
                           fix="give the environment another folder or branch: n8n drops our key when it exports")
         mappings = work.mappings.of_environment(environment.id, statuses=_KNOWN)
-        exported = [m for m in mappings if m.status in _EXPORTED and not m.archived]
+        ambiguous = ambiguous_workflows(work, operation.context.tenant_slug, environment, mappings)
+        left_out = set() if ambiguous_as_new else {workflow.workflow_id for workflow in ambiguous}
+        deleted = {i for i, row in work.mappings.canonicals().items() if row.deleted_at is not None}
+        exported = [m for m in mappings if m.status in _EXPORTED and not m.archived and m.workflow_id not in left_out
+                    and m.unlinked_reason != UnlinkedReason.CANONICAL_DELETED]
         paths = _paths(exported, states)
         by_path = {state.path: state for state in states}
         unreadable = {row.path: row.message for row in work.git_states.errors(environment.id)}
@@ -149,22 +178,27 @@ def _plan(operation: RunningOperation, folder: str, prune: bool) -> tuple[list[_
             planned.append(replace(item, problem=unreadable.get(item.path)))
             taken.add(item.path)
         if prune:
-            ignored = [m for m in mappings if m.status == MappingStatus.IGNORED]
-            kept = set(paths.values()) | set(_paths(ignored, states).values())
-            planned += [_Planned(s.path, "removed", s.name, None, state=s) for s in states if s.path not in kept]
-    return sorted(planned, key=lambda item: item.path), len(exported) - len(stale), head
+            spared = [m for m in mappings if m.status == MappingStatus.IGNORED or m.workflow_id in left_out]
+            kept = set(paths.values()) | set(_paths(spared, states).values())
+            # A file that somebody's ambiguous workflow might be is nobody's only until that is said.
+            undecided = {c["canonical_id"] for a in ambiguous if a.workflow_id in left_out for c in a.candidates}
+            planned += [_Planned(s.path, "removed", s.name, None, state=s) for s in states
+                        if s.path not in kept and str(s.canonical_id) not in undecided and s.canonical_id not in deleted]
+    return _Plan(sorted(planned, key=lambda item: item.path), len(exported) - len(stale), head, ambiguous)
 
 
 def _planned(operation: RunningOperation, work: UnitOfWork, mapping: Row[Any], state: Row[Any] | None, base: str,
              taken: Collection[str]) -> _Planned:
     """One file to write: where it stands, or in ``base`` under a name that is not taken."""
+    new = mapping.canonical_id is None and state is None
     canonical_id = mapping.canonical_id or (
         state.canonical_id if state is not None else _new_canonical_id(work, operation, mapping))
     path = state.path if state is not None else posixpath.join(base, file_name(mapping.name, str(canonical_id), taken))
     content = decode_content(work.payloads.load([mapping.live_digest])[mapping.live_digest])
     data = render_file(content, workflow_id=mapping.workflow_id, canonical_id=canonical_id, active=mapping.active,
                        tags=mapping.tags)
-    return _Planned(path, "modified" if state is not None else "added", mapping.name, data, mapping, state)
+    return _Planned(path, "modified" if state is not None else "added", mapping.name, data, mapping, state,
+                    new=new)
 
 
 def _paths(mappings: Iterable[Row[Any]], states: Iterable[Row[Any]]) -> dict[str, str]:
@@ -194,7 +228,7 @@ def _says(state: Row[Any], mapping: Row[Any]) -> bool:
     return bool(
         state.content_hash == mapping.live_hash and state.wants_active == mapping.active
         and state.tags is not None and sorted(state.tags) == sorted(mapping.tags)
-        and state.workflow_id == mapping.workflow_id
+        and state.workflow_id == mapping.workflow_id and state.overruled_canonical_id is None
     )
 
 

@@ -36,6 +36,20 @@ def field_changes(file: Mapping[str, Any]) -> list[str]:
     return lines + ([f"replaces a file that cannot be read: {visible(file['problem'])}"] if file.get("problem") else [])
 
 
+def left_out(ambiguous: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What is told of workflows that an export left out, some lines each: which, why, what they might be, the way out."""
+    lines = []
+    for workflow in ambiguous:
+        name = visible(workflow["name"]) or "(no name)"
+        lines.append(f"{name} ({visible(workflow['workflow_id'])}) is left out: {workflow['message']} "
+                     f"({workflow['reason'].replace('_', ' ')})")
+        for candidate in workflow["candidates"]:
+            holder = f", here {visible(candidate['held_by'])}" if candidate["held_by"] else ""
+            lines.append(f"    might be {visible(candidate['name'] or '(no name)')} ({candidate['canonical_id']}){holder}")
+        lines.append(f"    fix: {visible(workflow['fix'])}")
+    return lines
+
+
 def _said(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"

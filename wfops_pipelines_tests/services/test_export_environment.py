@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from wfops_pipelines import failpoints
 from wfops_pipelines.domain.diff import as_json, diff
 from wfops_pipelines.domain.errors import Blocked, HeadMoved, Rejected, Unreachable, UsageError
 from wfops_pipelines.domain.workflow import read_content
-from wfops_pipelines.services.export_text import field_changes, pull_request_text
+from wfops_pipelines.services.export_text import field_changes, left_out, pull_request_text
+from wfops_pipelines_tests.end_to_end.real_workflows import CORPUS, workflows
 from wfops_pipelines_tests.servers.github import GitHubServer
 from wfops_pipelines_tests.services.child import run_in_child
 from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, calling, file_bytes, workflow
@@ -209,10 +211,107 @@ def test_two_claims_to_one_file_do_not_overwrite_each_other(fleet: FleetUnderTes
     document = json.loads(prod.files()["workflows/a.json"])
     (two,) = prod.create_in_n8n(workflow("B", text="named by the file"))
     prod.push_files({"workflows/a.json": json.dumps({**document, "id": two}).encode()})
+    assert [a["workflow_id"] for a in prod.export().ambiguous] == [two]  # the file says again whose it is
     prod.export()
     files = {json.loads(data)["id"]: json.loads(data)["name"] for data in prod.files().values()}
     assert files == {one: "A", two: "B"}
     assert prod.check().status == "IN_SYNC"
+
+
+# -- workflows that might be a canonical one that there is -----------------------------------------------------------------
+
+
+def test_two_of_one_content_in_a_first_baseline_are_two_new_ones(fleet: FleetUnderTest) -> None:
+    prod = fleet["prod"]
+    prod.create_in_n8n(workflow("Same"), workflow("Same"), workflow("Other"))
+    shown = prod.export(dry_run=True)
+    assert (shown.new, shown.ambiguous) == (3, [])
+    export = prod.export()
+    assert (export.new, export.ambiguous, len(prod.files())) == (3, [], 3)
+    assert prod.sync().linked == 3
+    assert (prod.export().files, prod.check().status) == ([], "IN_SYNC")
+
+
+def test_a_first_baseline_that_is_broken_off_after_the_push_goes_on_as_one(fleet: FleetUnderTest) -> None:
+    prod = fleet["prod"]
+    prod.create_in_n8n(workflow("Same"), workflow("Same"))
+    assert run_in_child(prod, "export", "export.after_write=kill").returncode == -signal.SIGKILL
+    export = prod.export()
+    assert (export.files, export.new, export.ambiguous, prod.sync().linked) == ([], 0, [], 2)
+
+
+def test_one_that_might_be_several_is_left_out_and_named(new_fleet: NewFleet) -> None:
+    fleet = new_fleet(("dev", "staging"))
+    dev, staging = fleet["dev"], fleet["staging"]
+    dev.in_sync(workflow("Same"), workflow("Same"))
+    one, _ = staging.create_in_n8n(workflow("Same"), workflow("New"))
+    shown = staging.export(dry_run=True)
+    export = staging.export()
+    assert changes(shown) == changes(export) == {"staging/workflows/new.json": "added"}
+    (left,) = export.ambiguous
+    assert shown.ambiguous == export.ambiguous and (export.new, shown.new) == (1, 1)
+    assert (left["workflow_id"], left["name"], left["reason"]) == (one, "Same", "ambiguous")
+    assert {c["canonical_id"] for c in left["candidates"]} == {str(s.canonical_id) for s in dev.git_states().values()}
+    assert f"wfops link acme staging {one} CANONICAL" in left["fix"] and f"wfops ignore acme staging {one}" in left["fix"]
+    assert "Same" in "\n".join(left_out(export.ambiguous))
+    assert staging.mapping(one).status == "untracked"
+
+
+def test_a_second_one_like_a_linked_workflow_is_left_out_with_the_one_that_has_it(fleet: FleetUnderTest) -> None:
+    prod = fleet["prod"]
+    (one,) = prod.in_sync(workflow("A"))
+    (two,) = prod.create_in_n8n(workflow("A"))
+    export = prod.export()
+    (left,) = export.ambiguous
+    assert (export.files, export.commit, left["reason"]) == ([], None, "already_mapped")
+    assert left["candidates"] == [{"canonical_id": str(prod.mapping(one).canonical_id), "name": "A", "held_by": one}]
+    assert f"wfops resolve acme prod {two} --keep" in left["fix"]
+
+
+def test_ambiguous_ones_are_written_as_new_ones_when_asked(new_fleet: NewFleet) -> None:
+    fleet = new_fleet(("dev", "staging"))
+    dev, staging = fleet["dev"], fleet["staging"]
+    dev.in_sync(workflow("Same"), workflow("Same"))
+    (one,) = staging.create_in_n8n(workflow("Same"))
+    export = staging.export(ambiguous_as_new=True)
+    assert (export.new, [a["workflow_id"] for a in export.ambiguous]) == (1, [one])
+    assert staging.mapping(one).status == "linked"
+    assert staging.mapping(one).canonical_id not in {s.canonical_id for s in dev.git_states().values()}
+    again = staging.export()
+    assert (again.files, again.ambiguous, staging.check().status) == ([], [], "IN_SYNC")
+
+
+def test_once_it_is_changed_or_ignored_it_is_not_ambiguous_any_more(fleet: FleetUnderTest) -> None:
+    prod = fleet["prod"]
+    prod.in_sync(workflow("A"))
+    two, three = prod.create_in_n8n(workflow("A"), workflow("A"))
+    assert len(prod.export(dry_run=True).ambiguous) == 2
+    prod.edit_in_n8n(two, "its own by now")
+    prod.set_mapping(three, ignored_at=fleet.clock.now(), status="ignored")
+    export = prod.export()
+    assert (export.new, export.ambiguous, prod.mapping(two).status) == (1, [], "linked")
+
+
+def test_prune_spares_the_files_that_an_ambiguous_workflow_might_be(new_fleet: NewFleet) -> None:
+    fleet = new_fleet(("staging", "prod"))
+    prod = fleet["prod"]
+    prod.push_files({name: file_bytes(workflow("Same")) for name in ("a.json", "b.json")} | {
+        "old.json": file_bytes(workflow("Old"))})
+    prod.create_in_n8n(workflow("Same"))
+    export = prod.export(prune=True)
+    assert changes(export) == {"prod/old.json": "removed"}
+    assert (len(export.ambiguous), sorted(prod.files())) == (1, ["a.json", "b.json"])
+
+
+@pytest.mark.skipif(not CORPUS.is_dir(), reason="the corpus of real workflows is not there (../shared/corpus)")
+def test_a_first_baseline_of_real_workflows_leaves_nothing_out(fleet: FleetUnderTest) -> None:
+    prod = fleet["prod"]
+    documents = list(islice(workflows(), 100))
+    prod.create_in_n8n(*documents, *documents[:20])  # people do import a file twice
+    export = prod.export()
+    seen = prod.sync()
+    assert (export.new, export.ambiguous, len(export.files)) == (120, [], 120)
+    assert (seen.linked, seen.untracked, prod.export().files, prod.check().status) == (120, 0, [], "IN_SYNC")
 
 
 # -- others write too, or say no -----------------------------------------------------------------------------------------

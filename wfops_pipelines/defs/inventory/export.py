@@ -15,6 +15,7 @@ from wfops_pipelines.defs.refreshing import targets_of, unknown
 from wfops_pipelines.defs.resources import ACTOR_TAG, DISCARDING, Wfops
 from wfops_pipelines.domain.errors import WfopsError
 from wfops_pipelines.services.export_environment import export_environment
+from wfops_pipelines.services.export_text import left_out
 from wfops_pipelines.settings import process_settings
 
 
@@ -23,6 +24,8 @@ class ExportConfig(dg.Config):
 
     partition: str = Field(description="The environment as environment|tenant, for example dev|acme.")
     prune: bool = Field(default=False, description="Delete files of workflows that n8n no longer has.")
+    ambiguous_as_new: bool = Field(
+        default=False, description="Write workflows that might be a canonical one as new ones, instead of leaving them out.")
     dry_run: bool = Field(default=True, description="Show what would be written, and write nothing.")
 
 
@@ -35,12 +38,15 @@ def export_to_git(context: dg.OpExecutionContext, wfops: Wfops, config: ExportCo
     target = targets[0]
     try:
         export = asyncio.run(export_environment(wfops.services, target.context, target.environment, prune=config.prune,
-                                                dry_run=config.dry_run))
+                                                dry_run=config.dry_run, ambiguous_as_new=config.ambiguous_as_new))
     except WfopsError as error:
         yield dg.Output([{"result": None, "error": error}])
         raise as_failure(error) from error
     context.add_output_metadata({"commit": export.commit or "", "files": len(export.files),
-                                 "unchanged": export.unchanged, "dry_run": export.dry_run})
+                                 "unchanged": export.unchanged, "dry_run": export.dry_run, "new": export.new,
+                                 "ambiguous": len(export.ambiguous)})
+    if export.ambiguous and not export.ambiguous_as_new:
+        context.log.warning("\n".join(left_out(export.ambiguous)))
     yield dg.Output([{"result": export.as_json(), "error": None}])
 
 
