@@ -6,7 +6,10 @@ first pattern that is found wins, so the narrow ones come first.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from wfops_pipelines.domain.errors import (
@@ -25,6 +28,11 @@ _TOKEN_FIX = "check the token: is it still valid, and may it reach this reposito
 _KEY_FIX = "add the public half of the key to the repository, or name the right key file"
 _LATER = "try again later"
 
+# git says of its own configuration only that it could not be written
+_FULL = r"No space left on device|Disk quota exceeded|File too large|failed to write new configuration file"
+_FULL_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_CLONE_FULL, _CLONE_FULL_FIX = "the disk that holds the clone is full", "make room in WFOPS_HOME"
+
 
 class _Meaning(NamedTuple):
     pattern: str
@@ -34,8 +42,7 @@ class _Meaning(NamedTuple):
 
 
 _MEANINGS = (
-    _Meaning(r"No space left on device|Disk quota exceeded", OutsideError, "the disk that holds the clone is full",
-             "make room in WFOPS_HOME"),
+    _Meaning(_FULL, OutsideError, _CLONE_FULL, _CLONE_FULL_FIX),
     _Meaning(r"requested URL returned error: 401|Authentication failed|could not read (Username|Password)"
              r"|Invalid username or (password|token)|HTTP Basic: Access denied", Refused,
              "the credentials were refused", _TOKEN_FIX),
@@ -86,8 +93,24 @@ _BROKEN = re.compile(r"refs/wfops/\S+|loose object|pack-[0-9a-f]{40}|unable to r
 
 def is_broken_clone(failed: GitFailed) -> bool:
     """Whether the fault lies in our clone, which is then made anew, and not with the remote."""
-    ours = "\n".join(line for line in failed.text.splitlines() if not line.startswith("remote:"))
-    return _BROKEN.search(ours) is not None
+    ours, _ = _sides(failed.text)
+    return _BROKEN.search(ours) is not None and re.search(_FULL, ours) is None
+
+
+@contextlib.contextmanager
+def full_disk_told(address: Address) -> Iterator[None]:
+    """Work on the clone; that there is no room for it becomes an error of our tree, everything else stays what it is."""
+    try:
+        yield
+    except GitFailed as failed:
+        if re.search(_FULL, failed.text) is None:
+            raise
+        raise outside_error(failed, address) from None
+    except OSError as error:
+        if error.errno not in _FULL_ERRORS:
+            raise
+        raise OutsideError(f"{_CLONE_FULL}: {error.filename or error.strerror}", target=address.url,
+                           fix=_CLONE_FULL_FIX) from error
 
 
 def outside_error(failed: GitFailed, address: Address, *, writing: bool = False) -> OutsideError:
@@ -106,6 +129,10 @@ def outside_error(failed: GitFailed, address: Address, *, writing: bool = False)
 
 
 def _push_declined(failed: GitFailed, address: Address) -> OutsideError | None:
+    _, theirs = _sides(failed.text)
+    if re.search(_FULL, theirs):
+        return OutsideError(f"the disk of the Git server is full{_quoted(failed.text, prefix='remote:')}",
+                            target=address.url, fix="make room there")
     if _MOVED.search(failed.text):
         return HeadMoved("the branch moved while the commit was made", target=address.url,
                          fix="read it again and retry")
@@ -117,6 +144,13 @@ def _push_declined(failed: GitFailed, address: Address) -> OutsideError | None:
         fix = "push to a bare repository (git init --bare)"
     return Rejected(f"the push was declined: {declined['reason']}{_quoted(failed.text, prefix='remote:')}",
                     target=address.url, fix=fix)
+
+
+def _sides(text: str) -> tuple[str, str]:
+    """What was said here, and what the remote said."""
+    lines = text.splitlines()
+    return ("\n".join(line for line in lines if not line.startswith("remote:")),
+            "\n".join(line for line in lines if line.startswith("remote:")))
 
 
 def _quoted(text: str, *, prefix: str = "") -> str:

@@ -18,7 +18,7 @@ from wfops_pipelines.git import ls_refs, objects
 from wfops_pipelines.git.address import Address, Transport, check_branch, check_folder, check_object, check_path
 from wfops_pipelines.git.clone import Clone, NotGivenOut
 from wfops_pipelines.git.command import GitFailed, Secret
-from wfops_pipelines.git.failures import outside_error
+from wfops_pipelines.git.failures import full_disk_told, outside_error
 from wfops_pipelines.git.repository import MAX_FILE_BYTES, Commit, PullRequest, TreeEntry
 
 T = TypeVar("T")
@@ -76,9 +76,10 @@ class PlainRepository:
                 del wanted[blob]
                 yield blob, None
             try:
-                for blob, content in objects.read_contents(self._clone.git, list(wanted)):
-                    del wanted[blob]
-                    yield blob, content
+                with full_disk_told(self._address):
+                    for blob, content in objects.read_contents(self._clone.git, list(wanted)):
+                        del wanted[blob]
+                        yield blob, content
             except objects.Missing as missing:
                 if last_try:
                     raise Broken(f"{self.display_url}: {missing} cannot be read from a clone made just now") from None
@@ -152,18 +153,18 @@ class PlainRepository:
         for last_try in (False, True):
             generation = self._clone.generation()
             try:
-                if commit is None:
-                    self._clone.ensure()
-                else:
-                    self._clone.fetch_commit(commit)
-                generation = self._clone.generation()
-                return read()
+                with full_disk_told(self._address):
+                    if commit is None:
+                        self._clone.ensure()
+                    else:
+                        self._clone.fetch_commit(commit)
+                    generation = self._clone.generation()
+                    return read()
             except GitFailed as failed:
-                if "No space left" in failed.text:
-                    raise outside_error(failed, self._address) from None
                 if last_try:
                     raise Broken(f"{self.display_url}: {failed}", fix="is git on this machine whole?") from None
-                self._clone.remake(generation)
+                with full_disk_told(self._address):
+                    self._clone.remake(generation)
         raise AssertionError  # the loop returns or raises
 
     def _sizes(self, commit: str, blobs: Iterable[str]) -> dict[str, int]:
@@ -174,12 +175,13 @@ class PlainRepository:
             if len(known) == len(sizes):
                 return known
             generation = self._clone.generation()
-            try:
-                self._clone.fetch_blobs(set(sizes) - set(known))
-            except NotGivenOut:
-                self._clone.take_whole()
-            except GitFailed:
-                self._clone.remake(generation)
+            with full_disk_told(self._address):
+                try:
+                    self._clone.fetch_blobs(set(sizes) - set(known))
+                except NotGivenOut:
+                    self._clone.take_whole()
+                except GitFailed:
+                    self._clone.remake(generation)
         raise NotFound(f"{len(sizes) - len(known)} files of commit {commit} cannot be had", target=self.display_url,
                        fix="read the branch's head again")
 
