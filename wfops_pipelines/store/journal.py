@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, text, update
 
 from wfops_pipelines.store.tables.incidents import runtime_journal as journal
 
@@ -23,6 +23,14 @@ class RuntimeJournal:
         return list(self._connection.execute(
             select(journal).where(journal.c.tenant_id == self._tenant_id, journal.c.operation_id == operation_id)
             .order_by(journal.c.position)))
+
+    def unfinished(self, environment_id: UUID) -> list[UUID]:
+        """Operations whose writes to an environment were neither finished nor undone, oldest first."""
+        return list(self._connection.execute(
+            select(journal.c.operation_id).where(
+                journal.c.tenant_id == self._tenant_id, journal.c.environment_id == environment_id,
+                text("state in ('intended', 'failed')"))  # as the partial index says it, literally
+            .group_by(journal.c.operation_id).order_by(func.min(journal.c.intended_at))).scalars())
 
     def intend(self, operation_id: UUID, position: int, *, now: datetime, **values: Any) -> None:
         """What is about to be written."""

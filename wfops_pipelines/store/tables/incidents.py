@@ -153,5 +153,6 @@ runtime_journal = Table(
     CheckConstraint("action in ('update', 'create', 'activate', 'deactivate', 'archive', 'unarchive', 'delete')",
                     name="action"),
     CheckConstraint("state in ('intended', 'done', 'undone', 'failed')", name="state"),
-    Index("ix_runtime_journal_environment", "tenant_id", "environment_id", "intended_at"),
+    Index("ix_runtime_journal_unfinished", "tenant_id", "environment_id",
+          postgresql_where=text("state in ('intended', 'failed')")),
 )

@@ -339,7 +339,11 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("tenant_id", "operation_id", "position", name=op.f("pk_runtime_journal")),
     )
     op.create_index(
-        "ix_runtime_journal_environment", "runtime_journal", ["tenant_id", "environment_id", "intended_at"], unique=False
+        "ix_runtime_journal_unfinished",
+        "runtime_journal",
+        ["tenant_id", "environment_id"],
+        unique=False,
+        postgresql_where=sa.text("state in ('intended', 'failed')"),
     )
     op.add_column("environments", sa.Column("writes_blocked_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("environments", sa.Column("writes_blocked_reason", sa.Text(), nullable=True))
