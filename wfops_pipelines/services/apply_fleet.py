@@ -75,12 +75,9 @@ def apply_fleet(services: Services, fleet: Fleet, resolve: ResolveSecret, *, act
                 now=services.now, new_id=services.new_id, run_id=run_id)
             plan.changes += _apply_tenant(services, context, spec, secrets, prune=prune, dry_run=dry_run)
     for slug in sorted(known - {spec.slug for spec in fleet.tenants}):
-        with _turn(services, slug, alone=prune and not dry_run) as row:
-            if row is None:  # somebody else deleted it in the meantime
-                continue
-            plan.changes.append(FleetChange(slug, "tenant", slug, "delete" if prune else "unmanaged"))
-            if prune and not dry_run:
-                _delete_tenant(services, row, actor)
+        if prune and not dry_run and not _delete_tenant(services, slug, actor):
+            continue  # somebody else did meanwhile
+        plan.changes.append(FleetChange(slug, "tenant", slug, "delete" if prune else "unmanaged"))
     plan.applied = not dry_run
     return plan
 
@@ -237,10 +234,15 @@ def _bind(function: Callable[..., Any], *arguments: Any, **named: Any) -> Callab
     return call
 
 
-def _delete_tenant(services: Services, row: Row[Any], actor: str) -> None:
-    context = Context(row.tenant_id, row.slug, actor, services.now, services.new_id)
-    with services.store.unit_of_work(context, "apply.delete_tenant") as work:
-        for environment in work.fleet.environments():
-            work.fleet.set_environment(environment.id, deleted_at=context.now())
-        work.fleet.save_tenant(slug=row.slug, name=row.name, deleted_at=context.now())
-        work.record("tenant.deleted", "tenant", row.slug)
+def _delete_tenant(services: Services, slug: str, actor: str) -> bool:
+    """Delete a tenant softly; false when there is none any more."""
+    with _turn(services, slug, alone=True) as row:
+        if row is None:
+            return False
+        context = Context(row.tenant_id, row.slug, actor, services.now, services.new_id)
+        with services.store.unit_of_work(context, "apply.delete_tenant") as work:
+            for environment in work.fleet.environments():
+                work.fleet.set_environment(environment.id, deleted_at=context.now())
+            work.fleet.save_tenant(slug=row.slug, name=row.name, deleted_at=context.now())
+            work.record("tenant.deleted", "tenant", row.slug)
+    return True

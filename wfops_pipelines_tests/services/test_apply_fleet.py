@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from threading import Barrier
 from typing import Any
 
 import pytest
 
 from wfops_pipelines import failpoints
+from wfops_pipelines.domain.audit import decode
 from wfops_pipelines.domain.errors import InvalidDocument, InvalidSetting, UnknownEnvironment, UnknownTenant, UsageError
 from wfops_pipelines.services.apply_fleet import FleetPlan
-from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, workflow
+from wfops_pipelines_tests.services.fleet import Clock, FleetUnderTest, NewFleet, services_over, workflow
 
 WHOLE: dict[str, Any] = {
     "credentials": [{"key": "stripe", "type": "httpBasicAuth", "environments": {"staging": {"name": "s"}, "prod": {"name": "p", "id": "7"}}}],
@@ -217,3 +222,51 @@ def test_a_failure_in_one_tenant_leaves_the_tenants_before_it_whole(whole: Fleet
     with whole.services.store.system() as system:
         assert [row.slug for row in system.tenants()] == ["acme", "globex"]
     assert next(entry for entry in done(whole.apply()) if entry[0] == "create") == ("create", "tenant", "initech")
+
+
+def test_two_that_apply_the_same_new_fleet_at_once_both_succeed_and_one_of_them_makes_it(whole: FleetUnderTest) -> None:
+    slugs = ["globex", "initech", "umbrella"]
+    tenants = [copy.deepcopy(whole.tenant) | {"slug": slug} for slug in slugs]
+    for number, tenant in enumerate(tenants):
+        tenant["repository"]["url"] += f"-{number}"
+    whole.document["tenants"] = tenants
+    others = [services_over(whole.urls, whole.box, whole.home, Clock()) for _ in range(2)]
+    applying = [replace(whole, services=services) for services in others]
+    barrier = Barrier(len(applying))
+
+    def apply(fleet: FleetUnderTest) -> FleetPlan:
+        fleet.services.store.audit_key  # noqa: B018 - both are warm, so that they meet
+        barrier.wait()
+        return fleet.apply()
+
+    try:
+        with ThreadPoolExecutor(len(applying)) as pool:
+            plans = list(pool.map(apply, applying))
+    finally:
+        for services in others:
+            services.store.close()
+    created = Counter(change for plan in plans for change in done(plan) if change[0] == "create" and change[1] == "tenant")
+    assert created == {("create", "tenant", slug): 1 for slug in slugs}
+    with whole.services.store.system() as system:
+        assert [row.slug for row in system.tenants()] == ["acme", *slugs]
+        assert len(system.environments()) == 2 + 2 * len(slugs)
+    for slug in slugs:
+        assert replace(whole, slug=slug).chain_verifies()
+
+
+def test_two_that_prune_the_same_tenant_at_once_delete_it_once(whole: FleetUnderTest) -> None:
+    whole.apply()
+    whole.document["tenants"] = [{"slug": "initech"}]
+    barrier = Barrier(2)
+
+    def prune() -> FleetPlan:
+        barrier.wait()
+        return whole.apply(prune=True)
+
+    context = whole.context
+    with ThreadPoolExecutor(2) as pool:
+        plans = [future.result() for future in [pool.submit(prune) for _ in range(2)]]
+    assert Counter(change for plan in plans for change in done(plan))[("delete", "tenant", "globex")] >= 1
+    with whole.services.store.read(context) as work:
+        events = [decode(encoded).action for _, _, _, encoded in work.audit.chain()]
+    assert events.count("tenant.deleted") == 1
