@@ -206,7 +206,10 @@ def _broken_off(error: httpx.HTTPError, asked: Asked, *, answering: bool) -> _At
         return _AttemptError(no_http, again=False)
     if isinstance(error, httpx.TimeoutException):
         detail = "no answer in time"
-    lost = Unreachable(f"{asked.what}: {detail}", target=target, fix="is n8n running, and not overloaded?")
+    fix = "is n8n running, and not overloaded?"
+    if isinstance(error, httpx.RemoteProtocolError) and target.startswith("http:"):  # what a TLS port does with plain HTTP
+        fix += " If this port speaks https, the environment's URL starts with https://"
+    lost = Unreachable(f"{asked.what}: {detail}", target=target, fix=fix)
     return _AttemptError(lost, again=True)
 
 
