@@ -49,8 +49,10 @@ MAX_PROBLEMS = 100  # details of malformed workflows that a result carries; the 
 
 @dataclass
 class EnvironmentSync:
-    """What a sync did. ``linked``, ``untracked`` and ``missing`` count the environment's workflows as they stand
-    afterwards; ``errors`` are workflows that could not be read. Durations in milliseconds."""
+    """What a sync did. ``linked``, ``untracked`` and ``ignored`` count the environment's workflows as they stand
+    afterwards. ``missing`` are those gone from n8n that are news, or still expected: Git has them, or they are linked and
+    nothing ended them; what is gone from n8n and from Git is told once. ``errors`` are workflows that could not be read.
+    Durations in milliseconds."""
 
     environment: str
     operation_id: str
@@ -134,6 +136,7 @@ class _Sync:
         self.result = EnvironmentSync(operation.environment.slug, str(operation.id), resumed=operation.attempt > 1)
         self._seen: set[str] = set()
         self._kinds: Counter[str] = Counter()
+        self._since = operation.context.now()
         self._batches = 0
         # Whether there was anything to link with. What comes to be meanwhile is linked in the end (``link_untracked``).
         self._linkable: bool | None = None
@@ -329,6 +332,8 @@ class _Sync:
         operation, environment = self.operation, self.operation.environment
         with operation.services.store.bookkeeping(operation.context, "sync.finish", held=operation.held) as work:
             counts = work.mappings.counts(environment.id)
+            if counts.get(MappingStatus.MISSING):
+                self.result.missing = work.mappings.missed(environment.id, self._since)
             now = operation.context.now()
             values: dict[str, Any] = {"last_sync_at": now, "last_heartbeat_at": now}
             if counts.get(MappingStatus.LINKED, 0) and not environment.ever_mapped:
@@ -337,7 +342,6 @@ class _Sync:
         self.result.linked = counts.get(MappingStatus.LINKED, 0)
         self.result.untracked = counts.get(MappingStatus.UNTRACKED, 0)
         self.result.ignored = counts.get(MappingStatus.IGNORED, 0)
-        self.result.missing = counts.get(MappingStatus.MISSING, 0)
         self.result.errors_by_kind = dict(self._kinds)
 
 

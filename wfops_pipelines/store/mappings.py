@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, bindparam, exists, func, or_, select, text, update
+from sqlalchemy import Connection, Row, and_, bindparam, exists, func, or_, select, text, update
 
 from wfops_pipelines.domain.mapping import MappingStatus
 from wfops_pipelines.store.any_of import any_in, any_of
@@ -104,6 +104,12 @@ class Mappings:
             workflow_env_map.c.tenant_id == self._tenant_id, workflow_env_map.c.status != MappingStatus.DELETED
         )))
 
+    def of_canonical(self, canonical_id: UUID) -> list[Row[Any]]:
+        """Mappings of a canonical workflow in all environments, deleted ones too."""
+        return list(self._connection.execute(select(workflow_env_map).where(
+            workflow_env_map.c.tenant_id == self._tenant_id, workflow_env_map.c.canonical_id == canonical_id,
+        ).order_by(workflow_env_map.c.environment_id, workflow_env_map.c.workflow_id)))
+
     def workflow_ids(self, environment_id: UUID) -> set[str]:
         """n8n ids that are live here: neither missing nor deleted."""
         return set(self._connection.execute(select(workflow_env_map.c.workflow_id).where(
@@ -170,6 +176,22 @@ class Mappings:
         )
         return {str(status): int(count) for status, count in rows}
 
+    def missed(self, environment_id: UUID, since: datetime) -> int:
+        """Missing workflows that somebody may still wait for: gone since then; or one that a file of the environment's
+        folder stands for; or linked, and neither its file here nor its canonical workflow was taken away (§5.5)."""
+        mine, canonical = workflow_env_map.c, canonical_workflows.c
+        here = (states.c.tenant_id == self._tenant_id) & (states.c.environment_id == environment_id)
+        its_file = select(states.c.path).where(here, states.c.canonical_id == mine.canonical_id)
+        naming = select(states.c.path).where(here, states.c.deleted_at.is_(None), states.c.workflow_id == mine.workflow_id)
+        ended = select(canonical.id).where(canonical.tenant_id == self._tenant_id, canonical.id == mine.canonical_id,
+                                           canonical.deleted_at.is_not(None))
+        return self._connection.execute(select(func.count()).select_from(workflow_env_map).where(
+            mine.tenant_id == self._tenant_id, mine.environment_id == environment_id,
+            mine.status == MappingStatus.MISSING,
+            or_(mine.missing_at >= since, exists(naming), exists(its_file.where(states.c.deleted_at.is_(None))),
+                and_(mine.canonical_id.is_not(None), ~exists(its_file), ~exists(ended))),
+        )).scalar_one()
+
     # -- canonical workflows ---------------------------------------------------------------------------------------
 
     def canonicals(self, canonical_ids: Collection[UUID] | None = None) -> dict[UUID, Row[Any]]:
@@ -189,6 +211,18 @@ class Mappings:
             {"tenant_id": self._tenant_id, "id": id_, "name": name, "created_at": now}
             for id_, name in sorted(names.items(), key=lambda item: str(item[0]))
         ])
+
+    def lock_canonical(self, canonical_id: UUID) -> Row[Any]:
+        """The canonical workflow, until the transaction ends: whoever is linking to it has done so, or waits."""
+        return self._connection.execute(select(canonical_workflows).where(
+            canonical_workflows.c.tenant_id == self._tenant_id, canonical_workflows.c.id == canonical_id,
+        ).with_for_update()).one()
+
+    def set_deleted(self, canonical_id: UUID, moment: datetime | None) -> None:
+        """Soft-delete a canonical workflow, or with none take it back; its mappings are the caller's."""
+        self._connection.execute(update(canonical_workflows).where(
+            canonical_workflows.c.tenant_id == self._tenant_id, canonical_workflows.c.id == canonical_id,
+        ).values(deleted_at=moment))
 
     # -- hash registry ---------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from wfops_pipelines.domain.errors import Unreachable
-from wfops_pipelines_tests.services.fleet import Environment, FleetUnderTest, workflow
+from wfops_pipelines_tests.services.fleet import Environment, FleetUnderTest, NewFleet, workflow
 
 
 def hidden_from_listings(environment: Environment, workflow_id: str) -> Any:
@@ -44,7 +44,7 @@ def test_a_missing_workflow_is_not_asked_for_again(fleet: FleetUnderTest) -> Non
     prod.sync()
     requests = fleet.host.requests[prod.url.rpartition("/")[2]]
     requests.clear()
-    assert prod.sync().missing == 1
+    assert prod.sync().missing == 0  # told once: nobody expects it
     assert f"GET /api/v1/workflows/{one}" not in requests
     assert len(fleet.events("mapping.missing")) == 1
 
@@ -149,3 +149,36 @@ def test_two_that_were_the_same_canonical_workflow_and_come_back_together(fleet:
     prod.create_in_n8n(workflow("A", id="aa"), workflow("A", id="bb"))
     result = prod.sync()
     assert (result.linked, result.untracked, result.missing) == (1, 1, 0)
+
+
+def test_what_git_still_has_is_missing_until_git_has_it_no_more(fleet: FleetUnderTest) -> None:
+    prod = fleet["prod"]
+    (one,) = prod.in_sync(workflow("A"))
+    prod.delete_in_n8n(one)
+    assert [prod.sync().missing for _ in range(3)] == [1, 1, 1]
+    prod.export(prune=True)
+    assert (prod.sync().missing, prod.mapping(one).status) == (0, "missing")
+
+
+def test_what_a_file_names_is_missing_also_where_it_was_never_linked(fleet: FleetUnderTest) -> None:
+    prod = fleet["prod"]
+    (one,) = prod.create_in_n8n(workflow("A"))
+    prod.sync()
+    prod.delete_in_n8n(one)
+    prod.sync()
+    assert prod.sync().missing == 0
+    prod.push_workflow("a.json", workflow("A", id=one))
+    prod.read_git()
+    assert prod.sync().missing == 1
+
+
+def test_a_linked_workflow_that_git_never_had_here_is_missing_until_it_is_ended(new_fleet: NewFleet) -> None:
+    fleet = new_fleet(("dev", "prod"))
+    fleet["dev"].in_sync(workflow("A"))
+    prod = fleet["prod"]
+    (one,) = prod.create_in_n8n(workflow("A"))
+    assert prod.sync().linked == 1
+    prod.delete_in_n8n(one)
+    assert [prod.sync().missing for _ in range(2)] == [1, 1]
+    prod.set_mapping(one, ignored_at=fleet.clock.now(), status="ignored")
+    assert prod.sync().missing == 0
