@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from wfops_pipelines.domain.diff_text import visible
 from wfops_pipelines.domain.errors import UsageError, WfopsError
 
 PARTS = [REPOSITORY, ENVIRONMENT, DRIFT]
+CONFLICT = "conflict"  # no file or workflow that could not be read, but two that contradict each other
 UNPUBLISHED = "unpublished_changes"  # listed, and no drift by itself
 
 
@@ -75,21 +77,52 @@ def _row(tenant: str, slug: str, said: dict[str, Any], run_id: str) -> dict[str,
 def _text(row: dict[str, Any]) -> str:
     reason = f" ({row['reason'].replace('_', ' ')})" if row["reason"] else ""
     text = f"{terminal.paint(row['tenant'] + '/' + row['environment'], 'bold')}  {terminal.word(row['status'])}{reason}"
-    if counts := row.get("counts"):
-        text += f"  {terminal.plural(counts['workflows'], 'workflow')}, {counts['in_sync']} in sync"
-        text += f", {counts['ignored']} ignored" if counts["ignored"] else ""
-    text += "\n"
+    text += f"  {headline(row)}\n"
     if "error" in row:
         text += f"error: {visible(row['error']['message'])}\n"
         text += f"fix: {visible(row['error']['fix'])}\n" if row["error"]["fix"] else ""
-        if row.get("last_good_status"):
-            text += f"last good: {row['last_good_status']}, {terminal.ago(row['last_good_at'])}\n"
     for problem in row.get("problems", []):
-        text += visible(f"not read, so what it last said counts: {problem_text(problem)}") + "\n"
+        if problem["reason"] != CONFLICT:
+            text += visible(f"not read, so what it last said counts: {problem_text(problem)}") + "\n"
     if row["workflows"]:
         text += "\n" + terminal.table(["workflow", "n8n id", "differs", "active", "since", "file"],
                                       [_cells(w) for w in row["workflows"]])
+    conflicts = [problem["message"] for problem in row.get("problems", []) if problem["reason"] == CONFLICT]
+    text += "".join(f"\nconflict: {visible(message)}\n" for message in conflicts)
     return text + "".join(_diffs(row["workflows"]))
+
+
+def headline(row: dict[str, Any]) -> str:
+    """What a check found, in a line that reads by itself: how much differs and what, or why that is not known."""
+    counts = row.get("counts") or {}
+    match row["status"]:
+        case "ERROR":
+            if row.get("last_good_status"):
+                return f"not checked; {row['last_good_status']} when it last was, {terminal.ago(row['last_good_at'])}"
+            return "not checked, and never was before" if "last_good_at" in row else "not checked"
+        case "UNKNOWN":
+            return "nothing to compare with: give the tenant or the environment a repository in fleet.yaml"
+        case "UNTRACKED":
+            return (f"{terminal.plural(counts.get('workflows', 0), 'workflow')}, nothing in Git yet: "
+                    f"wfops export {row['tenant']} {row['environment']} writes the first baseline")
+    if not counts:
+        return ""
+    drafts = sum(w["kind"] == UNPUBLISHED for w in row["workflows"])
+    more = [f"{terminal.plural(drafts, 'draft')} not published"] if drafts else []
+    more += [f"{counts['ignored']} ignored"] if counts["ignored"] else []
+    return ", ".join([_differing(row, counts), *more])
+
+
+def _differing(row: dict[str, Any], counts: dict[str, Any]) -> str:
+    drifted, compared = counts["drifted"], counts["drifted"] + counts["in_sync"]
+    if not compared:
+        return "no workflows here, and none in Git"
+    if not drifted:
+        return "the only workflow is as in Git" if compared == 1 else f"all {compared} workflows are as in Git"
+    kinds = Counter(w["kind"] for w in row["workflows"] if w["kind"] != UNPUBLISHED)
+    what = ", ".join(f"{number} {kind.replace('_', ' ')}" for kind, number in sorted(kinds.items()))
+    verb = "differs" if drifted == 1 else "differ"
+    return f"{drifted} of {terminal.plural(compared, 'workflow')} {verb} from Git ({what})"
 
 
 def _cells(workflow: dict[str, Any]) -> Sequence[object]:
