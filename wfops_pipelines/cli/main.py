@@ -13,6 +13,7 @@ import typer
 from wfops_pipelines import __version__
 from wfops_pipelines.cli import (
     audit,
+    deletion,
     doctor,
     drift,
     export,
@@ -21,6 +22,7 @@ from wfops_pipelines.cli import (
     listings,
     mappings,
     operations,
+    resolving,
     secrets,
     sync,
     system,
@@ -71,6 +73,10 @@ app.command("link", rich_help_panel=DAILY)(mappings.link)
 app.command("unlink", rich_help_panel=DAILY)(mappings.unlink)
 app.command("ignore", rich_help_panel=DAILY)(mappings.ignore)
 app.command("unignore", rich_help_panel=DAILY)(mappings.unignore)
+app.command("conflicts", rich_help_panel=DAILY)(resolving.conflicts)
+app.command("resolve", rich_help_panel=DAILY)(resolving.resolve)
+app.command("delete", rich_help_panel=DAILY)(deletion.delete)
+app.command("undelete", rich_help_panel=DAILY)(deletion.undelete)
 
 app.add_typer(operations.operation, name="operation", rich_help_panel=RECORD)
 app.add_typer(audit.audit, name="audit", rich_help_panel=RECORD)

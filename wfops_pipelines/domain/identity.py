@@ -4,7 +4,7 @@ In this order: the key in the file; the path it has; the mapping of the n8n id i
 same content (a rename); the path a file had that was removed before; the one canonical workflow that the hash registry
 names; else it is a new one. A canonical workflow stands once in a folder: of two files with one key, the one whose
 path had it before keeps it, else the first by path; the other is an error that names both, and is known by its path
-from then on.
+from then on. What somebody overruled (``wfops resolve``) is no claim as long as the file says the same.
 """
 
 from __future__ import annotations
@@ -25,6 +25,32 @@ class FileClaim:
     key: UUID | None
     workflow_id: str | None
     portable_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a file was known as, and what it claimed then and was overruled in by hand (§5.3)."""
+
+    canonical_id: UUID
+    workflow_id: str | None
+    overruled_canonical_id: UUID | None
+    overruled_workflow_id: str | None
+
+
+def unless_overruled(key: UUID | None, workflow_id: str | None, before: Standing | None, *,
+                     duplicate: bool = False) -> tuple[UUID | None, str | None]:
+    """The key and the n8n id of a file as they count: what was overruled does not, while the file claims the same.
+
+    A file that claims something else, in either part, is heard anew. ``duplicate``: another file keeps its key, so the
+    key says nothing of what it is known as.
+    """
+    if before is None or (before.overruled_canonical_id is None and before.overruled_workflow_id is None):
+        return key, workflow_id
+    same_key = key is None or duplicate or key in (before.canonical_id, before.overruled_canonical_id)
+    if not same_key or workflow_id not in (before.workflow_id, before.overruled_workflow_id):
+        return key, workflow_id
+    return (None if key == before.overruled_canonical_id else key,
+            None if workflow_id == before.overruled_workflow_id else workflow_id)
 
 
 @dataclass(frozen=True, slots=True)

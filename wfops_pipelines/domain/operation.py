@@ -32,7 +32,8 @@ class OperationKind(StrEnum):
     RECONCILIATION = "reconciliation"  # source against target (§8)
     DRIFT_DETECTION = "drift_detection"  # Git against n8n (§9)
     EXPORT = "export"  # n8n → Git (§7)
-    MAPPING = "mapping"  # link, unlink, ignore, unignore by hand (§5.3)
+    MAPPING = "mapping"  # link, unlink, ignore, unignore, resolve, delete by hand (§5.3)
+    INCIDENT_RESOLUTION = "incident_resolution"  # revert, promote or replace what drifted (§10.2)
     APPLY = "apply"  # fleet.yaml → store (§2.6)
     SECRETS_ROTATION = "secrets_rotation"  # re-encryption with the newest key (§2.5)
 

@@ -138,7 +138,8 @@ def _refresh_batch(work: UnitOfWork, operation: RunningOperation, mappings: list
     contents = work.payloads.load([m.live_digest for m in mappings] + [s.digest for s in states])
     fresh = resolve(work, environment_id, {
         **{f"m{m.workflow_id}": (m.workflow_id, _known(contents[m.live_digest], m.live_hash)) for m in mappings},
-        **{f"s{s.path}": (s.workflow_id, _known(contents[s.digest], s.content_hash)) for s in states},
+        **{f"s{s.path}": (s.workflow_id or s.overruled_workflow_id, _known(contents[s.digest], s.content_hash))
+           for s in states},
     }, credential_keys(work, environment_id))
     for mapping in mappings:
         portable = fresh[f"m{mapping.workflow_id}"].portable_hash

@@ -12,11 +12,13 @@ from uuid import UUID
 from sqlalchemy import Row
 
 from wfops_pipelines.domain.context import Context
-from wfops_pipelines.domain.errors import Blocked, UnknownWorkflow, UsageError
+from wfops_pipelines.domain.errors import Blocked
 from wfops_pipelines.domain.mapping import MappingStatus, UnlinkedReason, status_of
 from wfops_pipelines.domain.operation import OperationKind
+from wfops_pipelines.services.named import named_canonical, named_mapping
 from wfops_pipelines.services.operations import run_operation
 from wfops_pipelines.services.services import Services
+from wfops_pipelines.services.standing_conflicts import way_out
 from wfops_pipelines.store.unit_of_work import Held, UnitOfWork
 
 
@@ -57,7 +59,7 @@ async def link(services: Services, context: Context, environment: str, workflow:
     Git says something else.
     """
     def decide(work: UnitOfWork, place: Row[Any], mapping: Row[Any]) -> Values:
-        wanted = _canonical(work, context, canonical)
+        wanted = named_canonical(work, context, canonical)
         if mapping.canonical_id == wanted.id and mapping.status != MappingStatus.UNTRACKED:
             return {}
         if mapping.canonical_id is not None and mapping.canonical_id != wanted.id:
@@ -67,7 +69,9 @@ async def link(services: Services, context: Context, environment: str, workflow:
         for state in work.git_states.by_workflow(place.id, [mapping.workflow_id]).get(mapping.workflow_id, []):
             if state.canonical_id != wanted.id:
                 raise Blocked(f"the file {state.path} says that {mapping.workflow_id} is canonical workflow "
-                              f"{state.canonical_id}", fix="change its key wfops.canonical_id, or its id, in Git first")
+                              f"{state.canonical_id}",
+                              fix=way_out(work, context, place, mapping.workflow_id)
+                              or "change its key wfops.canonical_id, or its id, in Git first")
         return {"canonical_id": wanted.id, "unlinked_reason": None}
 
     return await _change(services, context, environment, workflow, "mapping.linked", decide, dry_run=dry_run)
@@ -123,7 +127,7 @@ def _write(services: Services, context: Context, place: Row[Any], workflow: str,
     """Decide and, with the lease, write: in one transaction."""
     store = services.store
     with (store.read(context) if held is None else store.bookkeeping(context, action, held=held)) as work:
-        mapping = _mapping(work, context, place, workflow)
+        mapping = named_mapping(work, context, place, workflow)
         values = decide(work, place, mapping)
         merged = {**mapping._mapping, **values}
         status = status_of(deleted=merged["deleted_at"] is not None, ignored=merged["ignored_at"] is not None,
@@ -131,42 +135,14 @@ def _write(services: Services, context: Context, place: Row[Any], workflow: str,
         before = {"status": str(mapping.status), "canonical_id": _text(mapping.canonical_id)}
         after = {"status": str(status), "canonical_id": _text(merged["canonical_id"])} if values else before
         if values and held is not None:
-            work.mappings.change(mapping.id, **values, status=status)
+            resolved = mapping.resolved if merged["canonical_id"] == mapping.canonical_id else None
+            work.mappings.change(mapping.id, **values, status=status, resolved=resolved)
             if merged["canonical_id"] is not None and not place.ever_mapped:
                 work.fleet.set_environment(place.id, ever_mapped=True)
             work.record(action, "workflow", mapping.workflow_id, environment=place.slug, before=mapping.live_hash,
                         after=mapping.live_hash, name=mapping.name, by="hand", was=before, **after)
     return MappingChange(context.tenant_slug, place.slug, mapping.workflow_id, mapping.name, before, after,
                          dry_run=held is None)
-
-
-def _mapping(work: UnitOfWork, context: Context, place: Row[Any], workflow: str) -> Row[Any]:
-    """The environment's workflow of that n8n id, or of that name when only one has it."""
-    found = work.mappings.by_workflow(place.id, [workflow]).get(workflow)
-    if found is not None and found.deleted_at is None:
-        return found
-    named = [row for row in work.mappings.of_environment(place.id) if row.name == workflow and row.deleted_at is None]
-    if len(named) > 1:
-        raise UsageError(f"{context.tenant_slug}/{place.slug} has {len(named)} workflows {workflow!r}",
-                         fix=f"name it by its n8n id: {', '.join(row.workflow_id for row in named[:10])}")
-    if not named:
-        raise UnknownWorkflow(f"{context.tenant_slug}/{place.slug} has no workflow {workflow!r}",
-                              fix="name it by its n8n id or name, as `wfops matrix` and n8n's address bar show them; "
-                                  "a new one is known after `wfops sync`")
-    return named[0]
-
-
-def _canonical(work: UnitOfWork, context: Context, wanted: str) -> Row[Any]:
-    """The tenant's canonical workflow of that id, or of that name when only one has it."""
-    rows = [row for row in work.mappings.canonicals().values() if row.deleted_at is None]
-    found = [row for row in rows if str(row.id) == wanted.lower()] or [row for row in rows if row.name == wanted]
-    if len(found) > 1:
-        raise UsageError(f"tenant {context.tenant_slug} has {len(found)} canonical workflows {wanted!r}",
-                         fix=f"name it by its id: {', '.join(str(row.id) for row in found[:10])}")
-    if not found:
-        raise UnknownWorkflow(f"tenant {context.tenant_slug} has no canonical workflow {wanted!r}",
-                              fix=f"`wfops matrix {context.tenant_slug}` lists them with their ids")
-    return found[0]
 
 
 def _refuse_second_claim(work: UnitOfWork, context: Context, place: Row[Any], mapping: Row[Any],
@@ -176,7 +152,8 @@ def _refuse_second_claim(work: UnitOfWork, context: Context, place: Row[Any], ma
             raise Blocked(
                 f"{other.name!r} ({other.workflow_id}) is canonical workflow {canonical_id} in "
                 f"{context.tenant_slug}/{place.slug} already",
-                fix=f"wfops unlink {context.tenant_slug} {place.slug} {other.workflow_id}, if it is not")
+                fix=way_out(work, context, place, mapping.workflow_id)
+                or f"wfops unlink {context.tenant_slug} {place.slug} {other.workflow_id}, if it is not")
 
 
 def _text(canonical_id: UUID | None) -> str | None:

@@ -75,8 +75,9 @@ def _rehash_states(work: UnitOfWork, environment: Row[Any], rows: list[Row[Any]]
     current = {row.path: row for row in work.git_states.of_environment(environment.id, deleted=True)}
     rows = [row for row in rows if current[row.path].digest == row.digest]
     contents = _contents(work, {row.digest for row in rows})
-    fresh = hash_all(work, environment.id, {row.path: (row.workflow_id, contents[row.digest]) for row in rows},
-                     credential_keys(work, environment.id))
+    fresh = hash_all(work, environment.id, {
+        row.path: (row.workflow_id or row.overruled_workflow_id, contents[row.digest]) for row in rows
+    }, credential_keys(work, environment.id))
     for row in rows:
         file = fresh[row.path]
         work.git_states.set(environment.id, row.path, content_hash=file.content_hash, portable_hash=file.portable_hash,

@@ -17,7 +17,7 @@ from sqlalchemy import Row
 from wfops_pipelines import failpoints
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import NotFound
-from wfops_pipelines.domain.identity import Assignment, FileClaim, assign
+from wfops_pipelines.domain.identity import Assignment, FileClaim, Standing, assign, unless_overruled
 from wfops_pipelines.domain.normalize import NORMALIZER_VERSION
 from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.git.repository import Repository
@@ -99,6 +99,16 @@ class _Folder:
     reads: dict[str, ReadFile]  # what was added or changed
     staying: set[str]  # as they were: unchanged, or unreadable now
     vanished: set[str]
+
+    def standing(self, path: str, workflow_id: str | None) -> Standing | None:
+        """What a path was known as; a new one as the file with the same n8n id that vanished, for it was that before."""
+        before = [self.states[path]] if path in self.states else [
+            state for p, state in self.states.items() if p in self.vanished and workflow_id is not None
+            and workflow_id in (state.workflow_id, state.overruled_workflow_id)]
+        if len(before) != 1:
+            return None
+        return Standing(before[0].canonical_id, before[0].workflow_id, before[0].overruled_canonical_id,
+                        before[0].overruled_workflow_id)
 
 
 class _Sync:
@@ -216,7 +226,7 @@ class _Sync:
 
     def _assign(self, work: UnitOfWork, folder: _Folder) -> list[Assignment]:
         reads, states = folder.reads.values(), folder.states
-        claims = [FileClaim(r.file.path, r.file.canonical_id, r.file.workflow_id, r.hashed.portable_hash) for r in reads]
+        claims = [FileClaim(r.file.path, *self._claimed(folder, r), r.hashed.portable_hash) for r in reads]
         registered = work.mappings.registered([c.portable_hash for c in claims], NORMALIZER_VERSION)
         proofs = {r.hashed.portable_hash: r.hashed.proof for r in reads}
         colliding = {h for h, rows in registered.items() if any(row.proof != proofs[h] for row in rows)}
@@ -234,6 +244,12 @@ class _Sync:
             deleted={i for i, row in work.mappings.canonicals(named).items() if row.deleted_at is not None},
         )
 
+    def _claimed(self, folder: _Folder, read: ReadFile) -> tuple[UUID | None, str | None]:
+        """The key and the n8n id of a file, without what it was overruled in."""
+        path, workflow_id = read.file.path, read.file.workflow_id
+        return unless_overruled(read.file.canonical_id, workflow_id, folder.standing(path, workflow_id),
+                                duplicate=self._is_duplicate(path))
+
     def _store_batch(self, folder: _Folder, assignments: list[Assignment],
                      holders: dict[UUID, str]) -> tuple[list[Assignment], set[str]]:
         """Returns the assignments as they were stored, and the paths that left their canonical workflows to others."""
@@ -243,8 +259,7 @@ class _Sync:
             leaving = {holders[a.canonical_id] for a in assignments if holders.get(a.canonical_id, a.path) != a.path}
             work.mappings.save_canonicals({a.canonical_id: reads[a.path].file.content["name"] for a in assignments}, now)
             self._remove(work, folder, leaving)
-            work.git_states.save([self._row(folder.head, a, reads[a.path], folder.states.get(a.path), now)
-                                  for a in assignments])
+            work.git_states.save([self._row(folder, a, reads[a.path], now) for a in assignments])
             work.mappings.register(
                 ((reads[a.path].hashed.portable_hash, reads[a.path].hashed.proof, a.canonical_id) for a in assignments),
                 NORMALIZER_VERSION, now)
@@ -305,13 +320,16 @@ class _Sync:
             work.record("git.file_removed", "file", path, environment=self.environment.slug, commit=folder.head,
                         before=folder.states[path].content_hash, canonical_id=str(folder.states[path].canonical_id))
 
-    def _row(self, head: str, assignment: Assignment, read: ReadFile, state: Row[Any] | None, now: Any) -> dict[str, Any]:
-        file = read.file
+    def _row(self, folder: _Folder, assignment: Assignment, read: ReadFile, now: Any) -> dict[str, Any]:
+        file, state = read.file, folder.states.get(read.file.path)
         same_blob = state is not None and state.blob == read.blob and state.deleted_at is None
+        key, workflow_id = self._claimed(folder, read)
         return {
             "environment_id": self.environment.id, "path": file.path, "canonical_id": assignment.canonical_id,
-            "blob": read.blob, "commit": state.commit if same_blob and state is not None else head,
-            "workflow_id": file.workflow_id, "name": file.content["name"], "digest": read.digest,
+            "blob": read.blob, "commit": state.commit if same_blob and state is not None else folder.head,
+            "workflow_id": workflow_id, "overruled_workflow_id": file.workflow_id if workflow_id is None else None,
+            "overruled_canonical_id": file.canonical_id if key is None else None,
+            "name": file.content["name"], "digest": read.digest,
             "content_hash": read.hashed.content_hash, "portable_hash": read.hashed.portable_hash,
             "normalizer_version": NORMALIZER_VERSION, "has_references": read.hashed.has_references,
             "wants_active": file.active, "tags": list(file.tags) if file.tags is not None else None,

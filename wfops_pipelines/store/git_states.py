@@ -56,6 +56,12 @@ class GitStates:
             select(states).where(states.c.tenant_id == self._tenant_id, states.c.deleted_at.is_(None))
         ))
 
+    def of_canonical(self, canonical_id: UUID) -> list[Row[Any]]:
+        """The files that stand for a canonical workflow, one in each environment at most."""
+        return list(self._connection.execute(select(states).where(
+            states.c.tenant_id == self._tenant_id, states.c.canonical_id == canonical_id, states.c.deleted_at.is_(None),
+        ).order_by(states.c.environment_id)))
+
     def blobs(self, environment_id: UUID) -> dict[str, tuple[str, bool, int]]:
         """Path → (blob, still there, normaliser version): what an incremental sync compares with the tree."""
         rows = self._connection.execute(

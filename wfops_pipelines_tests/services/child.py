@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wfops_pipelines import failpoints
+from wfops_pipelines.services.canonical_deletion import delete_canonical
 from wfops_pipelines.services.detect_drift import check_drift
 from wfops_pipelines.services.export_environment import export_environment
 from wfops_pipelines.services.sync_environment import sync_environment
@@ -22,6 +23,7 @@ from wfops_pipelines_tests.services.fleet import ACTOR, Clock, Environment, run,
 
 USE_CASES: dict[str, Any] = {
     "sync": sync_environment, "read_git": sync_repository, "export": export_environment, "check": check_drift,
+    "delete": lambda services, context, _: delete_canonical(services, context, "Orders"),
 }
 
 

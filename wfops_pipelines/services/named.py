@@ -1,0 +1,41 @@
+"""Workflows as people name them: by id, or by name where only one has it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Row
+
+from wfops_pipelines.domain.context import Context
+from wfops_pipelines.domain.errors import UnknownWorkflow, UsageError
+from wfops_pipelines.store.unit_of_work import UnitOfWork
+
+
+def named_mapping(work: UnitOfWork, context: Context, place: Row[Any], workflow: str) -> Row[Any]:
+    """The environment's workflow of that n8n id, or of that name when only one has it."""
+    found = work.mappings.by_workflow(place.id, [workflow]).get(workflow)
+    if found is not None and found.deleted_at is None:
+        return found
+    named = [row for row in work.mappings.of_environment(place.id) if row.name == workflow and row.deleted_at is None]
+    if len(named) > 1:
+        raise UsageError(f"{context.tenant_slug}/{place.slug} has {len(named)} workflows {workflow!r}",
+                         fix=f"name it by its n8n id: {', '.join(row.workflow_id for row in named[:10])}")
+    if not named:
+        raise UnknownWorkflow(f"{context.tenant_slug}/{place.slug} has no workflow {workflow!r}",
+                              fix="name it by its n8n id or name, as `wfops matrix` and n8n's address bar show them; "
+                                  "a new one is known after `wfops sync`")
+    return named[0]
+
+
+def named_canonical(work: UnitOfWork, context: Context, wanted: str, *, deleted: bool = False) -> Row[Any]:
+    """The tenant's canonical workflow of that id, or of that name when only one has it; ``deleted``: of those that are."""
+    rows = [row for row in work.mappings.canonicals().values() if (row.deleted_at is not None) == deleted]
+    found = [row for row in rows if str(row.id) == wanted.lower()] or [row for row in rows if row.name == wanted]
+    if len(found) > 1:
+        raise UsageError(f"tenant {context.tenant_slug} has {len(found)} canonical workflows {wanted!r}",
+                         fix=f"name it by its id: {', '.join(str(row.id) for row in found[:10])}")
+    if not found:
+        raise UnknownWorkflow(f"tenant {context.tenant_slug} has no {'deleted ' if deleted else ''}canonical workflow "
+                              f"{wanted!r}",
+                              fix=f"`wfops matrix {context.tenant_slug}` lists them with their ids")
+    return found[0]
