@@ -14,7 +14,6 @@ import typer
 
 from wfops_pipelines.cli import terminal
 from wfops_pipelines.cli.failures import report
-from wfops_pipelines.domain.diff import WorkflowDiff, diff
 from wfops_pipelines.domain.diff_text import visible
 from wfops_pipelines.domain.errors import MalformedFile, UsageError, WfopsError
 from wfops_pipelines.domain.layout import MAX_FILE_BYTES, WorkflowFile, read_file, select_workflow_paths
@@ -55,11 +54,6 @@ def hash_files(
     terminal.write(terminal.json_text(rows) if as_json else "".join(
         f"{row['hash']}  {visible(row['name']) or '(unnamed)'}  {visible(row['file'])}\n" for row in rows if "hash" in row))
     raise typer.Exit(worst)
-
-
-def diff_paths(before: Path, after: Path) -> WorkflowDiff:
-    """The diff of two files; raises what :func:`read_path` raises."""
-    return diff(read_path(before).content, read_path(after).content)
 
 
 def read_path(path: Path) -> WorkflowFile:

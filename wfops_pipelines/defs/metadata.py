@@ -1,6 +1,7 @@
 """What materialisations show: counts, durations, head, tables of what needs a look, diffs. Never node parameter values
 but in the masked diff."""
 
+import base64
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -9,19 +10,23 @@ import pandas as pd
 
 from wfops_pipelines.domain.diff import from_json
 from wfops_pipelines.domain.diff_text import as_markdown, visible
+from wfops_pipelines.domain.errors import WfopsError
 from wfops_pipelines.services.detect_drift import DriftCheck
+from wfops_pipelines.services.drift_pictures import MAX_PICTURES, DriftPicture, draw_drift
 from wfops_pipelines.services.reconcile import Reconciliation
 from wfops_pipelines.services.refresh import Outcome, Part
+from wfops_pipelines.services.services import Services
 from wfops_pipelines.services.sync_environment import EnvironmentSync
 from wfops_pipelines.services.sync_repository import RepositorySync
 
 MAX_ROWS = 50  # of a table in the UI
+MAX_PICTURE_BYTES = 60_000  # of one; every event carries its metadata in full
 
 Metadata = dict[str, Any]
 
 
-def of_outcome(outcome: Outcome) -> Metadata:
-    """The metadata of one materialisation."""
+def of_outcome(outcome: Outcome, services: Services | None = None) -> Metadata:
+    """The metadata of one materialisation; with ``services`` the drift report has pictures."""
     result = outcome.result
     metadata: Metadata = {}
     if outcome.part is Part.ENVIRONMENT:
@@ -34,6 +39,8 @@ def of_outcome(outcome: Outcome) -> Metadata:
         metadata |= _reconciliation(result)
     elif isinstance(result, DriftCheck):
         metadata |= of_drift(result)
+        if services is not None:
+            metadata |= drift_pictures(services, outcome, result)
     return metadata | {"tenant": outcome.target.context.tenant_slug, "environment": outcome.target.environment.slug}
 
 
@@ -81,6 +88,27 @@ def diff_markdown(workflows: Iterable[Mapping[str, Any]]) -> Metadata:
     parts = [f"**{_escape(workflow['name'])}**\n\n{as_markdown(from_json(workflow['diff']), values=True)}"
              for workflow in list(workflows)[:MAX_ROWS] if workflow["diff"] and workflow["diff"]["changes"]]
     return {"diff": dg.MetadataValue.md("\n\n".join(parts))} if parts else {}
+
+
+def drift_pictures(services: Services, outcome: Outcome, check: DriftCheck) -> Metadata:
+    """The node graphs of the first few workflows that drifted. A picture that cannot be drawn is no reason to fail."""
+    target = outcome.target
+    try:
+        return pictures(draw_drift(services, target.context, target.environment, check.workflows))
+    except WfopsError as error:
+        return {"picture": dg.MetadataValue.text(f"not drawn: {error}")}
+
+
+def pictures(drawn: Iterable[DriftPicture]) -> Metadata:
+    """The first three pictures as images within Markdown, which the UI shows in place; a large one is named instead."""
+    parts = []
+    for picture in list(drawn)[:MAX_PICTURES]:
+        name, svg = _escape(picture.name), picture.svg.encode()
+        if len(svg) > MAX_PICTURE_BYTES:
+            parts.append(f"**{name}**: too large to be shown here; `wfops diff … --svg FILE` draws it")
+        else:
+            parts.append(f"![What changed in {name}](data:image/svg+xml;base64,{base64.b64encode(svg).decode()})")
+    return {"picture": dg.MetadataValue.md("\n\n".join(parts))} if parts else {}
 
 
 def _drifted(workflow: Mapping[str, Any]) -> dict[str, Any]:

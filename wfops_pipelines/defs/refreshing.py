@@ -58,10 +58,10 @@ def key_of(outcome: Outcome) -> str:
     return str(Key(outcome.target.context.tenant_slug, outcome.target.environment.slug))
 
 
-def materialization(outcome: Outcome) -> dg.AssetMaterialization:
+def materialization(outcome: Outcome, wfops: Wfops) -> dg.AssetMaterialization:
     """The event of a part that was refreshed."""
     return dg.AssetMaterialization(asset_key=str(outcome.part), partition=key_of(outcome),
-                                   metadata=metadata.of_outcome(outcome))
+                                   metadata=metadata.of_outcome(outcome, wfops.services))
 
 
 def evaluations(outcomes: Sequence[Outcome]) -> Iterator[dg.AssetCheckEvaluation]:

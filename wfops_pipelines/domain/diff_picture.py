@@ -120,7 +120,8 @@ def _draw_edges(model: PictureModel, boxes: Sequence[Box]) -> list[str]:
     return [draw_edge(edge, model.nodes, boxes, outputs[edge.source, edge.kind]) for edge in ordered]
 
 
-def _note_boxes(notes: Sequence[PictureNote], boxes: Sequence[Box], places: Sequence[Place]) -> list[tuple[PictureNote, Box]]:
+def _note_boxes(notes: Sequence[PictureNote], boxes: Sequence[Box], places: Sequence[Place],
+                ) -> list[tuple[PictureNote, Box]]:
     """Where notes are drawn: around the nodes that stand on them; those that hold none are left out."""
     if not boxes:
         return []

@@ -110,7 +110,7 @@ def arrange(boxes: Sequence[Box], places: Sequence[Place], edges: Sequence[tuple
     _separate(boxes)
 
 
-def _along(coordinates: Sequence[float], across: Sequence[float], sizes: Sequence[float], small: Sequence[bool], *,  # noqa: PLR0914 - one sweep
+def _along(coordinates: Sequence[float], across: Sequence[float], sizes: Sequence[float], small: Sequence[bool], *,
            gap: float, small_gap: float, widest: tuple[float, float], beside: float, apart: float,
            sources: Mapping[int, set[int]]) -> list[float]:
     """Coordinates along one axis: columns in their order, no gap wider than ``widest`` (after boxes, after small ones),

@@ -45,7 +45,8 @@ def draw_node(node: PictureNode, box: Box, detail: Detail, *, lines: bool, numbe
               grown: float = 1.0) -> str:
     """One group with the node's status as class, its full name and changes in the title; ``number`` is its place in the
     list below the picture, ``grown`` how much larger the badge is."""
-    parts = [f'<g class="node {node.status}" transform="translate({_at(box.x)},{_at(box.y)})"><title>{xml(_title(node))}</title>'
+    parts = [f'<g class="node {node.status}" transform="translate({_at(box.x)},{_at(box.y)})">'
+             f'<title>{xml(_title(node))}</title>'
              f'<rect width="{_at(box.width)}" height="{_at(box.height)}" rx="{5 if box.small else 8}"/>']
     name = readable(node.name) or "(no name)"
     if detail is Detail.NAME:
@@ -177,7 +178,8 @@ def draw_note(text: str, x: float, y: float, wide: float, high: float) -> str:
     first = next((line.strip("#*_ ") for line in text.splitlines() if line.strip("#*_ ")), "")
     words = xml(cut(readable(first), wide - 16, PLAIN)) if wide > 60 else ""
     return (f'<g class="note"><title>{xml("Sticky note: " + readable(first))}</title><rect x="{_at(x)}" y="{_at(y)}" '
-            f'width="{_at(wide)}" height="{_at(high)}" rx="6"/><text class="q" x="{_at(x + 8)}" y="{_at(y + 15)}">{words}</text></g>')
+            f'width="{_at(wide)}" height="{_at(high)}" rx="6"/>'
+            f'<text class="q" x="{_at(x + 8)}" y="{_at(y + 15)}">{words}</text></g>')
 
 
 def draw_legend(statuses: Sequence[Status], x: float, y: float) -> tuple[str, float]:
@@ -193,5 +195,4 @@ def draw_legend(statuses: Sequence[Status], x: float, y: float) -> tuple[str, fl
 
 def _at(value: float) -> str:
     """A coordinate: half pixels are enough."""
-    return f"{round(value * 2) / 2:.1f}".removesuffix(".0").replace("-0", "0") if abs(value) < 0.25 else (
-        f"{round(value * 2) / 2:.1f}".removesuffix(".0"))
+    return f"{round(value * 2) / 2 + 0.0:.1f}".removesuffix(".0")

@@ -29,10 +29,12 @@ def _colours(palette: str) -> str:
 
 STYLE: Final = (
     "text{font-family:system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans','DejaVu Sans',sans-serif;font-size:11px}"
-    ".n{font-size:13px;font-weight:600}.m{font-family:ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace;font-size:10.5px}"
+    ".n{font-size:13px;font-weight:600}"
+    ".m{font-family:ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace;font-size:10.5px}"
     ".b{font-size:13px;font-weight:700;text-anchor:middle}.k{text-anchor:end}.node rect{stroke-width:1.2}"
     ".added rect,.removed rect,.changed rect,.renamed rect{stroke-width:2.2}.removed rect{stroke-dasharray:6 4}"
-    ".removed>.n{text-decoration:line-through}.edge{fill:none;stroke-width:1.6}.sub{stroke-dasharray:1.5 4;stroke-linecap:round}"
+    ".removed>.n{text-decoration:line-through}.edge{fill:none;stroke-width:1.6}"
+    ".sub{stroke-dasharray:1.5 4;stroke-linecap:round}"
     ".edge.added{stroke-width:2.4;stroke-dasharray:9 4}.edge.removed{stroke-width:2.4;stroke-dasharray:3 4}"
     ".note{opacity:.75}.note rect{fill:none;stroke-dasharray:2 4}"
     f"{_colours('light')}@media(prefers-color-scheme:dark){{{_colours('dark')}}}")

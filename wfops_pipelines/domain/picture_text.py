@@ -14,7 +14,7 @@ from wfops_pipelines.domain.masking import mask_text
 ELLIPSIS: Final = "…"
 
 _FORBIDDEN: Final = re.compile("[^\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # by XML 1.0; tabs and breaks are gone
-_MAX_READ: Final = 2_000  # characters of a name that are looked at: masking reads them all
+_MAX_READ: Final = 20_000  # characters of a name that are looked at: masking reads them all
 _NARROW: Final = frozenset("iljtfrI.,:;'`|!()[]{} -/\\\"")
 _BROAD: Final = frozenset("mwMW@%&")
 _JOINERS: Final = frozenset("\u200c\u200d\ufe0e\ufe0f")

@@ -8,7 +8,7 @@ environment the contents as they are, which is what drift is about.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -50,12 +50,14 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What differs. ``as_of`` is when each side was last read (ISO 8601), none if never."""
+    """What differs. ``as_of`` is when each side was last read (ISO 8601), none if never. ``contents`` are the two sides as
+    they were compared, for a picture; they are not masked."""
 
     name: str
     canonical_id: str | None
     diff: WorkflowDiff
     as_of: tuple[str | None, str | None]
+    contents: tuple[Content | None, Content | None] = field(default=(None, None), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ def compare_workflow(services: Services, before: Side, after: Side, workflow: st
     contents = [_content(services, place, row, portable=portable) for place, row in zip(places, rows, strict=True)]
     known = next(row for row in rows if row is not None)
     return Comparison(known.name, str(known.canonical_id) if known.canonical_id else None, diff(contents[0], contents[1]),
-                      (_as_of(places[0]), _as_of(places[1])))
+                      (_as_of(places[0]), _as_of(places[1])), (contents[0], contents[1]))
 
 
 def _place(services: Services, side: Side, actor: str) -> _Place:

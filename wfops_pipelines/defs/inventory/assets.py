@@ -66,17 +66,17 @@ def environment_assets(context: dg.AssetExecutionContext, wfops: Wfops) -> Itera
     for evaluation in evaluations(outcomes):
         context.log_event(evaluation)
     if len(keys) == 1:
-        yield from _single(context, outcomes)
+        yield from _single(context, wfops, outcomes)
     else:
-        yield from (materialization(outcome) for outcome in outcomes if _succeeded(outcome))
+        yield from (materialization(outcome, wfops) for outcome in outcomes if _succeeded(outcome))
 
 
-def _single(context: dg.AssetExecutionContext, outcomes: list[Outcome]) -> Iterator[Any]:
+def _single(context: dg.AssetExecutionContext, wfops: Wfops, outcomes: list[Outcome]) -> Iterator[Any]:
     """One partition: outputs in topological order, and a failure when something failed."""
     order = [spec.key.to_user_string() for spec in SPECS]
     for outcome in sorted(outcomes, key=lambda o: order.index(str(o.part))):
         if _succeeded(outcome):
-            yield dg.MaterializeResult(asset_key=str(outcome.part), metadata=metadata.of_outcome(outcome))
+            yield dg.MaterializeResult(asset_key=str(outcome.part), metadata=metadata.of_outcome(outcome, wfops.services))
     failed = [o.error for o in outcomes if o.error is not None]
     if failed:
         blocked = [e for e in failed if isinstance(e, Blocked)]

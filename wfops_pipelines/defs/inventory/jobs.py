@@ -45,7 +45,7 @@ def refresh_environments(context: dg.OpExecutionContext, wfops: Wfops, config: R
         context.log_event(evaluation)  # type: ignore[arg-type]  # it takes them; the annotation lags behind
     for outcome in told:
         if outcome.result is not None:
-            context.log_event(materialization(outcome))
+            context.log_event(materialization(outcome, wfops))
     failed = sum(o.error is not None for o in outcomes)
     context.add_output_metadata({"environments": len(targets), "failed": failed, "events": len(told)})
     yield dg.Output([_told(outcome) for outcome in outcomes])
