@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import uuid
@@ -26,11 +25,10 @@ from wfops_pipelines.bootstrap import Installation, use_installation
 from wfops_pipelines.defs.location import defs
 from wfops_pipelines.defs.partitions import sync_partitions
 from wfops_pipelines.defs.resources import ACTOR_TAG
+from wfops_pipelines.defs.run_process import process_tags
 from wfops_pipelines.defs.storage import STORAGE_VARIABLE
 from wfops_pipelines.domain.errors import WfopsError
-from wfops_pipelines.services.holder import boot_id
 
-HOST_TAG, BOOT_TAG, PID_TAG = "wfops/host", "wfops/boot", "wfops/pid"
 Interrupted = dg.DagsterExecutionInterruptedError
 """What Ctrl-C becomes while a job runs in this process; it is no ``Exception``."""
 StorageUnreachable = DagsterPostgresException
@@ -101,8 +99,7 @@ def run_job(installation: Installation, job: str, ops: Mapping[str, Mapping[str,
         config["loggers"] = {"console": {"config": {"log_level": "CRITICAL"}}}  # the screen is the caller's
         result = defs.resolve_job_def(job).execute_in_process(
             instance=instance, run_config=config, raise_on_error=False,
-            tags={**(tags or {}), ACTOR_TAG: actor, HOST_TAG: socket.gethostname(), BOOT_TAG: boot_id(),
-                  PID_TAG: str(os.getpid())})
+            tags={**(tags or {}), ACTOR_TAG: actor, **process_tags()})
     outputs: list[dict[str, Any]] = []
     for name in ops:
         if any(event.is_successful_output and event.node_name == name for event in result.all_events):

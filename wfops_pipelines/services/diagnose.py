@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Row
 
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import WfopsError
+from wfops_pipelines.domain.fleet import DEFAULT_REPOSITORY
 from wfops_pipelines.n8n.provider import Health
 from wfops_pipelines.services.services import Services
 
@@ -35,29 +37,59 @@ class Finding:
 
 
 async def check_fleet(services: Services, *, actor: str) -> list[Finding]:
-    """Every environment (reachable, key accepted, generation) and every repository (readable, branch there)."""
+    """Every environment (reachable, key accepted, generation), and every repository with each branch that is read of it
+    (readable, branch there), once."""
     gate = asyncio.Semaphore(services.limits.sweep_concurrency)
-    targets = await asyncio.to_thread(_targets, services, actor)
+    targets, sources = await asyncio.to_thread(_targets, services, actor)
 
-    async def both(context: Context, environment: Row[Any]) -> list[Finding]:
+    async def environment(context: Context, row: Row[Any]) -> Finding:
         async with gate:
-            return list(await asyncio.gather(_environment(services, context, environment),
-                                             _repository(services, context, environment)))
+            return await _environment(services, context, row)
 
-    found = await asyncio.gather(*(both(context, environment) for context, environment in targets))
-    environments = [pair[0] for pair in found]
-    repositories = {finding.check: finding for pair in found for finding in pair[1:] if finding.check}
-    return environments + list(repositories.values())
+    async def repository(source: _Source) -> Finding:
+        async with gate:
+            return await asyncio.to_thread(_read_head, services, source)
+
+    return await asyncio.gather(*(environment(context, row) for context, row in targets),
+                                *(repository(source) for source in sources))
 
 
-def _targets(services: Services, actor: str) -> Sequence[tuple[Context, Row[Any]]]:
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A branch of a repository, with the first of the environments that are read from it, and how to call it: the tenant's
+    own is named by the tenant, one that only some environments have by those."""
+
+    context: Context
+    environment: Row[Any]
+    name: str
+
+
+def _targets(services: Services, actor: str) -> tuple[list[tuple[Context, Row[Any]]], list[_Source]]:
     with services.store.system() as system:
         slugs = [row.slug for row in system.tenants()]
     targets: list[tuple[Context, Row[Any]]] = []
+    sources: list[_Source] = []
     for slug in slugs:
         context = services.context(slug, actor=actor)
-        targets += [(context, row) for row in services.environments(context)]
-    return targets
+        with services.store.read(context) as work:
+            rows, repositories = work.fleet.environments(), work.fleet.repositories()
+        targets += [(context, row) for row in rows]
+        sources += _sources(context, rows, repositories)
+    return targets, sources
+
+
+def _sources(context: Context, rows: Sequence[Row[Any]], repositories: Mapping[UUID, Row[Any]]) -> Iterator[_Source]:
+    """The branches that a tenant's environments are read from, in the order of the environments."""
+    read: dict[tuple[UUID, str], list[Row[Any]]] = {}
+    for row in rows:
+        if row.repository_id is not None:
+            branch = row.branch or repositories[row.repository_id].branch
+            read.setdefault((row.repository_id, branch), []).append(row)
+    for (repository_id, branch), environments in read.items():
+        repository = repositories[repository_id]
+        shared = repository.name == DEFAULT_REPOSITORY and branch == repository.branch
+        name = context.tenant_slug if shared else f"{context.tenant_slug}/{','.join(e.slug for e in environments)}"
+        yield _Source(context, environments[0], f"repository {name}")
 
 
 async def _environment(services: Services, context: Context, environment: Row[Any]) -> Finding:
@@ -87,24 +119,17 @@ def _of_health(check: str, health: Health, context: Context, environment: Row[An
     return Finding(check, True, f"n8n {health.generation}.x at {where}, key accepted{latency}")
 
 
-async def _repository(services: Services, context: Context, environment: Row[Any]) -> Finding:
-    if environment.repository_id is None:
-        return Finding("", True, "not configured")
-    return await asyncio.to_thread(_read_head, services, context, environment)
-
-
-def _read_head(services: Services, context: Context, environment: Row[Any]) -> Finding:
-    check = f"repository {context.tenant_slug}/{environment.slug}"
+def _read_head(services: Services, source: _Source) -> Finding:
     try:
-        opened = services.repository_of(context, environment)
+        opened = services.repository_of(source.context, source.environment)
         if opened is None:
-            return Finding("", True, "not configured")
+            return Finding(source.name, True, "not configured any more")
         repository, branch, _ = opened
-        check = f"repository {context.tenant_slug}: {repository.display_url} {branch}"
         try:
             head = repository.head(branch)
         finally:
             repository.close()
     except WfopsError as error:
-        return Finding.of_error(check, error)
-    return Finding(check, True, f"readable, head {head[:10]}" if head else "readable, the branch is not there yet")
+        return Finding.of_error(source.name, error)
+    state = f"readable, head {head[:10]}" if head else "readable, the branch is not there yet"
+    return Finding(source.name, True, f"{repository.display_url} {branch}: {state}")

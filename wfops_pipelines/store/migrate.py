@@ -139,8 +139,8 @@ def _held_up(connection: Connection, what: str, stands: str) -> StoreBusy:
     holders = connection.execute(_IN_THE_WAY).all()
     if not holders:
         return StoreBusy(f"{what}; {stands}", fix="who held it has ended meanwhile: try again")
-    named = "; ".join(f"process {h.pid} ({h.usename}{f', {h.application_name}' if h.application_name else ''}) holds {h.tables}"
-                      for h in holders)
+    named = "; ".join(f"process {holder.pid} ({', '.join(filter(None, [holder.usename, holder.application_name]))}) "
+                      f"holds {holder.tables}" for holder in holders)
     return StoreBusy(f"{what}: {named}; {stands}", fix=(
         "stop the other wfops and Dagster processes, or wait for their transactions to end, and try again; "
         f"SELECT pg_terminate_backend({holders[0].pid}) ends one that hangs"))

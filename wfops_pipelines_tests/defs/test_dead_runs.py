@@ -13,8 +13,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from wfops_pipelines.defs.launch import BOOT_TAG, HOST_TAG, PID_TAG
 from wfops_pipelines.defs.maintenance.dead_runs import CODE_SERVER_TAG, report_dead_runs
+from wfops_pipelines.defs.run_process import BOOT_TAG, HOST_TAG, PID_TAG
 from wfops_pipelines.services.holder import boot_id
 
 

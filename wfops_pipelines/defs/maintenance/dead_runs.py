@@ -1,16 +1,23 @@
 """Runs whose process is gone: Dagster would show them as started for ever (``facts/dagster`` §6).
 
 A run that a command did in its own process says host, boot and pid in its tags. One from the queue says at which code
-server it was started; its process is a child of that one and does not outlive it.
+server it was started; its process is a child of that one and does not outlive it. Dagster notices when a worker dies and
+its code server lives; when both died and the server was started anew, the new one does not know the run.
 """
 
 import json
 import socket
+from collections.abc import Mapping
+from typing import Any
 
 import dagster as dg
 import psutil
+from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._grpc.client import DagsterGrpcClient
+from dagster._grpc.types import GetCurrentRunsResult
+from dagster._serdes import deserialize_value
 
-from wfops_pipelines.defs.launch import BOOT_TAG, HOST_TAG, PID_TAG
+from wfops_pipelines.defs.run_process import BOOT_TAG, HOST_TAG, PID_TAG
 from wfops_pipelines.services.holder import boot_id
 
 CODE_SERVER_TAG = ".dagster/grpc_info"  # what Dagster's default launcher writes
@@ -21,27 +28,68 @@ def report_dead_runs(instance: dg.DagsterInstance, *, gone_code_server: str | No
     """Report runs at work whose process is gone as failed, and return their ids; those from the queue are then tried
     again by Dagster. ``gone_code_server`` is the socket of a code server that is known not to run."""
     dead = []
+    servers = _CodeServers()
     for record in instance.get_run_records(dg.RunsFilter(statuses=_AT_WORK)):
         run = record.dagster_run
-        why = _why_dead(run, gone_code_server, started_at=record.start_time)
-        if why is not None:
-            instance.report_run_failed(run, message=f"The run's process is gone: {why}.")
-            dead.append(run.run_id)
+        why = _why_dead(run, gone_code_server, servers, started_at=record.start_time)
+        if why is None:
+            continue
+        now = instance.get_run_by_id(run.run_id)
+        if now is None or now.is_finished:  # it ended while we looked
+            continue
+        instance.report_run_failed(run, message=f"The run's process is gone: {why}.")
+        dead.append(run.run_id)
     return dead
 
 
-def _why_dead(run: dg.DagsterRun, gone_code_server: str | None, *, started_at: float | None) -> str | None:
+class _CodeServers:
+    """Code servers, each asked once which runs it has at work."""
+
+    def __init__(self) -> None:
+        self._runs: dict[str, set[str] | None] = {}
+
+    def disown(self, tag: str, run_id: str) -> bool:
+        """Whether the code server that a tag names answers, and does not know the run."""
+        if tag not in self._runs:
+            self._runs[tag] = _runs_at(json.loads(tag))
+        runs = self._runs[tag]
+        return runs is not None and run_id not in runs
+
+
+def _runs_at(server: Mapping[str, Any]) -> set[str] | None:
+    """The runs whose processes a code server holds; none when it does not answer."""
+    try:
+        client = DagsterGrpcClient(port=server.get("port"), socket=server.get("socket"),
+                                   host=server.get("host", "localhost"), use_ssl=bool(server.get("use_ssl", False)))
+        answer = deserialize_value(client.get_current_runs(), GetCurrentRunsResult)
+    except DagsterUserCodeUnreachableError:
+        return None
+    return None if answer.serializable_error_info is not None else set(answer.current_runs)
+
+
+def _why_dead(run: dg.DagsterRun, gone_code_server: str | None, servers: _CodeServers, *,
+              started_at: float | None) -> str | None:
     """Why a run cannot be at work any more; nothing when it may be, or when nobody here can know."""
     if PID_TAG in run.tags:
-        if run.tags.get(HOST_TAG) != socket.gethostname():
-            return None
-        if run.tags.get(BOOT_TAG) != boot_id():
-            return "the machine was started anew"
-        return None if _lives(int(run.tags[PID_TAG]), started_at) else f"process {run.tags[PID_TAG]} has ended"
-    server = json.loads(run.tags.get(CODE_SERVER_TAG, "{}")).get("socket")
-    if server is not None and server == gone_code_server:
+        return _why_ended(run.tags, started_at)
+    tag = run.tags.get(CODE_SERVER_TAG)
+    if tag is None:
+        return None
+    if gone_code_server is not None and json.loads(tag).get("socket") == gone_code_server:
         return "its code server was stopped"
+    # A run that has started was made known to its server before; one that is starting may not be yet.
+    if started_at is not None and servers.disown(tag, run.run_id):
+        return "its code server was started anew"
     return None
+
+
+def _why_ended(tags: Mapping[str, str], started_at: float | None) -> str | None:
+    """Why the process that a run's tags name is none any more; only this host's are known here."""
+    if tags.get(HOST_TAG) != socket.gethostname():
+        return None
+    if tags.get(BOOT_TAG) != boot_id():
+        return "the machine was started anew"
+    return None if _lives(int(tags[PID_TAG]), started_at) else f"process {tags[PID_TAG]} has ended"
 
 
 def _lives(pid: int, started_at: float | None) -> bool:

@@ -1,9 +1,13 @@
 """Housekeeping inside sensor ticks, not as runs: a run costs CPU seconds (design decision 11)."""
 
+import time
+
 import dagster as dg
 
 from wfops_pipelines.defs.cadence import sensor_status_of
 from wfops_pipelines.defs.inventory.jobs import refresh_job
+from wfops_pipelines.defs.maintenance.dead_runs import report_dead_runs
+from wfops_pipelines.defs.maintenance.old_files import remove_old_files
 from wfops_pipelines.defs.ownership import OWNERS, TAGS
 from wfops_pipelines.defs.partitions import sync_partitions
 from wfops_pipelines.defs.resources import Wfops
@@ -21,3 +25,28 @@ def partitions(context: dg.SensorEvaluationContext, wfops: Wfops) -> dg.SkipReas
     return dg.SkipReason(
         f"added {[*changes.add_tenants, *changes.add_environments]}, "
         f"removed {[*changes.delete_tenants, *changes.delete_environments]}")
+
+
+@dg.sensor(name="dead_runs", job=refresh_job, owners=OWNERS, tags=TAGS,
+           minimum_interval_seconds=max(10, process_settings().dead_run_check_interval_seconds),
+           default_status=sensor_status_of(process_settings().dead_run_check_interval_seconds),
+           description="Reports runs whose process is gone as failed (WFOPS_DEAD_RUN_CHECK_INTERVAL_SECONDS, default 30); "
+                       "Dagster then tries those from the queue again. Launches no runs.")
+def dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    dead = report_dead_runs(context.instance)
+    for run_id in dead:
+        context.log.warning(f"run {run_id} had no process any more: reported as failed")
+    return dg.SkipReason(f"reported as failed: {dead}" if dead else "every run at work has its process")
+
+
+@dg.sensor(name="old_files", job=refresh_job, owners=OWNERS, tags=TAGS,
+           minimum_interval_seconds=max(60, process_settings().retention_cleanup_interval_seconds),
+           default_status=sensor_status_of(process_settings().retention_cleanup_interval_seconds),
+           description="Removes captured output of runs and logs of ticks from DAGSTER_HOME/storage after "
+                       "WFOPS_LOG_RETENTION_DAYS (default 14; 0 keeps them). Runs stay in the event log. Launches no runs.")
+def old_files(context: dg.SensorEvaluationContext, wfops: Wfops) -> dg.SkipReason:
+    days = wfops.settings.log_retention_days
+    if days == 0:
+        return dg.SkipReason("files are kept for ever (WFOPS_LOG_RETENTION_DAYS is 0)")
+    removed = remove_old_files(context.instance, before=time.time() - days * 86_400)
+    return dg.SkipReason(f"removed {removed} files older than {days} days")

@@ -1,0 +1,126 @@
+"""The tick that looks for dead runs, with a real instance and processes that are really killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import GrpcServerTarget
+from dagster._grpc.client import DagsterGrpcClient
+
+from wfops_pipelines.defs.maintenance.sensors import dead_runs
+from wfops_pipelines_tests.defs import hanging
+from wfops_pipelines_tests.servers.processes import child_environment, eventually
+
+LIVES = "every run at work has its process"
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    home = tmp_path / "dagster"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        yield instance
+
+
+@pytest.fixture
+def at_work(tmp_path: Path) -> Path:
+    return tmp_path / "at-work"
+
+
+@contextmanager
+def started(command: list[str], at_work: Path, home: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that leads a group; all of it is killed in the end."""
+    process = subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL, env={
+        **child_environment(), hanging.AT_WORK: str(at_work), "DAGSTER_HOME": str(home)})
+    try:
+        yield process
+    finally:
+        kill(process)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL for the process and its children."""
+    if process.returncode is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def tick(instance: dg.DagsterInstance) -> str:
+    """What the sensor says. It asks for no runs."""
+    answer = dead_runs(dg.build_sensor_context(instance=instance))
+    assert isinstance(answer, dg.SkipReason)
+    return str(answer.skip_message)
+
+
+def status(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
+    run = instance.get_run_by_id(run_id)
+    assert run is not None
+    return run.status
+
+
+def test_a_run_of_a_killed_command_is_failed_at_the_next_tick(instance: dg.DagsterInstance, tmp_path: Path,
+                                                              at_work: Path) -> None:
+    home = tmp_path / "dagster"
+    with started([sys.executable, hanging.__file__, str(home)], at_work, home) as command:
+        eventually(at_work.exists)
+        (run,) = instance.get_runs()
+        assert tick(instance) == LIVES
+        kill(command)
+        assert run.run_id in tick(instance)
+    assert status(instance, run.run_id) is dg.DagsterRunStatus.FAILURE
+    assert tick(instance) == LIVES
+    assert len(instance.get_runs()) == 1
+
+
+def test_a_run_whose_code_server_died_with_it_is_failed_once_the_server_is_back(
+        instance: dg.DagsterInstance, tmp_path: Path, at_work: Path) -> None:
+    home = tmp_path / "dagster"
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:  # an address of a socket is short
+        address = f"{short}/code.sock"
+        command = [sys.executable, "-m", "dagster", "api", "grpc", "--socket", address, "--module-name", hanging.__name__,
+                   "--location-name", "hanging", "--log-level", "warning"]
+        with started(command, at_work, home) as first:
+            eventually(lambda: answers(address))
+            run_id = launch(instance, address)
+            eventually(at_work.exists)
+            assert tick(instance) == LIVES
+            kill(first)
+            assert tick(instance) == LIVES  # nobody can know while the server is away
+        Path(address).unlink(missing_ok=True)
+        with started(command, at_work, home):
+            eventually(lambda: answers(address))
+            assert run_id in tick(instance)
+            assert tick(instance) == LIVES
+    assert status(instance, run_id) is dg.DagsterRunStatus.FAILURE
+
+
+def answers(address: str) -> bool:
+    try:
+        return DagsterGrpcClient(socket=address, host="localhost").ping("") is not None
+    except Exception:  # whatever a server that is not there yet makes of it
+        return False
+
+
+def launch(instance: dg.DagsterInstance, address: str) -> str:
+    """Launch the job at a code server, as the daemon does."""
+    target = GrpcServerTarget(host="localhost", socket=address, port=None, location_name="hanging")
+    with WorkspaceProcessContext(instance, target) as process:
+        workspace = process.create_request_context()
+        location = workspace.get_code_location("hanging")
+        (repository,) = location.get_repositories().values()
+        job = repository.get_full_job("hanging")
+        run = instance.create_run_for_job(
+            hanging.hanging, remote_job_origin=job.get_remote_origin(), job_code_origin=job.get_python_origin())
+        instance.launch_run(run.run_id, workspace)
+        return run.run_id

@@ -1,0 +1,57 @@
+"""What `wfops doctor` says of repositories: each once, by the tenant's name, or the environments' that have their own."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from wfops_pipelines.services.diagnose import Finding, check_fleet
+from wfops_pipelines_tests.servers.bare import make_bare
+from wfops_pipelines_tests.services.fleet import ACTOR, FleetUnderTest, NewFleet
+
+
+def repositories(fleet: FleetUnderTest) -> dict[str, Finding]:
+    """Findings about repositories by what was looked at; each name stands once."""
+    found = [finding for finding in asyncio.run(check_fleet(fleet.services, actor=ACTOR)) if finding.check.startswith("repo")]
+    by_name = {finding.check: finding for finding in found}
+    assert len(by_name) == len(found)
+    return by_name
+
+
+def test_environments_that_share_the_tenants_repository_are_one_line_under_its_name(new_fleet: NewFleet) -> None:
+    fleet = new_fleet(("dev", "staging", "prod"))
+    (finding,) = repositories(fleet).values()
+    assert (finding.check, finding.ok) == ("repository acme", True)
+    assert finding.message == f"{fleet.repository.url} main: readable, the branch is not there yet"
+    fleet["dev"].push_files({"a.json": b"{}"})
+    assert repositories(fleet)["repository acme"].message.startswith(f"{fleet.repository.url} main: readable, head ")
+
+
+def test_an_environment_with_a_repository_of_its_own_is_named(new_fleet: NewFleet, tmp_path: Path) -> None:
+    fleet = new_fleet(("dev", "prod"))
+    own = make_bare(tmp_path / "own.git")
+    fleet.declared("prod")["repository"] = {"url": own.url, "provider": "git", "branch": "main"}
+    fleet.apply()
+    found = repositories(fleet)
+    assert list(found) == ["repository acme", "repository acme/prod"]
+    assert own.url in found["repository acme/prod"].message and own.url not in found["repository acme"].message
+
+
+def test_environments_on_a_branch_of_their_own_are_named_together(new_fleet: NewFleet) -> None:
+    fleet = new_fleet(("dev", "staging", "prod"))
+    for slug in ("staging", "prod"):
+        fleet.declared(slug)["branch"] = "release"
+    fleet.apply()
+    found = repositories(fleet)
+    assert list(found) == ["repository acme", "repository acme/staging,prod"]
+    assert " release: " in found["repository acme/staging,prod"].message
+
+
+def test_a_repository_that_cannot_be_read_keeps_its_name_and_says_why(new_fleet: NewFleet, tmp_path: Path) -> None:
+    fleet = new_fleet(("dev", "prod"))
+    nowhere = f"file://{tmp_path / 'nowhere.git'}"
+    fleet.declared("prod")["repository"] = {"url": nowhere, "provider": "git", "branch": "main"}
+    fleet.apply()
+    found = repositories(fleet)
+    assert found["repository acme"].ok
+    assert not found["repository acme/prod"].ok and nowhere in found["repository acme/prod"].message
