@@ -25,6 +25,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from wfops_pipelines.domain.errors import DocumentProblem, InvalidDocument
+from wfops_pipelines.domain.incident import Severity
 
 MAX_WINDOW: Final = timedelta(days=30)
 MAX_COOLDOWN: Final = timedelta(days=30)
@@ -91,15 +92,6 @@ class Comparison(StrEnum):
         return self in (Comparison.ABOVE, Comparison.AT_LEAST)
 
 
-class AlertSeverity(StrEnum):
-    """How bad it is that the rule fires, worst first."""
-
-    CRITICAL = "critical"
-    HIGH = "high"
-    MEDIUM = "medium"
-    LOW = "low"
-
-
 class OnMissing(StrEnum):
     """What a missing figure means."""
 
@@ -116,7 +108,7 @@ class AlertRule:
     metric: Metric
     comparison: Comparison
     threshold: float
-    severity: AlertSeverity = AlertSeverity.MEDIUM
+    severity: Severity = Severity.MEDIUM
     window: timedelta = timedelta(0)
     cooldown: timedelta = timedelta(hours=1)
     clear_threshold: float | None = None
@@ -279,7 +271,7 @@ class _RuleReader:
         rule = AlertRule(
             name=self._name(), metric=self._word("metric", Metric, None),
             comparison=self._word("comparison", Comparison, None), threshold=self._figure("threshold"),
-            severity=self._word("severity", AlertSeverity, AlertSeverity.MEDIUM),
+            severity=self._word("severity", Severity, Severity.MEDIUM),
             window=self._minutes("window_minutes", 0, MAX_WINDOW),
             cooldown=self._minutes("cooldown_minutes", 60, MAX_COOLDOWN),
             clear_threshold=None if self._raw.get("clear_threshold") is None else self._figure("clear_threshold"),

@@ -59,13 +59,17 @@ class NotificationEvent(StrEnum):
 
     INCIDENT_OPENED = "incident.opened"
     INCIDENT_ESCALATED = "incident.escalated"
+    INCIDENT_SEVERITY_RISEN = "incident.severity_risen"
     INCIDENT_CLOSED = "incident.closed"
+    APPROVAL_REQUESTED = "approval.requested"
     PROMOTION_FAILED = "promotion.failed"
     PROMOTION_ROLLED_BACK = "promotion.rolled_back"
     PROMOTION_WAITING = "promotion.waiting_for_approval"
     ENVIRONMENT_DOWN = "environment.down"
     SYNC_FAILING = "sync.failing"
     DEPLOYMENT_FAILED = "deployment.failed"
+    ALERT_FIRED = "alert.fired"
+    ALERT_CLEARED = "alert.cleared"
 
 
 @dataclass(frozen=True, slots=True)
