@@ -145,10 +145,10 @@ def apply(rules: Iterable[IgnoreRule], rows: Iterable[DriftedWorkflow], *, envir
     for row in rows:
         left: list[_Unit] = []
         units = _units(row)
-        names = _names(row)
+        names, types = _names(row), _types(row)
         mine = [rule for rule in active if _is_about(rule, row.drift, names)]
         for unit in units:
-            covering = [rule for rule in mine if _covers(rule, unit, row.node_types)]
+            covering = [rule for rule in mine if _covers(rule, unit, types)]
             for rule in covering:
                 hides[rule.id] += 1
             if not covering:
@@ -261,15 +261,18 @@ def _covers(rule: _Conditions, unit: _Unit, types: Mapping[str, frozenset[str]])
 def _is_of_type(wanted: Glob, change: Change, types: Mapping[str, frozenset[str]]) -> bool:
     if change.kind not in _NODE_KINDS or change.node is None:
         return False
-    kinds: set[Any] = set(types.get(change.node, ()))
-    if change.kind is ChangeKind.NODE_RENAMED:
-        kinds |= types.get(str(change.before), frozenset())
-    if change.kind is ChangeKind.NODE_CHANGED and change.path == "type":
-        kinds |= {str(change.before), str(change.after)}
-    if change.kind in {ChangeKind.NODE_ADDED, ChangeKind.NODE_REMOVED}:
-        body = change.after if change.kind is ChangeKind.NODE_ADDED else change.before
-        kinds |= {str(body.get("type", ""))} if isinstance(body, dict) else set()
+    kinds = types.get(change.node, frozenset())
     return bool(kinds) and all(map(wanted.matches, kinds))
+
+
+def _types(row: DriftedWorkflow) -> Mapping[str, frozenset[str]]:
+    """The types on both sides by the names that the diff uses: a renamed node's new name stands for its old one too."""
+    types = dict(row.node_types)
+    for change in row.diff.changes if row.diff is not None else ():
+        if change.kind is ChangeKind.NODE_RENAMED:
+            new, old = str(change.node), str(change.before)
+            types[new] = types.get(new, frozenset()) | row.node_types.get(old, frozenset())
+    return types
 
 
 def _place(change: Change) -> Place | None:
