@@ -16,6 +16,7 @@ import orjson
 from sqlalchemy import Row
 
 from wfops_pipelines import failpoints
+from wfops_pipelines.domain.conflicts import find_conflicts
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.diff import as_json, diff
 from wfops_pipelines.domain.drift import (
@@ -36,6 +37,8 @@ from wfops_pipelines.services.operations import RunningOperation, run_operation
 from wfops_pipelines.services.pairing import match_environment, remember_in_sync
 from wfops_pipelines.services.rehash import rehash_environment
 from wfops_pipelines.services.services import Services
+from wfops_pipelines.services.standing_conflicts import as_json as as_json_conflict
+from wfops_pipelines.services.standing_conflicts import conflict_problems, sides_of
 from wfops_pipelines.services.sync_environment import MAX_PROBLEMS, EnvironmentSync, read_environment
 from wfops_pipelines.services.sync_repository import RepositorySync, read_repository
 from wfops_pipelines.store.unit_of_work import UnitOfWork
@@ -49,7 +52,8 @@ _UNSEEN = (OutsideError, MalformedFile, SecretUnreadable, UsageError)
 class DriftCheck:
     """The answer of a check. ``workflows`` are what differs (``--json``'s shape); ``last_sync_at`` tells how old the
     comparison is. ``problems`` are files of the folder and workflows of n8n that could not be read: what they said when
-    they last could is what was compared."""
+    they last could is what was compared; and workflows in conflict, with the way out. The ``hint`` of a workflow says of
+    which conflict its drift comes."""
 
     tenant: str
     environment: str
@@ -148,9 +152,25 @@ def _compare(operation: RunningOperation, check_type: CheckType, started: float)
         remember_in_sync(work, environment, matching)
         check = _check(operation, environment, status, reason, rows, counts, started)
         check.problems = [{"path": e.path, "reason": e.reason, "message": e.message} for e in unreadable[:MAX_PROBLEMS]]
+        check.problems += conflict_problems(work, context, environment)[:MAX_PROBLEMS]
+        _hint(check, work, context, environment)
         check.changed = _record(work, operation, environment, check, check_type, rows)
     operation.metrics.update({"status": status, "drifted": counts.drifted, "environment": slug})
     return check
+
+
+def _hint(check: DriftCheck, work: UnitOfWork, context: Context, environment: Row[Any]) -> None:
+    """Where a workflow differs because it, or its file, is claimed as two (§5.3), the row says so, and the way out:
+    nothing that is deployed or exported ends such a drift."""
+    if not check.workflows:
+        return
+    hints: dict[str, str] = {}
+    for conflict in find_conflicts(sides_of(work, environment.id)):
+        said = as_json_conflict(context, environment, conflict)
+        for subject in (conflict.workflow_id, *conflict.paths, *conflict.holders):
+            hints.setdefault(subject, f"{said['message']}; {said['fix']}")
+    for row in check.workflows:
+        row["hint"] = hints.get(row["workflow_id"] or "") or hints.get(row["path"] or "")
 
 
 def _rows(work: UnitOfWork, operation: RunningOperation, environment: Row[Any], drifts: Iterable[WorkflowDrift],
