@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any, Final
 
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_A-Za-z]+")
@@ -86,7 +86,27 @@ def holds_secret(key: str, value: Any) -> bool:
     """Whether ``value`` under ``key`` is a secret, also where the name alone does not say."""
     if is_secret_key(key):
         return True
+    if isinstance(value, list | tuple):
+        return holds_secrets(key, value)
     return isinstance(value, str) and key.lower().replace("_", "").replace("-", "") in _EITHER and looks_random(value)
+
+
+def holds_secrets(key: str, values: Iterable[Any]) -> bool:
+    """Whether a list under ``key`` is one of secrets: of ``apiKeys`` each text is; what is named ``tokens`` or ``keys`` may
+    also be words or fields, and a text among them has to look like a key."""
+    texts = [value for value in islice(values, 1000) if isinstance(value, str)]
+    single = _single(key)
+    if not texts or single is None:
+        return False
+    plain = single.lower().replace("_", "").replace("-", "")
+    if plain == "token" or plain in _EITHER:
+        return any(map(looks_random, texts))
+    return is_secret_key(single)
+
+
+def _single(key: str) -> str | None:
+    """``apiKeys`` → ``apiKey``; none for what is no plural."""
+    return key[:-1] if len(key) > 1 and key[-1] in "sS" and key[-2] not in "sS" else None
 
 
 def looks_random(value: str) -> bool:

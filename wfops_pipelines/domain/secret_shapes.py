@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from wfops_pipelines.domain.secret_names import holds_secret, is_secret_key, looks_random
+from wfops_pipelines.domain.secret_names import holds_secret, holds_secrets, is_secret_key, looks_random
 
 MASKED: Final = "‹masked›"
 
@@ -24,12 +24,15 @@ _PROVIDER_SHAPES: Final = (
     r"hf_\w{20,}", r"gsk_\w{20,}", r"pplx-\w{20,}", r"r8_\w{30,}", r"xai-\w{20,}", r"tvly-[\w-]{16,}",
     r"apify_api_\w{20,}", r"secret_\w{30,}", r"ntn_\w{30,}",
     r"pat[A-Za-z0-9]{14}\.[0-9a-f]{32,}", r"EAA[A-Za-z0-9]{40,}",
+    r"hvs\.[\w-]{20,}", r"lin_api_\w{20,}", r"glsa_\w{20,}", r"dckr_pat_[\w-]{16,}", r"figd_[\w-]{20,}",
+    r"sbp_[0-9a-f]{32,}", r"PMAK-[0-9a-f-]{32,}", r"NRAK-[0-9A-Z]{20,}",
+    r"pypi-[\w-]{32,}", r"sq0(?:csp|atp)-[\w-]{20,}", r"SK[0-9a-f]{32}",
     r"\d{8,10}:[\w-]{35}",                                    # Telegram bots
 )
 _QUOTE: Final = r"""(?:\"{3}|'{3}|\\{0,8}["'`])"""  # also inside a string that is JSON inside a string …
 _SCHEMES: Final = r"Bearer|Basic|bearer|basic|Token|ApiKey|Api-Key"
 
-_SHAPE: Final = re.compile(r"(?<![A-Za-z0-9_])(?:" + "|".join(_PROVIDER_SHAPES) + r")(?![A-Za-z0-9_])")
+_SHAPE: Final = re.compile(r"(?:(?<![A-Za-z0-9_])|(?<=\\[nrt]))(?:" + "|".join(_PROVIDER_SHAPES) + r")(?![A-Za-z0-9_])")
 _PEM: Final = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
                          r"(?:(?!-----END )[\s\S]){0,20000}(?:-----END [A-Z0-9 ]{0,40}-----)?")
 _SCHEME: Final = re.compile(rf"\b({_SCHEMES})(\s+|%20)([A-Za-z0-9._~+/=-]{{8,}})")
@@ -62,6 +65,18 @@ _ASSIGNED: Final = re.compile(
 # setHeader('Authorization', 'value'), environ.get("TOKEN", "value"): up to the second quote.
 _ARGUMENT: Final = re.compile(rf"""({_QUOTE})\s?([\w$-]{{1,80}})\s?\1\s{{0,4}},\s{{0,8}}({_QUOTE})""")
 _MAX_LITERAL: Final = 4000
+# names = ["value", "value"], x["names"]: ('value', 'value'), names = {'a': 'value'}: up to the bracket that opens.
+_LISTED: Final = re.compile(
+    rf"""(?<![\w$-])([\w$-]{{1,80}})(?:(?:\s?{_QUOTE})?(?:\s?\])?\s{{0,8}}(?::(?:\s?[A-Za-z<>|\[\]]{{1,30}}\s?=)?|=>|=)\s{{0,8}}"""
+    r"""(?:new Set\()?([\[({]))""")
+_CLOSING: Final = {"[": "]", "(": ")", "{": "}"}
+_ITEM: Final = re.compile(rf"""({_QUOTE})((?:(?!\1)[^\n]){{1,400}})(\1)""")
+# new Stripe("value"), Anthropic('value', …), create_client("value"): what a client is made of, if it looks like a key.
+_MADE_OF: Final = re.compile(
+    rf"""(?<![\w$])((?:new\s{{1,4}}[\w$.]{{1,120}}|[\w$.]{{0,80}}[Cc]lient|(?:[\w$]{{1,60}}\.){{0,4}}[A-Z][\w$]{{1,60}})"""
+    rf"""\(\s{{0,8}})({_QUOTE})([A-Za-z0-9+/=_.~:-]{{16,400}})(?=\2\s{{0,8}}[,)])""")
+_NO_CLIENTS: Final = re.compile(r"(?:.*\W)?(?:Date|URL|RegExp|Error|Set|Map|Symbol|String|Number|BigInt|ObjectI[dD]|UUID"
+                                r"|Buffer|Decimal|File|Path|Blob|\w*Error)\(\s*", re.DOTALL)
 _STATEMENT: Final = re.compile(r"(?<![\w$-])([\w$-]{1,80})(\s{0,4}(?::|=(?!=))\s{0,4}[A-Za-z_$(])([^\n;]{1,300})")
 _ALTERNATIVE: Final = re.compile(r"""((?:\|\||\?\?|\bor|\?:|[?:+])\s{0,4}(["'`]))([^"'`\n]{6,400})(?=\2)""")
 _NAME: Final = (rf"""{_QUOTE}(?:name|key|id|field|column)\\{{0,8}}["']\s{{0,4}}:"""
@@ -107,6 +122,9 @@ def _hide_once(text: str) -> str:
     text = _OPTION.sub(lambda m: m[1] + MASKED if is_secret_key(m[2]) else m[0], text)
     text = _ELEMENT.sub(lambda m: m[1] + MASKED if is_secret_key(m[2]) else m[0], text)
     text = _NAMED_PAIR.sub(lambda m: m[1] + MASKED if holds_secret(m[2], m[3]) and not refers(m[3]) else m[0], text)
+    text = _hide_lists(text)
+    text = _MADE_OF.sub(lambda m: m[1] + m[2] + MASKED if looks_random(m[3]) and not _NO_CLIENTS.fullmatch(m[1]) else m[0],
+                        text)
     text = _hide_literals(text, _ASSIGNED, _is_assigned_secret)
     text = _hide_literals(text, _ARGUMENT, _is_secret_argument)
     return _STATEMENT.sub(_hide_alternatives, text)
@@ -141,6 +159,33 @@ def _is_assigned_secret(found: re.Match[str], value: str) -> bool:
 def _is_secret_argument(found: re.Match[str], value: str) -> bool:
     """A list of field names looks the same: here the value has to look like a secret too."""
     return is_secret_key(found[2]) and _is_token(value) and " " not in value and not refers(value)
+
+
+def _hide_lists(text: str) -> str:
+    """``tokens = ["value", "value"]``: the texts of a list under a secret name. Names and types in an object are shown."""
+    pieces, shown, at = [], 0, 0
+    while found := _LISTED.search(text, at):
+        at = found.end()
+        end = text.find(_CLOSING[found[2]], at, at + _MAX_LITERAL)
+        body = text[at:end if end >= 0 else at + _MAX_LITERAL]
+        hidden = _hide_items(found[1], body, certain=found[2] != "{")
+        if hidden != body:
+            pieces += [text[shown:at], hidden]
+            at = shown = at + len(body)
+    return "".join([*pieces, text[shown:]])
+
+
+def _hide_items(name: str, body: str, *, certain: bool) -> str:
+    texts = [item[2] for item in _ITEM.finditer(body)]
+    if not texts or not (is_secret_key(name) or holds_secrets(name, texts)):
+        return body
+    certain = certain and is_secret_key(name)
+
+    def hidden(item: re.Match[str]) -> str:
+        secret = looks_random(item[2]) or ((certain or _is_header_token(item[2])) and _is_token(item[2]))
+        return item[1] + MASKED + item[3] if secret and not refers(item[2]) else item[0]
+
+    return _ITEM.sub(hidden, body)
 
 
 def _hide_alternatives(found: re.Match[str]) -> str:
