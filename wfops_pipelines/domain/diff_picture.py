@@ -46,9 +46,10 @@ _EVENTS: Final = (ChangeKind.SETTINGS_CHANGED, ChangeKind.EXECUTION_ORDER_CHANGE
 
 
 def diff_picture(before: Content | None, after: Content | None, diff: WorkflowDiff, *,
-                 labels: tuple[str, str] | None = None) -> str:
+                 labels: tuple[str, str] | None = None, max_width: int | None = None) -> str:
     """The picture of ``diff``, the diff of ``before`` and ``after``, as an SVG document; an absent side is a workflow
-    added or removed. ``labels`` name the sides (``acme/staging``, ``acme/prod``).
+    added or removed. ``labels`` name the sides (``acme/staging``, ``acme/prod``). ``max_width`` in pixels is how large it
+    shows itself at most, where nothing scales it.
 
     Never raises on what ``read_content`` lets through. About 50 kB for 100 nodes; at most 600 nodes are drawn, changed
     ones first, the rest is counted.
@@ -81,7 +82,8 @@ def diff_picture(before: Content | None, after: Content | None, diff: WorkflowDi
     legend, high = _legend(model, foot, [model.nodes[number] for number in numbers], wide, grown,
                            height + bottom - top + 2 * margin + 8)
     inner = f'<g transform="translate({margin - left:.0f},{height + margin - top:.0f})">{"".join(graph)}</g>'
-    return _document(wide, high, _name(before, after), _description(model, diff), "".join([*heads, inner, legend]))
+    body = "".join([*heads, inner, legend])
+    return _document(wide, high, _name(before, after), _description(model, diff), body, max_width)
 
 
 def _bounded(model: PictureModel) -> tuple[PictureModel, int]:
@@ -172,12 +174,16 @@ def _heading(before: Content | None, after: Content | None, diff: WorkflowDiff, 
 def _footnote(model: PictureModel, left_out: int, small: int) -> str:
     told = []
     if small:
-        told.append(f"{small} nodes far from changes drawn small")
+        told.append(f"{_count(small, 'node')} far from changes drawn small")
     if left_out:
-        told.append(f"{left_out} more nodes not drawn")
+        told.append(f"{_count(left_out, 'more node')} not drawn")
     if model.dangling:
-        told.append(f"{model.dangling} connections lead to or from nodes that do not exist")
+        told.append(f"{_count(model.dangling, 'connection')} to or from nodes that do not exist")
     return " · ".join(told)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _legend(model: PictureModel, foot: str, listed: Sequence[PictureNode], wide: float, grown: float,
@@ -205,13 +211,14 @@ def _description(model: PictureModel, diff: WorkflowDiff) -> str:
     return " ".join([summary(diff), "; ".join([*told[:_MAX_LISTED], *more])]).strip()
 
 
-def _document(wide: float, high: float, title: str, description: str, body: str) -> str:
+def _document(wide: float, high: float, title: str, description: str, body: str, max_width: int | None) -> str:
+    scale = min(1.0, max_width / wide) if max_width else 1.0
     markers = "".join(
         f'<marker id="wf-{status}" viewBox="0 0 8 8" refX="6" refY="4" markerWidth="8" markerHeight="8" orient="auto" '
         f'markerUnits="userSpaceOnUse"><path class="tip {status}" d="M0 0L8 4L0 8z"/></marker>'
         for status in (Status.UNCHANGED, Status.ADDED, Status.REMOVED))
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide:.0f} {high:.0f}" width="{wide:.0f}" '
-            f'height="{high:.0f}" role="img" aria-labelledby="wf-title wf-desc" style="max-width:100%;height:auto">'
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide:.0f} {high:.0f}" width="{wide * scale:.0f}" '
+            f'height="{high * scale:.0f}" role="img" aria-labelledby="wf-title wf-desc">'
             f'<title id="wf-title">{xml(title)}</title><desc id="wf-desc">{xml(description)}</desc>'
             f'<style>{STYLE}</style><defs>{markers}</defs>'
             f'<rect class="bg" width="100%" height="100%"/>{body}</svg>\n')

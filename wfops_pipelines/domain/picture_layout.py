@@ -84,8 +84,7 @@ def _tidy(loose: list[int], edges: Sequence[tuple[int, int]]) -> dict[int, Place
         tops[band + 1] = tops[band] + (tallest + 0.5) * _ROW
     used: Counter[int] = Counter()
     result = {}
-    for number in loose:
-        column = depth[number]
+    for number, column in depth.items():  # in the order they were met: what comes of one node stays together
         result[number] = (column % _BAND * _COLUMN, tops[column // _BAND] + used[column] * _ROW)
         used[column] += 1
     return result

@@ -124,7 +124,7 @@ def _title(node: PictureNode) -> str:
 
 def draw_edge(edge: PictureEdge, nodes: Sequence[PictureNode], boxes: Sequence[Box], outputs: int) -> str:
     """A curve from output to input, of sub-nodes (models, tools, memory) from top to bottom; added and removed ones
-    are dashed, signed and told in a title. ``outputs`` is how many the source has."""
+    are dashed, told in a title, and signed where both ends do not say the same. ``outputs`` is how many the source has."""
     source, target = boxes[edge.source], boxes[edge.target]
     sub = edge.kind != "main"
     (x1, y1), (x2, y2) = _upwards(source, target) if sub else _across(source, target, (edge.output + 1) / (outputs + 1))
@@ -148,7 +148,9 @@ def draw_edge(edge: PictureEdge, nodes: Sequence[PictureNode], boxes: Sequence[B
         return curve
     title = f"connection {edge.status}: {readable(nodes[edge.source].name, 120)} → {readable(nodes[edge.target].name, 120)}"
     detail = f" ({readable(edge.kind, 40)}[{edge.output}])"
-    return f'<g><title>{xml(title + detail)}</title>{curve}{_sign(edge.status, middle)}</g>'
+    told_by_nodes = nodes[edge.source].status is nodes[edge.target].status is edge.status
+    sign = "" if told_by_nodes else _sign(edge.status, middle)
+    return f"<g><title>{xml(title + detail)}</title>{curve}{sign}</g>"
 
 
 def _sign(status: Status, at: tuple[float, float]) -> str:

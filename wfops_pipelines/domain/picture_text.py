@@ -94,6 +94,6 @@ def _em(character: str) -> float:
         return 0.7 if character.isupper() else 0.6
     if character in _JOINERS or unicodedata.combining(character):
         return 0.0
-    if unicodedata.east_asian_width(character) in "WF" or character > "\uffff":
-        return 1.3
-    return 0.75
+    if character > "\uffff":
+        return 1.35
+    return 1.05 if unicodedata.east_asian_width(character) in "WF" else 0.75

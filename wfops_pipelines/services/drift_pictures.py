@@ -19,6 +19,7 @@ from wfops_pipelines.domain.workflow import decode_content
 from wfops_pipelines.services.services import Services
 
 MAX_PICTURES: Final = 3
+WIDTH: Final = 1040  # pixels: what Dagster's dialog shows without scrolling
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ def draw_drift(services: Services, context: Context, environment: Row[Any], work
             if before not in bodies or after not in bodies:
                 continue  # purged
             svg = diff_picture(decode_content(bodies[before]), decode_content(bodies[after]), from_json(row["diff"]),
-                               labels=labels)
+                               labels=labels, max_width=WIDTH)
             pictures.append(DriftPicture(row["name"], svg))
     return pictures
 

@@ -94,6 +94,7 @@ def test_drift_shows_with_its_diff_and_fails_the_check(given: Given) -> None:
     metadata = latest(given, "drift_report", "prod|acme")
     assert (metadata["status"], metadata["drifted"]) == ("DRIFT_DETECTED", 2)
     assert "elsewhere" in metadata["diff"]
+    assert "data:image/svg+xml" in metadata["picture"]
     assert workflow_id in str(metadata["drift"])
     passed = {e.check_name: e.passed for e in result.get_asset_check_evaluations()}
     assert passed == {"inventory_complete": True, "no_drift": False, "no_unmanaged_workflows": False}

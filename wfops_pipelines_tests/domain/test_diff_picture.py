@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -155,18 +156,25 @@ def test_secrets_are_masked_wherever_they_stand() -> None:
 
 def test_connections_into_nothing_are_counted() -> None:
     content = workflow(node("A"), A=to("Nobody"), Ghost=to("A"))
-    assert any("2 connections lead to or from nodes that do not exist" in text for text in words(draw(content, content)))
+    assert any("2 connections to or from nodes that do not exist" in text for text in words(draw(content, content)))
 
 
 def test_in_a_large_workflow_what_is_far_from_changes_is_small() -> None:
     names = [f"Step {number}" for number in range(100)]
     before = workflow(*(node(name, 220 * number) for number, name in enumerate(names)),
-                      **{name: to(follower) for name, follower in zip(names, names[1:], strict=False)})
+                      **{name: to(follower) for name, follower in pairwise(names)})
     after = copy.deepcopy(before)
     after["nodes"][50]["parameters"] = {"url": "x"}
     svg = diff_picture(before, after, diff(before, after))
     assert "97 nodes far from changes drawn small" in words(parse(svg))
     assert len(nodes_of(parse(svg))) == 100
+
+
+def test_it_can_be_told_how_wide_it_may_show_itself() -> None:
+    picture = parse(diff_picture(BEFORE, AFTER, diff(BEFORE, AFTER), max_width=500))
+    _, _, wide, high = map(float, picture.attrib["viewBox"].split())
+    assert picture.attrib["width"] == "500" and wide > 500
+    assert float(picture.attrib["height"]) == pytest.approx(high * 500 / wide, abs=1)
 
 
 def test_the_size_is_bounded() -> None:
