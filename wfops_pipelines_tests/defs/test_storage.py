@@ -1,0 +1,30 @@
+"""Dagster's storage in PostgreSQL, opened by several processes at once while there are no tables yet."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import psycopg
+
+from wfops_pipelines.defs.storage import _OPENING, STORAGE_VARIABLE
+from wfops_pipelines_tests.servers.processes import child_environment, eventually
+
+OPEN = ("from wfops_pipelines.defs.storage import InstallationStorage as storage;"
+        "print(storage.from_config_value(None, {}).run_storage.get_runs_count())")
+PROCESSES = 3
+
+
+def test_processes_that_open_an_empty_storage_at_once_all_succeed(fresh_dagster_url: str) -> None:
+    url = fresh_dagster_url.replace("postgresql://", "postgresql+psycopg2://", 1)
+    with psycopg.connect(fresh_dagster_url) as gate:
+        gate.execute("SELECT pg_advisory_xact_lock(%s)", (_OPENING,))
+        children = [subprocess.Popen([sys.executable, "-c", OPEN], env={**child_environment(), STORAGE_VARIABLE: url},
+                                     stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(PROCESSES)]
+        eventually(lambda: gate.execute(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database ="
+            " (SELECT oid FROM pg_database WHERE datname = current_database())").fetchone() == (PROCESSES,))
+        gate.rollback()
+    for child in children:
+        out, said = child.communicate(timeout=120)
+        assert (child.returncode, out) == (0, "0\n"), said
