@@ -9,11 +9,12 @@ import logging
 import os
 import pwd
 import signal
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from wfops_pipelines.cli import terminal
 from wfops_pipelines.domain.errors import Denied, StoreUnavailable, WfopsError
@@ -63,7 +64,7 @@ class Session:
         from wfops_pipelines.defs import launch
 
         tags = {TENANT_TAG: tenant} | ({ENVIRONMENT_TAG: environment} if environment is not None else {})
-        with _storage_errors(), _interrupts():
+        with _storage_errors(), _interrupts(), redirect_stderr(cast(TextIO, _ErrorStream(sys.stderr))):
             launch.follow_fleet(self.installation)
             return launch.run_job(self.installation, job, ops, actor=self.actor, tags=tags, detach=detach)
 
@@ -110,6 +111,25 @@ def failure_of(launched: Launched) -> WfopsError:
     """Why a run failed, when no environment's own error says it."""
     text = next((line.strip() for line in (launched.failure or "").splitlines() if line.strip()), "no reason recorded")
     return WfopsError(f"run {launched.run_id} failed: {text}", fix="the run's log in the Dagster UI tells more")
+
+
+class _ErrorStream:
+    """The error stream, without what Dagster writes past all logging when its storage is gone: a line for each event that
+    it could not write. That the storage is gone is the command's error, told once."""
+
+    _NOISE = "Exception while writing logger call to event log"
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Pass on what is not noise; with ``WFOPS_DEBUG=1``, everything."""
+        if text.startswith(self._NOISE) and not terminal.debugging():
+            return len(text)
+        return self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 @contextmanager
