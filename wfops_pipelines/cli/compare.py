@@ -15,7 +15,6 @@ from wfops_pipelines.cli.session import open_session
 from wfops_pipelines.domain.diff import WorkflowDiff
 from wfops_pipelines.domain.diff import as_json as diff_json
 from wfops_pipelines.domain.diff import diff as compare_contents
-from wfops_pipelines.domain.diff_picture import diff_picture
 from wfops_pipelines.domain.diff_text import render_text, visible
 from wfops_pipelines.domain.errors import UsageError
 from wfops_pipelines.domain.workflow import Content
@@ -79,6 +78,8 @@ class _Picture:
     labels: tuple[str, str]
 
     def draw(self, found: WorkflowDiff) -> None:
+        from wfops_pipelines.domain.diff_picture import diff_picture
+
         svg = diff_picture(self.before, self.after, found, labels=self.labels)
         if str(self.file) == "-":
             terminal.write(svg)

@@ -78,7 +78,7 @@ def diff_picture(before: Content | None, after: Content | None, diff: WorkflowDi
                        grown=max(1.0, grown * 0.7)) for number in reading]
     heads, height = _heading(before, after, diff, labels, wide, grown)
     graph = [*(draw_note(note.text, box.x, box.y, box.width, box.height) for note, box in notes), *edges, *nodes]
-    foot = _footnote(model, left_out, details.count(Detail.DOT))
+    foot = _footnote(model, left_out, details.count(Detail.DOT), len(listed) - len(numbers))
     legend, high = _legend(model, foot, [model.nodes[number] for number in numbers], wide, grown,
                            height + bottom - top + 2 * margin + 8)
     inner = f'<g transform="translate({margin - left:.0f},{height + margin - top:.0f})">{"".join(graph)}</g>'
@@ -171,10 +171,12 @@ def _heading(before: Content | None, after: Content | None, diff: WorkflowDiff, 
     return drawn, y + 8
 
 
-def _footnote(model: PictureModel, left_out: int, small: int) -> str:
+def _footnote(model: PictureModel, left_out: int, small: int, unlisted: int) -> str:
     told = []
     if small:
         told.append(f"{_count(small, 'node')} far from changes drawn small")
+    if unlisted:
+        told.append(f"{_count(unlisted, 'more node')} changed than listed")
     if left_out:
         told.append(f"{_count(left_out, 'more node')} not drawn")
     if model.dangling:

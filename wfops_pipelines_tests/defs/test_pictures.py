@@ -7,6 +7,8 @@ import base64
 from typing import Any
 
 from wfops_pipelines.defs.metadata import MAX_PICTURE_BYTES, pictures
+from wfops_pipelines.domain.diff_picture import diff_picture
+from wfops_pipelines.services.compare import Side, compare_workflow
 from wfops_pipelines.services.detect_drift import check_drift
 from wfops_pipelines.services.drift_pictures import DriftPicture, draw_drift
 from wfops_pipelines.services.export_environment import export_environment
@@ -49,6 +51,10 @@ def test_what_was_edited_by_hand_is_drawn_against_git(given: Given) -> None:
     check = asyncio.run(check_drift(services, context, services.environment(context, "prod")))
     (picture,) = draw_drift(services, context, environment, check.workflows)
     assert 'class="node changed"' in picture.svg and "elsewhere" not in picture.svg and "n8n" in picture.svg
+    found = compare_workflow(services, Side.parse("acme/prod@git"), Side.parse("acme/prod"), "Orders", actor="test")
+    assert 'class="node changed"' in diff_picture(*found.contents, found.diff)
+    assert "elsewhere" not in repr(found), "contents are not masked"
+
     given.edit("prod", nodes=workflow("Orders", "https://third.example")["nodes"])
     asyncio.run(check_drift(services, context, services.environment(context, "prod")))
     assert draw_drift(services, context, environment, check.workflows) == [], "what was compared is no longer there"
