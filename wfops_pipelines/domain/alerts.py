@@ -145,9 +145,10 @@ class AlertState:
     def from_json(cls, stored: Mapping[str, Any]) -> AlertState:
         """The state that :meth:`as_json` wrote; what is missing of it has its default."""
         times = {"breaching_since", "fired_at", "firing_since", "evaluated_at"}
-        known = {key: stored[key] for key in cls.__dataclass_fields__ if key in stored}
-        return cls(**{key: datetime.fromisoformat(item) if key in times and item is not None else item
-                      for key, item in known.items()})
+        known: dict[str, Any] = {key: stored[key] for key in cls.__dataclass_fields__ if key in stored}
+        for key in times & known.keys():
+            known[key] = None if known[key] is None else datetime.fromisoformat(known[key])
+        return cls(**known)
 
 
 class AlertEventKind(StrEnum):
@@ -302,7 +303,7 @@ class _RuleReader:
             self._wrong("name", "must be at most 100 characters on one line, all of them printable")
         return name if isinstance(name, str) else ""
 
-    def _word(self, field: str, kind: type[Any], default: Any) -> Any:
+    def _word(self, field: str, kind: type[StrEnum], default: Any) -> Any:
         word = self._raw.get(field, default)
         try:
             return kind(word)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeGuard
 from urllib.parse import quote
 
 from wfops_pipelines.domain.workflow import JsonObject
@@ -80,11 +80,12 @@ def schedules(node: JsonObject) -> Iterator[Schedule]:
         yield _schedule(name, parameters, _every(parameters.get("interval", 1), str(parameters.get("unit", "seconds"))))
         return
     if kind == "n8n-nodes-base.scheduleTrigger":
-        rules, describe = _listed(parameters.get("rule"), "interval"), _rule
+        rules = _listed(parameters.get("rule"), "interval")
     elif kind == "n8n-nodes-base.cron":
-        rules, describe = _listed(parameters.get("triggerTimes"), "item"), _cron_item
+        rules = _listed(parameters.get("triggerTimes"), "item")
     else:
         return
+    describe = _rule if kind == "n8n-nodes-base.scheduleTrigger" else _cron_item
     for rule in rules:
         yield _schedule(name, rule, describe(rule) if isinstance(rule, dict) else None)
 
@@ -99,7 +100,7 @@ def other_trigger(node: JsonObject) -> OtherTrigger | None:
     return OtherTrigger(kind, str(node.get("name")))
 
 
-def is_expression(value: Any) -> bool:
+def is_expression(value: Any) -> TypeGuard[str]:
     """Whether n8n computes this value when the workflow runs."""
     return isinstance(value, str) and value.lstrip().startswith("=")
 
@@ -182,21 +183,21 @@ def _schedule(name: str, rule: Any, when: str | None) -> Schedule:
     return Schedule(None if expression else when or "at times that its rule does not tell", name, expression)
 
 
-def _rule(rule: JsonObject) -> str | None:
+def _rule(item: JsonObject) -> str | None:
     """One rule of a Schedule Trigger; n8n leaves values out that are its defaults."""
-    unit = rule.get("field", "days")
+    unit = item.get("field", "days")
     if unit == "cronExpression":
-        return f"cron {rule.get('expression', '')}".strip()
+        return f"cron {item.get('expression', '')}".strip()
     defaults = {"seconds": 30, "minutes": 5, "hours": 1, "days": 1, "weeks": 1, "months": 1}
     if unit not in defaults:
         return None
-    clock = _clock(rule.get("triggerAtHour", 0), rule.get("triggerAtMinute", 0))
+    clock = _clock(item.get("triggerAtHour", 0), item.get("triggerAtMinute", 0))
     at = {
-        "hours": f" at minute {rule.get('triggerAtMinute', 0)}", "days": f" at {clock}",
-        "weeks": f" on {_day_names(rule.get('triggerAtDay', [0]))} at {clock}",
-        "months": f" on day {rule.get('triggerAtDayOfMonth', 1)} at {clock}",
+        "hours": f" at minute {item.get('triggerAtMinute', 0)}", "days": f" at {clock}",
+        "weeks": f" on {_day_names(item.get('triggerAtDay', [0]))} at {clock}",
+        "months": f" on day {item.get('triggerAtDayOfMonth', 1)} at {clock}",
     }
-    return _every(rule.get(f"{unit}Interval", defaults[unit]), unit) + at.get(unit, "")
+    return _every(item.get(f"{unit}Interval", defaults[unit]), unit) + at.get(unit, "")
 
 
 def _cron_item(item: JsonObject) -> str | None:

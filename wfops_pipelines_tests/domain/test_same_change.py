@@ -79,7 +79,7 @@ def test_another_kind_of_drift_is_another_change() -> None:
 
 
 def test_one_workflow_deleted_in_two_environments_is_one_group() -> None:
-    gone = {"kind": DriftKind.MISSING_IN_RUNTIME, "canonical_id": UUID(int=1)}
+    gone: dict[str, Any] = {"kind": DriftKind.MISSING_IN_RUNTIME, "canonical_id": UUID(int=1)}
     assert sizes(group_same_change([row("prod", content(), None, **gone), row("staging", content(), None, **gone),
                                     row("prod", content(), None, tenant="globex", **gone)])) == [2, 1]
 
