@@ -83,7 +83,8 @@ def _text(row: dict[str, Any]) -> str:
         text += f"fix: {visible(row['error']['fix'])}\n" if row["error"]["fix"] else ""
     for problem in row.get("problems", []):
         if problem["reason"] != CONFLICT:
-            text += visible(f"not read, so what it last said counts: {problem_text(problem)}") + "\n"
+            unread = "" if problem["reason"].startswith("duplicate_") else "not read, so what it last said counts: "
+            text += visible(f"{unread}{problem_text(problem)}") + "\n"
     if row["workflows"]:
         text += "\n" + terminal.table(["workflow", "n8n id", "differs", "active", "since", "file"],
                                       [_cells(w) for w in row["workflows"]])

@@ -37,12 +37,8 @@ class AmbiguousWorkflow:
     name: str
     reason: UnlinkedReason
     candidates: tuple[Mapping[str, str | None], ...]
+    message: str
     fix: str
-
-    @property
-    def message(self) -> str:
-        """Why it is not known which one it is."""
-        return _SAID[self.reason]
 
     def as_json(self) -> dict[str, Any]:
         """As ``--json`` shows it."""
@@ -55,8 +51,9 @@ def ambiguous_workflows(work: UnitOfWork, tenant: str, environment: Row[Any],
     """Which of an environment's ``mappings`` are ambiguous, asked anew: of what stood in the way when a reason was
     recorded, nothing may be left. Archived workflows are not looked at."""
     mappings = list(mappings)
-    rows = [m for m in mappings if m.status == MappingStatus.UNTRACKED and not m.archived
-            and m.unlinked_reason in UNDECIDED]
+    several = {state.workflow_id for state in work.git_states.naming_alike(environment.id)}
+    rows = [m for m in mappings if m.status == MappingStatus.UNTRACKED and not m.archived and (
+        m.unlinked_reason in UNDECIDED or (m.workflow_id in several and m.unlinked_reason != UnlinkedReason.BY_HAND))]
     if not rows:
         return []
     contents = work.payloads.load(row.live_digest for row in rows)
@@ -69,15 +66,28 @@ def ambiguous_workflows(work: UnitOfWork, tenant: str, environment: Row[Any],
     files = work.git_states.by_workflow(environment.id, list(hashes))
     found = []
     for row in rows:
-        decision = decisions[row.workflow_id]
+        decision, arguments = decisions[row.workflow_id], f"{tenant} {environment.slug} {row.workflow_id}"
+        if row.workflow_id in several:
+            found.append(_of_several_files(work, row, files[row.workflow_id], mappings, arguments))
+            continue
         if decision.reason is not None and decision.reason not in UNDECIDED:
             continue  # nothing is like it any more: it is a new one
         named = {state.canonical_id for state in files.get(row.workflow_id, ())} or {
             entry.canonical_id for entry in registered.get(hashes[row.workflow_id].portable_hash, ())}
         reason = UnlinkedReason(decision.reason or row.unlinked_reason)
-        found.append(AmbiguousWorkflow(row.workflow_id, row.name, reason, _candidates(work, named, mappings),
-                                       _fix(f"{tenant} {environment.slug} {row.workflow_id}", reason, named)))
+        found.append(AmbiguousWorkflow(row.workflow_id, row.name, reason, _candidates(work, named, mappings), _SAID[reason],
+                                       _fix(arguments, reason, named)))
     return found
+
+
+def _of_several_files(work: UnitOfWork, row: Row[Any], files: list[Row[Any]], mappings: list[Row[Any]],
+                      arguments: str) -> AmbiguousWorkflow:
+    paths = sorted(file.path for file in files)
+    return AmbiguousWorkflow(
+        row.workflow_id, row.name, UnlinkedReason.AMBIGUOUS, _candidates(work, {f.canonical_id for f in files}, mappings),
+        f"several files name it: {', '.join(paths)}",
+        f"say which file counts: wfops resolve {arguments} --keep git --file {paths[0]}; or leave it out for good: "
+        f"wfops ignore {arguments}")
 
 
 def _candidates(work: UnitOfWork, canonical_ids: set[UUID],

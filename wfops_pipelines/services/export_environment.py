@@ -110,6 +110,22 @@ async def export_environment(services: Services, context: Context, environment: 
         return export
 
 
+async def export_selected(operation: RunningOperation, subjects: Collection[str], *, dry_run: bool = False) -> Export:
+    """Write what drifts into Git, inside an operation that has just read both sides: of the workflows named by n8n id or
+    path those that n8n holds are written, the files of those that it does not hold are removed."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            export = await asyncio.to_thread(_write, operation, False, dry_run, True, frozenset(subjects))
+            break
+        except HeadMoved:
+            if attempt == ATTEMPTS:
+                raise
+            await read_repository(operation)
+    if export.commit is not None:
+        await read_repository(operation)
+    return export
+
+
 @dataclass(frozen=True, slots=True)
 class _Planned:
     path: str
@@ -120,6 +136,10 @@ class _Planned:
     state: Row[Any] | None = None  # what the file says, or said when it could last be read
     problem: str | None = None
     new: bool = False  # it begins a canonical workflow
+
+    def about(self, subjects: frozenset[str]) -> bool:
+        """Whether it is one of these, each named by its n8n id or its path."""
+        return self.path in subjects or (self.mapping is not None and self.mapping.workflow_id in subjects)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +152,15 @@ class _Plan:
     ambiguous: list[AmbiguousWorkflow]
 
 
-def _write(operation: RunningOperation, prune: bool, dry_run: bool, ambiguous_as_new: bool) -> Export:
+def _write(operation: RunningOperation, prune: bool, dry_run: bool, ambiguous_as_new: bool,
+           subjects: frozenset[str] | None = None) -> Export:
     opened = operation.services.repository_of(operation.context, operation.environment)
     assert opened is not None  # noqa: S101 - checked before the operation began
     repository, branch, folder = opened
     try:
-        plan = _plan(operation, folder, prune, ambiguous_as_new)
+        plan = _plan(operation, folder, prune or subjects is not None, ambiguous_as_new)
+        if subjects is not None:
+            plan = replace(plan, items=[item for item in plan.items if item.about(subjects)])
         export = Export(operation.environment.slug, str(operation.id), unchanged=plan.unchanged, dry_run=dry_run,
                         new=sum(item.new for item in plan.items), ambiguous_as_new=ambiguous_as_new,
                         ambiguous=[workflow.as_json() for workflow in plan.ambiguous])
@@ -204,7 +227,10 @@ def _planned(operation: RunningOperation, work: UnitOfWork, mapping: Row[Any], s
 def _paths(mappings: Iterable[Row[Any]], states: Iterable[Row[Any]]) -> dict[str, str]:
     """Paths by n8n id: the file of the canonical workflow, else the one that names the n8n id, if it is nobody else's."""
     by_canonical = {state.canonical_id: state.path for state in states}
-    by_workflow = {state.workflow_id: state.path for state in states if state.workflow_id}
+    by_workflow: dict[str, str] = {}
+    for state in states:  # by path: of several that name one n8n id, the first
+        if state.workflow_id:
+            by_workflow.setdefault(state.workflow_id, state.path)
     mappings = list(mappings)
     paths = {m.workflow_id: by_canonical[m.canonical_id] for m in mappings if m.canonical_id in by_canonical}
     claimed = set(paths.values())

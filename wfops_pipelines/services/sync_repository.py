@@ -26,6 +26,7 @@ from wfops_pipelines.services.linking import link_untracked
 from wfops_pipelines.services.operations import RunningOperation, run_operation
 from wfops_pipelines.services.rehash import rehash_environment
 from wfops_pipelines.services.repository_files import FileProblem, FolderReader, ReadFile
+from wfops_pipelines.services.same_id_files import SAME_ID, note_same_ids
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
@@ -99,12 +100,13 @@ class _Folder:
     reads: dict[str, ReadFile]  # what was added or changed
     staying: set[str]  # as they were: unchanged, or unreadable now
     vanished: set[str]
+    overruled: list[Row[Any]]  # of what vanished, what had been overruled
 
     def standing(self, path: str, workflow_id: str | None) -> Standing | None:
         """What a path was known as; a new one as the file with the same n8n id that vanished, for it was that before."""
         before = [self.states[path]] if path in self.states else [
-            state for p, state in self.states.items() if p in self.vanished and workflow_id is not None
-            and workflow_id in (state.workflow_id, state.overruled_workflow_id)]
+            state for state in self.overruled
+            if workflow_id is not None and workflow_id in (state.workflow_id, state.overruled_workflow_id)]
         if len(before) != 1:
             return None
         return Standing(before[0].canonical_id, before[0].workflow_id, before[0].overruled_canonical_id,
@@ -179,7 +181,8 @@ class _Sync:
         """What is new in the folder. ``retry`` reads files again that could not be read before."""
         with self.services.store.read(self.context) as work:
             states = {row.path: row for row in work.git_states.of_environment(self.environment.id, deleted=True)}
-            self._known_problems = {r.path: (r.blob, r.reason) for r in work.git_states.errors(self.environment.id)}
+            self._known_problems = {r.path: (r.blob, r.reason) for r in work.git_states.errors(self.environment.id)
+                                    if r.reason != SAME_ID}
             repositories = work.fleet.repositories()
             place = (self.environment.repository_id, _branch(self.environment, repositories))
             others = [e.folder or "" for e in work.fleet.environments() if e.id != self.environment.id
@@ -197,8 +200,10 @@ class _Sync:
         self._problems = reader.problems
         # A file that is there and cannot be read keeps what it last said: broken JSON is an error, not a deletion.
         staying = unchanged | (set(reader.problems) & alive)
-        return _Folder(head, states, {read.file.path: read for read in reads}, staying,
-                       vanished=alive - staying - {read.file.path for read in reads})
+        vanished = alive - staying - {read.file.path for read in reads}
+        overruled = [states[path] for path in sorted(vanished)
+                     if states[path].overruled_canonical_id is not None or states[path].overruled_workflow_id is not None]
+        return _Folder(head, states, {read.file.path: read for read in reads}, staying, vanished, overruled)
 
     def _is_duplicate(self, path: str) -> bool:
         return self._known_problems.get(path, ("", ""))[1] == DUPLICATE
@@ -370,6 +375,7 @@ class _Sync:
     def _count(self) -> None:
         with self.services.store.bookkeeping(self.context, "repository.looked", held=self.operation.held) as work:
             work.fleet.set_environment(self.environment.id, git_synced_at=self.context.now())
+            note_same_ids(work, self.context, self.environment)
             self.result.files = sum(alive for _, alive, _ in work.git_states.blobs(self.environment.id).values())
             errors = work.git_states.errors(self.environment.id)
         self.result.errors = len(errors)

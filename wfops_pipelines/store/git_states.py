@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, bindparam, delete, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
 
 from wfops_pipelines.store.any_of import any_in, any_of
 from wfops_pipelines.store.tables.git_states import canonical_workflow_git_state as states
@@ -80,6 +80,15 @@ class GitStates:
         for row in rows:
             found.setdefault(row.workflow_id, []).append(row)
         return found
+
+    def naming_alike(self, environment_id: UUID) -> list[Row[Any]]:
+        """Live states whose n8n id another live state of the environment names too, by path."""
+        alike = select(states.c.workflow_id).where(
+            self._in(environment_id), states.c.deleted_at.is_(None), states.c.workflow_id.is_not(None),
+        ).group_by(states.c.workflow_id).having(func.count() > 1)
+        return list(self._connection.execute(select(states).where(
+            self._in(environment_id), states.c.deleted_at.is_(None), states.c.workflow_id.in_(alike),
+        ).order_by(states.c.path)))
 
     def save(self, rows: list[dict[str, Any]]) -> None:
         """Insert or update whole states, by (environment, path)."""

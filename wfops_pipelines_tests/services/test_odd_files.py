@@ -93,3 +93,52 @@ def test_a_byte_order_mark_and_carriage_returns_are_read(fleet: FleetUnderTest) 
     text = json.dumps(workflow("A"), indent=2).replace("\n", "\r\n").encode()
     fleet["prod"].push_files({"a.json": b"\xef\xbb\xbf" + text})
     assert fleet["prod"].read_git().added == 1
+
+
+# -- two files that name one n8n workflow ----------------------------------------------------------------------------------
+
+
+def test_of_two_files_that_name_one_workflow_the_second_is_an_error_that_names_both(fleet: FleetUnderTest) -> None:
+    prod = fleet["prod"]
+    prod.push_files({"b.json": file_bytes(workflow("B", id="w1")), "a.json": file_bytes(workflow("A", id="w1"))})
+    (problem,) = prod.read_git().problems
+    assert (problem["path"], problem["reason"]) == ("prod/b.json", "duplicate_workflow_id")
+    for told in ("prod/a.json", "prod/b.json", "w1", "wfops resolve acme prod w1 --keep git --file prod/a.json"):
+        assert told in problem["message"]
+    assert prod.canonical("a.json") != prod.canonical("b.json")  # each is known by its path
+    prod.push_workflow("c.json", workflow("C"))
+    assert prod.read_git().problems == [problem]
+    assert len(fleet.events("git.file_unreadable")) == 1
+
+
+def test_the_file_of_what_the_workflow_is_linked_to_is_no_error(fleet: FleetUnderTest) -> None:
+    prod = fleet["prod"]
+    (one,) = prod.in_sync(workflow("Z"))
+    prod.push_workflow("a.json", workflow("A", id=one))
+    prod.read_git()
+    assert prod.problems() == {"a.json": "duplicate_workflow_id"}
+    assert prod.mapping(one).status == "linked"
+
+
+def test_the_error_ends_when_the_copy_names_another_workflow_or_is_gone(fleet: FleetUnderTest) -> None:
+    prod = fleet["prod"]
+    prod.push_files({name: file_bytes(workflow(name, id="w1")) for name in ("a.json", "b.json", "c.json")})
+    prod.read_git()
+    assert set(prod.problems()) == {"b.json", "c.json"}
+    prod.push_files({"b.json": file_bytes(workflow("b.json", id="w2")), "c.json": b"{"})
+    prod.read_git()
+    assert prod.problems() == {"c.json": "invalid_json"}
+    prod.push_files({"c.json": None})
+    prod.read_git()
+    assert prod.problems() == {}
+
+
+def test_a_workflow_that_two_files_name_is_left_out_of_an_export_until_one_counts(fleet: FleetUnderTest) -> None:
+    prod = fleet["prod"]
+    prod.push_files({"a.json": file_bytes(workflow("A", id="w1")), "b.json": file_bytes(workflow("B", id="w1"))})
+    prod.create_in_n8n(workflow("C", id="w1"))
+    export = prod.export(prune=True)
+    (left,) = export.ambiguous
+    assert (export.files, left["workflow_id"], left["reason"]) == ([], "w1", "ambiguous")
+    assert "prod/a.json, prod/b.json" in left["message"] and "--keep git --file prod/a.json" in left["fix"]
+    assert {c["canonical_id"] for c in left["candidates"]} == {str(prod.canonical("a.json")), str(prod.canonical("b.json"))}

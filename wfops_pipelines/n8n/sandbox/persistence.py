@@ -29,7 +29,7 @@ def _written(value: Any) -> Any:
 
 
 def _kept(row: dict[str, Any]) -> dict[str, Any]:
-    kept = {name: dump(value) if name in _BYTES else value for name, value in row.items()}
+    kept: dict[str, Any] = {name: dump(value) if name in _BYTES else value for name, value in row.items()}
     if kept.get("unversioned"):
         kept["unversioned"] = Version(**_kept(kept["unversioned"]))
     return kept
