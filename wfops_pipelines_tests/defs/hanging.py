@@ -10,6 +10,8 @@ from pathlib import Path
 
 import dagster as dg
 
+from wfops_pipelines.defs.run_process import process_tags
+
 AT_WORK = "WFOPS_TEST_AT_WORK"  # the file that says so
 
 
@@ -32,8 +34,6 @@ defs = dg.Definitions(jobs=[hanging])
 
 def main() -> None:
     """Run it here, as a command does."""
-    from wfops_pipelines.defs.run_process import process_tags
-
     with dg.DagsterInstance.from_config(sys.argv[1]) as instance:
         hanging.execute_in_process(instance=instance, tags=dict(process_tags()))
 

@@ -64,6 +64,14 @@ def test_runs_at_work_and_runs_elsewhere_stay(instance: dg.DagsterInstance) -> N
     assert report_dead_runs(instance, gone_code_server="/here.sock") == []
 
 
+@pytest.mark.parametrize("tags", [here(0, **{PID_TAG: "mine"}), {CODE_SERVER_TAG: "no JSON"}, {CODE_SERVER_TAG: "[]"},
+                                  {CODE_SERVER_TAG: "{}"}])
+def test_tags_that_somebody_made_up_say_nothing(instance: dg.DagsterInstance, tags: dict[str, str]) -> None:
+    started(instance, tags)
+    run_id = started(instance, here(ended_process()))
+    assert report_dead_runs(instance, gone_code_server="/here.sock") == [run_id]
+
+
 def test_a_run_of_a_code_server_that_was_stopped_is_failed(instance: dg.DagsterInstance) -> None:
     run_id = started(instance, {CODE_SERVER_TAG: json.dumps({"host": "localhost", "socket": "/here.sock"})})
     assert report_dead_runs(instance, gone_code_server="/here.sock") == [run_id]

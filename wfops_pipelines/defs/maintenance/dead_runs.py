@@ -48,11 +48,12 @@ class _CodeServers:
     def __init__(self) -> None:
         self._runs: dict[str, set[str] | None] = {}
 
-    def disown(self, tag: str, run_id: str) -> bool:
-        """Whether the code server that a tag names answers, and does not know the run."""
-        if tag not in self._runs:
-            self._runs[tag] = _runs_at(json.loads(tag))
-        runs = self._runs[tag]
+    def disown(self, server: Mapping[str, Any], run_id: str) -> bool:
+        """Whether a code server answers, and does not know the run."""
+        key = json.dumps(server, sort_keys=True)
+        if key not in self._runs:
+            self._runs[key] = _runs_at(server)
+        runs = self._runs[key]
         return runs is not None and run_id not in runs
 
 
@@ -72,20 +73,29 @@ def _why_dead(run: dg.DagsterRun, gone_code_server: str | None, servers: _CodeSe
     """Why a run cannot be at work any more; nothing when it may be, or when nobody here can know."""
     if PID_TAG in run.tags:
         return _why_ended(run.tags, started_at)
-    tag = run.tags.get(CODE_SERVER_TAG)
-    if tag is None:
+    server = _code_server(run.tags)
+    if server is None:
         return None
-    if gone_code_server is not None and json.loads(tag).get("socket") == gone_code_server:
+    if gone_code_server is not None and server.get("socket") == gone_code_server:
         return "its code server was stopped"
     # A run that has started was made known to its server before; one that is starting may not be yet.
-    if started_at is not None and servers.disown(tag, run.run_id):
+    if started_at is not None and servers.disown(server, run.run_id):
         return "its code server was started anew"
     return None
 
 
+def _code_server(tags: Mapping[str, str]) -> dict[str, Any] | None:
+    """How the code server of a run is reached; none when its tags do not say so. People can write tags, too."""
+    try:
+        server = json.loads(tags.get(CODE_SERVER_TAG, ""))
+    except ValueError:
+        return None
+    return server if isinstance(server, dict) and (server.get("socket") or server.get("port")) else None
+
+
 def _why_ended(tags: Mapping[str, str], started_at: float | None) -> str | None:
     """Why the process that a run's tags name is none any more; only this host's are known here."""
-    if tags.get(HOST_TAG) != socket.gethostname():
+    if tags.get(HOST_TAG) != socket.gethostname() or not tags[PID_TAG].isdecimal():
         return None
     if tags.get(BOOT_TAG) != boot_id():
         return "the machine was started anew"
