@@ -17,7 +17,7 @@ class Context:
 
     ``actor`` is the verified identity (``local:NAME``, ``dagster-ui``, ``system:SENSOR``, a user's e-mail);
     ``impersonator`` the platform admin behind it, if any (§2.4). ``run_id`` and ``step`` are Dagster's.
-    ``now`` returns an aware UTC time; ``new_id`` a fresh UUID.
+    ``now`` returns an aware UTC time; ``new_id`` a fresh UUID. ``base_url`` is where people open the Dagster UI, for links.
     """
 
     tenant_id: UUID
@@ -29,6 +29,7 @@ class Context:
     operation_id: UUID | None = None
     run_id: str | None = None
     step: str | None = None
+    base_url: str | None = None
 
     def within(self, operation_id: UUID) -> Context:
         """The same context as part of an operation."""

@@ -35,15 +35,15 @@ DEFAULT_TTLS: Final[Mapping[Severity, int]] = MappingProxyType({
 DEFAULTS: Final[Mapping[str, Any]] = MappingProxyType({
     "enforce_ttl": False,
     "enforce_sla": True,
-    "auto_create_incidents": True,
+    "auto_create_incidents": False,
     "auto_create_for_production_only": True,
     "block_on_active_drift": False,
     "require_approval_for": [],
     "closed_incident_retention_days": 365,
     "reconciliation_artifact_retention_days": 180,
 })
-"""What holds where nobody said anything. Incidents open by themselves, for production: drift that nobody follows up is
-noise, and a staging environment drifts for a living."""
+"""What holds where nobody said anything: drift is shown, and followed up as an incident only where a policy says so. Then
+for production alone: a staging environment drifts for a living."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@
     │   ├── InvalidDocument        fleet.yaml or another document: file, line and field
     │   ├── InvalidSetting         a WFOPS_ setting
     │   ├── InvalidFields          a policy or an ignore rule: which fields, and why
-    │   ├── UnknownTenant, UnknownEnvironment, UnknownWorkflow, UnknownPartition
+    │   ├── UnknownTenant, UnknownEnvironment, UnknownWorkflow, UnknownPartition, UnknownIncident
     ├── MalformedWorkflow          JSON that is no n8n workflow
     ├── MalformedFile              a file in Git that cannot be read as a workflow
     ├── OutsideError               n8n or Git did not do what was asked (§3)
@@ -15,7 +15,8 @@
     │   ├── Refused                credentials refused or not sufficient (exit 6)
     │   ├── NotFound               the thing is not there
     │   ├── Conflict               somebody else was faster, or the name or path is taken
-    │   │   └── HeadMoved          a Git branch moved between reading and writing
+    │   │   ├── HeadMoved          a Git branch moved between reading and writing
+    │   │   └── ChangedMeanwhile   a workflow was changed between the plan and the write
     │   ├── Rejected               the server understood and said no (400, 415, 422, …)
     │   ├── NotN8n                 an answer that no n8n gives: HTML, other JSON, a redirect loop
     │   └── IncompleteRead         cut off in the middle: never taken for an empty or complete inventory
@@ -32,6 +33,8 @@
     ├── Denied                     who asks is not known, or may not do this (exit 6)
     │   └── SelfApproval           nobody approves what he or she requested
     ├── Cancelled                  somebody said no when asked, or pressed Ctrl-C (exit 7)
+    ├── NotVerified                what n8n shows after a write is not what was written
+    ├── RollbackIncomplete         a failed write could not be undone everywhere: the environment takes no writes
     ├── ProcessFailed              a process of `wfops up` or `demo` did not come up, or keeps dying
     ├── HashCollision              one hash, two contents (§4.9)
     └── Broken                     a promise of ours does not hold: audit chain, invariant (exit 1)
@@ -140,6 +143,12 @@ class UnknownWorkflow(UsageError):
     kind = "unknown_workflow"
 
 
+class UnknownIncident(UsageError):
+    """No incident of that number."""
+
+    kind = "unknown_incident"
+
+
 class UnknownPartition(UsageError):
     """A partition key that no environment in the database stands behind."""
 
@@ -210,6 +219,12 @@ class HeadMoved(Conflict):
 
     kind = "head_moved"
     transient = True
+
+
+class ChangedMeanwhile(Conflict):
+    """Somebody changed a workflow between the plan and the write; their work is not overwritten (§11.6)."""
+
+    kind = "changed_meanwhile"
 
 
 class Rejected(OutsideError):
@@ -324,6 +339,18 @@ class Cancelled(WfopsError):
 
     kind = "cancelled"
     exit_code = 7
+
+
+class NotVerified(WfopsError):
+    """n8n answered well to a write, and what it then shows is something else (§11.6)."""
+
+    kind = "not_verified"
+
+
+class RollbackIncomplete(WfopsError):
+    """A write failed, and what was written before it could not be undone everywhere (§11.7)."""
+
+    kind = "rollback_incomplete"
 
 
 class ProcessFailed(WfopsError):

@@ -73,10 +73,8 @@ def next_call(current: RuntimeState | None, wanted: RuntimeState | None) -> Call
         return None if current is None else Call.DELETE
     if current is None:
         return Call.CREATE
-    if wanted.archived:
-        return _towards_archived(current, wanted)
-    if current.archived:
-        return Call.UNARCHIVE
+    if wanted.archived or current.archived:
+        return _towards_archived(current, wanted) if wanted.archived else Call.UNARCHIVE
     if current.active and not wanted.active:
         return Call.DEACTIVATE
     if not wanted.active:
@@ -143,7 +141,7 @@ def _carried(node: JsonObject, there: Mapping[str, Any] | None) -> JsonObject:
 def _settings(wanted: Content, current: Mapping[str, Any], generation: int) -> JsonObject:
     settings = dict(wanted.get("settings") or {})
     there = current.get("settings") or {}
-    cleared = _CLEARED if generation < 2 else _CLEARED_2  # noqa: PLR2004 - n8n's generations
+    cleared = _CLEARED if generation < 2 else _CLEARED_2
     for key in comparable_settings(there):
         if settings.get(key) is None and key in cleared:
             settings[key] = cleared[key]

@@ -32,7 +32,9 @@ from wfops_pipelines.domain.drift import (
 from wfops_pipelines.domain.errors import MalformedFile, OutsideError, SecretUnreadable, UsageError, WfopsError
 from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.domain.workflow import decode_content
+from wfops_pipelines.services.follow_drift import Followed, follow
 from wfops_pipelines.services.holder import monotonic_ms
+from wfops_pipelines.services.ignored_drift import without_ignored
 from wfops_pipelines.services.operations import RunningOperation, run_operation
 from wfops_pipelines.services.pairing import match_environment, remember_in_sync
 from wfops_pipelines.services.rehash import rehash_environment
@@ -70,7 +72,16 @@ class DriftCheck:
     last_sync_at: str | None = None
     last_good_status: str | None = None
     last_good_at: str | None = None
+    incident: dict[str, Any] | None = None
+    incident_closed: int | None = None
     duration_ms: int = 0
+
+    def follow(self, followed: Followed) -> None:
+        """What the check did to the environment's incident."""
+        self.incident_closed = followed.closed
+        if followed.number is not None:
+            self.incident = {"id": str(followed.incident_id), "number": followed.number, "state": followed.state,
+                             "opened": followed.opened}
 
     @property
     def drifted(self) -> bool:
@@ -84,7 +95,8 @@ class DriftCheck:
             "message": str(self.error) if self.error is not None else None, "workflows": self.workflows,
             "problems": self.problems, "counts": self.counts,
             "last_sync_at": self.last_sync_at, "last_good_status": self.last_good_status,
-            "last_good_at": self.last_good_at, "operation_id": self.operation_id, "duration_ms": self.duration_ms,
+            "last_good_at": self.last_good_at, "incident": self.incident, "incident_closed": self.incident_closed,
+            "operation_id": self.operation_id, "duration_ms": self.duration_ms,
         }
 
 
@@ -130,6 +142,11 @@ async def compare_stored(services: Services, context: Context, environment: Row[
         return await asyncio.to_thread(_compare, operation, "manual", monotonic_ms())
 
 
+def compare_within(operation: RunningOperation) -> DriftCheck:
+    """Compare what the store holds, inside an operation that has just read or written both sides."""
+    return _compare(operation, "manual", monotonic_ms())
+
+
 def _compare(operation: RunningOperation, check_type: CheckType, started: float) -> DriftCheck:
     failpoints.reach("drift.compare")
     rehash_environment(operation)
@@ -137,25 +154,30 @@ def _compare(operation: RunningOperation, check_type: CheckType, started: float)
     with operation.services.store.bookkeeping(context, "drift.compare", held=operation.held) as work:
         environment = work.fleet.environment(operation.environment.id)
         matching = match_environment(work, environment)
-        drifts = judge(matching)
-        counts = count(matching, drifts)
         files, unreadable = work.git_states.of_environment(environment.id), work.git_states.errors(environment.id)
-        status, reason = environment_status(
-            repository_configured=environment.repository_id is not None, error_kind=None, open_incident=None,
-            ever_mapped=environment.ever_mapped or work.mappings.ever_mapped(environment.id),
-            has_files=bool(files) or bool(unreadable), has_drift=has_drift(drifts),
-        )
-        if status in (EnvironmentDriftStatus.UNTRACKED, EnvironmentDriftStatus.UNKNOWN):
-            drifts = ()  # nothing was ever put under Git here: there is nothing to drift from
+        tracked = environment.repository_id is not None and (
+            bool(files) or bool(unreadable) or environment.ever_mapped or work.mappings.ever_mapped(environment.id))
+        drifts = judge(matching) if tracked else ()  # nothing was ever put under Git: there is nothing to drift from
+        visible = without_ignored(work, environment, drifts, _rows(work, operation, environment, drifts, files))
+        rows, counts = visible.rows, count(matching, visible.drifts)
+        if not tracked:
             counts = replace(counts, drifted=0, in_sync=0, kinds=dict.fromkeys(counts.kinds, 0))
-        rows = _rows(work, operation, environment, drifts, files)
+        followed = follow(work, context, environment, rows=rows, fingerprint=_drift_fingerprint(rows), tracked=tracked,
+                          operation_id=operation.id)
+        status, reason = environment_status(
+            repository_configured=environment.repository_id is not None, error_kind=None, open_incident=followed.state,
+            ever_mapped=tracked, has_files=tracked, has_drift=has_drift(visible.drifts),
+        )
         remember_in_sync(work, environment, matching)
         check = _check(operation, environment, status, reason, rows, counts, started)
+        check.counts |= {"hidden": visible.workflows, "hidden_changes": visible.changes}
+        check.follow(followed)
         check.problems = [{"path": e.path, "reason": e.reason, "message": e.message} for e in unreadable[:MAX_PROBLEMS]]
         check.problems += conflict_problems(work, context, environment)[:MAX_PROBLEMS]
         _hint(check, work, context, environment)
         check.changed = _record(work, operation, environment, check, check_type, rows)
-    operation.metrics.update({"status": status, "drifted": counts.drifted, "environment": slug})
+    operation.metrics.update({"status": status, "drifted": counts.drifted, "environment": slug,
+                              "incident": followed.number})
     return check
 
 
@@ -282,6 +304,13 @@ def _fingerprint(check: DriftCheck) -> str:
     rows = sorted((w["workflow_id"] or "", w["path"] or "", w["kinds"], w["runtime_hash"], w["git_hash"])
                   for w in check.workflows)
     return hashlib.sha256(orjson.dumps([check.status, check.reason, rows])).hexdigest()
+
+
+def _drift_fingerprint(rows: list[dict[str, Any]]) -> str:
+    """What drifts, whatever the status: equal as long as the same workflows differ in the same way."""
+    return hashlib.sha256(orjson.dumps(sorted(
+        [row["subject"], row["kinds"], row["runtime_hash"], row["git_hash"]] for row in rows
+        if row["kind"] != DriftKind.UNPUBLISHED_CHANGES))).hexdigest()
 
 
 def _iso(value: Any) -> str | None:

@@ -23,6 +23,7 @@ from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import OperationRunning, StoreError, WfopsError
 from wfops_pipelines.domain.operation import OperationKind, OperationState
 from wfops_pipelines.services import holder as holders
+from wfops_pipelines.services import recovery
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.store.unit_of_work import Held, UnitOfWork
 
@@ -96,6 +97,7 @@ async def run_operation(services: Services, context: Context, kind: OperationKin
     beat = _Heartbeat(running)
     beat.start()
     try:
+        await recovery.recover(running)
         yield running
     except BaseException as error:
         state, error_kind, message = _failure(error)
@@ -197,6 +199,8 @@ def _interrupted(work: UnitOfWork, environment: Row[Any], kind: OperationKind) -
     Operations of other kinds may have been in between: a retried run reads the repository first, and then the n8n in
     whose reading it was killed.
     """
+    if kind in recovery.WRITING:
+        return None  # its journal is finished first, as what it was; what is asked for now is an operation of its own
     last = work.operations.last(environment.id, kind)
     died = last is not None and last.state == OperationState.FAILED and last.error_kind == _HOLDER_DIED
     return last if died else None

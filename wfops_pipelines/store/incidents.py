@@ -46,6 +46,12 @@ class Incidents:
         query = select(incidents).where(self._mine, incidents.c.environment_id == environment_id, _OPEN)
         return self._connection.execute(query.with_for_update() if lock else query).one_or_none()
 
+    def last_of(self, environment_id: UUID) -> Row[Any] | None:
+        """The newest incident of an environment, open or not, without its payloads."""
+        return self._connection.execute(
+            select(*LISTED).where(self._mine, incidents.c.environment_id == environment_id)
+            .order_by(incidents.c.detected_at.desc(), incidents.c.id.desc()).limit(1)).one_or_none()
+
     def by_number(self, number: int, *, lock: bool = False) -> Row[Any] | None:
         """One incident by the number that people use."""
         query = select(incidents).where(self._mine, incidents.c.number == number)
@@ -112,13 +118,19 @@ class Incidents:
             select(approvals).where(approvals.c.tenant_id == self._tenant_id, approvals.c.incident_id == incident_id)
             .order_by(approvals.c.requested_at, approvals.c.id)))
 
-    def waiting(self, incident_id: UUID, kind: str) -> Row[Any] | None:
-        """The request of a kind that is pending, or approved and not executed yet; locked."""
-        return self._connection.execute(
-            select(approvals).where(
-                approvals.c.tenant_id == self._tenant_id, approvals.c.incident_id == incident_id,
-                approvals.c.kind == kind, approvals.c.status.in_(("pending", "approved"))).with_for_update()
-        ).one_or_none()
+    def waiting(self, incident_id: UUID, kind: str, *, lock: bool = True) -> Row[Any] | None:
+        """The request of a kind that is pending, or approved and not executed yet."""
+        query = select(approvals).where(
+            approvals.c.tenant_id == self._tenant_id, approvals.c.incident_id == incident_id, approvals.c.kind == kind,
+            approvals.c.status.in_(("pending", "approved")))
+        return self._connection.execute(query.with_for_update() if lock else query).one_or_none()
+
+    def cancel_waiting(self, incident_id: UUID, now: datetime) -> None:
+        """The incident went on without them: nothing that waits will be done any more."""
+        self._connection.execute(
+            update(approvals).where(approvals.c.tenant_id == self._tenant_id, approvals.c.incident_id == incident_id,
+                                    approvals.c.status.in_(("pending", "approved")))
+            .values(status="cancelled", decided_at=now))
 
     def decide(self, approval_id: UUID, **values: Any) -> None:
         """Set columns of a request; the database refuses what its lifecycle does not have."""

@@ -60,7 +60,9 @@ class Held:
 class UnitOfWork:
     """The tenant's rows, as nouns, inside one transaction."""
 
-    def __init__(self, connection: Connection, context: Context, secrets: SecretBox, audit_key: bytes) -> None:
+    def __init__(self, connection: Connection, context: Context, secrets: SecretBox, audit_key: bytes, *,
+                 read_only: bool = False) -> None:
+        self.read_only = read_only
         self.connection = connection
         self.context = context
         self.audit = AuditTrail(connection, context, audit_key)
@@ -130,7 +132,7 @@ class Store:
         with connected(self._app) as connection, connection.begin() as transaction:
             connection.execute(_ISOLATION)
             connection.execute(_SET_TENANT, {"tenant": str(context.tenant_id)})
-            yield UnitOfWork(connection, context, self.secrets, key)
+            yield UnitOfWork(connection, context, self.secrets, key, read_only=True)
             transaction.rollback()
 
     @contextmanager
