@@ -372,7 +372,7 @@ def _caller_line(caller: Caller, found: Reach) -> str:
 
 def _credential_line(use: CredentialUse) -> str:
     shared = f", as do {len(use.others)} others: {', '.join(_name(ref) for ref in use.others[:3])}" if use.others else ""
-    return f"{use.name} ({use.type}){shared}"
+    return f"{use.name or 'without name'} ({use.type}){shared}"
 
 
 def _unknown_line(unknown: Unknown) -> str:
