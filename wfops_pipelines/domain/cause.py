@@ -21,7 +21,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from wfops_pipelines.domain.drift import DriftKind
-from wfops_pipelines.domain.shown import one_line
+from wfops_pipelines.domain.shown import moment, one_line
 
 SKEW: Final = timedelta(minutes=2)
 """How far the clocks of n8n and of authors may be from ours before a time counts as outside the bounds."""
@@ -331,11 +331,7 @@ def _iso(at: datetime | None) -> str | None:
 
 def _span(earliest: datetime | None, latest: datetime) -> str:
     if earliest is None:
-        return f"before {_minute(latest)}"
+        return f"before {moment(latest)}"
     if earliest == latest:
-        return f"at {_minute(latest)}"
-    return f"between {_minute(earliest)} and {_minute(latest)}"
-
-
-def _minute(at: datetime) -> str:
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        return f"at {moment(latest)}"
+    return f"between {moment(earliest)} and {moment(latest)}"

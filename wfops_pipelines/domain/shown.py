@@ -7,6 +7,7 @@ it cannot hide a secret from the mask; then what looks like a secret is masked (
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Final
 
 from wfops_pipelines.domain.masking import mask_text
@@ -29,3 +30,8 @@ def one_line(text: str, limit: int | None = None) -> str:
     if limit is None or len(line) <= limit:
         return line
     return line[:max(limit - 1, 0)].rstrip() + "…"
+
+
+def moment(at: datetime) -> str:
+    """An aware time to the minute: ``2026-01-01 10:00 UTC``."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
