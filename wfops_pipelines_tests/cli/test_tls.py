@@ -87,12 +87,13 @@ def tell(wfops: CommandLine, sandbox: Sandbox, folder: Path, urls: dict[str, str
     repository = make_bare(folder / "acme.git").url
     fleet.write_text(document(urls, repository, options))
     assert wfops("apply", "-f", fleet).code == 0
-    wrong = [wfops("sync", "acme", "--json"), wfops("sync", "acme", "strangers"), wfops("drift", "acme", "--json"),
-             wfops("doctor", "--json"), wfops("operation", "list", "acme", "--limit", "100", "--json")]
+    synced, synced_text = wfops("sync", "acme", "--json"), wfops("sync", "acme", "strangers")
+    drift, doctor = wfops("drift", "acme", "--json"), wfops("doctor", "--json")
+    operations = wfops("operation", "list", "acme", "--limit", "100", "--json")
     fleet.write_text(document({slug: urls[slug] for slug in ("good", "strangers", "expired", "elsewhere")}, repository, {
         **options, "strangers": f", ca_bundle: '{bundle}'", "expired": ", verify_tls: false", "elsewhere": ", verify_tls: false"}))
-    return Story(sandbox, *wrong, wfops("apply", "-f", fleet, "--json"),
-                 wfops("sync", "acme", *("good", "strangers", "expired", "elsewhere"), "--json"), wfops("audit", "verify"))
+    return Story(sandbox, synced, synced_text, drift, doctor, operations, wfops("apply", "-f", fleet, "--json"),
+                 wfops("sync", "acme", "good", "strangers", "expired", "elsewhere", "--json"), wfops("audit", "verify"))
 
 
 def test_each_is_told_apart_and_the_one_that_is_right_is_synced(story: Story) -> None:

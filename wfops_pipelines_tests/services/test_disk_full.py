@@ -26,16 +26,13 @@ pytestmark = pytest.mark.skipif(not FULL.exists(), reason="this system has no /d
 @contextmanager
 def no_room_for(server: PostgresServer, fleet: FleetUnderTest, file_of: str) -> Iterator[None]:
     """PostgreSQL finds no room to extend a file that is still empty; ``file_of`` is SQL for its path."""
-    where = conninfo_to_dict(server.admin_url)
     database = str(conninfo_to_dict(fleet.urls.app)["dbname"])
     with psycopg.connect(server.admin_url, dbname=database, autocommit=True) as admin:
         data, file = admin.execute(
             sql.SQL("SELECT current_setting('data_directory'), pg_relation_filepath({})").format(
                 sql.SQL(file_of))).fetchone() or ("", "")
-    assert where
     path = Path(data, file)
-    mode = path.stat()
-    assert mode.st_size == 0, "a file that holds something cannot be swapped"
+    assert path.stat().st_size == 0, "a file that holds something cannot be swapped"
 
     def forget_open_files() -> None:
         with psycopg.connect(server.admin_url, autocommit=True) as admin:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,9 +18,11 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from wfops_pipelines import failpoints
-from wfops_pipelines.domain.errors import StoreUnavailable
+from wfops_pipelines.domain.errors import OperationRunning, StoreUnavailable
+from wfops_pipelines.domain.operation import OperationKind
+from wfops_pipelines.services.operations import run_operation
 from wfops_pipelines_tests.servers.postgres import PostgresServer
-from wfops_pipelines_tests.services.fleet import Environment, FleetUnderTest, file_bytes, workflow
+from wfops_pipelines_tests.services.fleet import Environment, FleetUnderTest, file_bytes, run, workflow
 
 
 @dataclass
@@ -154,11 +157,34 @@ def test_a_database_that_is_away_from_the_beginning_is_told_by_every_use_case(fl
     prod = fleet["prod"]
     row, context = prod.row, fleet.context
     outage.begin(lasting=True)
-    for work in (fleet.apply, fleet.chain_verifies, lambda: fleet.services.environment(context, "prod"),
-                 *(lambda work=work: work(prod) for work in WORK.values())):
+    attempts: list[Callable[[], Any]] = [
+        fleet.apply, fleet.chain_verifies, lambda: fleet.services.environment(context, "prod"),
+        *(partial(work, prod) for work in WORK.values())]
+    for attempt in attempts:
         with pytest.raises(StoreUnavailable) as caught:
-            work()
+            attempt()
         assert caught.value.exit_code == 5 and caught.value.fix
     outage.end()
     assert prod.row == row
     assert fleet.chain_verifies()
+
+
+def test_who_takes_over_from_one_that_could_not_end_is_not_taken_over_itself(
+        fleet: FleetUnderTest, outage: Outage, at_failpoint: Any) -> None:
+    """It goes on under the same operation, in the same process."""
+    prod = fleet["prod"]
+    at_failpoint("operation.end.before_commit", lambda: outage.begin(lasting=True))
+    with pytest.raises(StoreUnavailable):
+        prod.sync()
+    failpoints.disarm()
+    outage.end()
+
+    async def both() -> None:
+        async with run_operation(fleet.services, fleet.context, OperationKind.ENVIRONMENT_SYNC, prod.row) as resumed:
+            assert resumed.attempt == 2
+            with pytest.raises(OperationRunning) as refused:
+                async with run_operation(fleet.services, fleet.context, OperationKind.ENVIRONMENT_SYNC, prod.row):
+                    pass
+            assert refused.value.operation_id == str(resumed.id)
+
+    run(both())
