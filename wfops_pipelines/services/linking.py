@@ -30,17 +30,18 @@ class Candidate:
 
 
 def decide_links(work: UnitOfWork, environment_id: UUID, candidates: list[Candidate],
-                 claimed: Collection[UUID] = ()) -> dict[str, LinkDecision]:
+                 claimed: Collection[UUID] = (), *, lock: bool = False) -> dict[str, LinkDecision]:
     """A decision per n8n id. Two candidates for one canonical workflow: the first in the order given has it.
 
-    ``claimed`` are canonical workflows that other workflows get in the same transaction.
+    ``claimed`` are canonical workflows that other workflows get in the same transaction. ``lock``, for whoever writes the
+    decisions, keeps the canonical workflows from being deleted until then.
     """
     files = work.git_states.by_workflow(environment_id, [c.workflow_id for c in candidates])
     registered = work.mappings.registered([c.hashed.portable_hash for c in candidates], NORMALIZER_VERSION)
     claimed_by_file = {state.canonical_id for states in files.values() if len(states) == 1 for state in states}
     named = claimed_by_file | {row.canonical_id for rows in registered.values() for row in rows}
     taken = work.mappings.canonical_ids_mapped(environment_id, named) | set(claimed)
-    deleted = {i for i, row in work.mappings.canonicals(named).items() if row.deleted_at is not None}
+    deleted = {i for i, row in work.mappings.canonicals(named, lock=lock).items() if row.deleted_at is not None}
     decisions: dict[str, LinkDecision] = {}
     # A file that names the n8n id decides first, so that no hash takes its canonical workflow away.
     for candidate in sorted(candidates, key=lambda c: c.workflow_id not in files):
@@ -96,7 +97,7 @@ def _link_round(operation: RunningOperation) -> int:
         with store.bookkeeping(context, "link.batch", held=operation.held) as work:
             proofs = _proofs(work, environment.id, rows)
             candidates = [Candidate(row.workflow_id, row.name, proofs[row.workflow_id]) for row in rows]
-            decisions = decide_links(work, environment.id, candidates)
+            decisions = decide_links(work, environment.id, candidates, lock=True)
             by_id = {row.workflow_id: row for row in rows}
             for candidate in candidates:
                 decision, row = decisions[candidate.workflow_id], by_id[candidate.workflow_id]

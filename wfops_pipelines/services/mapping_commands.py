@@ -15,7 +15,7 @@ from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import Blocked
 from wfops_pipelines.domain.mapping import MappingStatus, UnlinkedReason, status_of
 from wfops_pipelines.domain.operation import OperationKind
-from wfops_pipelines.services.named import named_canonical, named_mapping
+from wfops_pipelines.services.named import keep_undeleted, named_canonical, named_mapping
 from wfops_pipelines.services.operations import run_operation
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.services.standing_conflicts import way_out
@@ -136,6 +136,8 @@ def _write(services: Services, context: Context, place: Row[Any], workflow: str,
         after = {"status": str(status), "canonical_id": _text(merged["canonical_id"])} if values else before
         if values and held is not None:
             resolved = mapping.resolved if merged["canonical_id"] == mapping.canonical_id else None
+            if values.get("canonical_id") is not None:
+                keep_undeleted(work, context, [values["canonical_id"]])
             work.mappings.change(mapping.id, **values, status=status, resolved=resolved)
             if merged["canonical_id"] is not None and not place.ever_mapped:
                 work.fleet.set_environment(place.id, ever_mapped=True)

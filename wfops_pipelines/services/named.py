@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Row
 
 from wfops_pipelines.domain.context import Context
-from wfops_pipelines.domain.errors import UnknownWorkflow, UsageError
+from wfops_pipelines.domain.errors import Blocked, UnknownWorkflow, UsageError
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
 
@@ -39,3 +41,11 @@ def named_canonical(work: UnitOfWork, context: Context, wanted: str, *, deleted:
                               f"{wanted!r}",
                               fix=f"`wfops matrix {context.tenant_slug}` lists them with their ids")
     return found[0]
+
+
+def keep_undeleted(work: UnitOfWork, context: Context, canonical_ids: Iterable[UUID]) -> None:
+    """Nobody deletes these canonical workflows until the transaction ends; :class:`Blocked` where somebody just did."""
+    for row in work.mappings.canonicals(list(canonical_ids), lock=True).values():
+        if row.deleted_at is not None:
+            raise Blocked(f"canonical workflow {row.id} ({row.name!r}) was deleted meanwhile",
+                          fix=f"wfops undelete {context.tenant_slug} {row.id}, if it should be there")

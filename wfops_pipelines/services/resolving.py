@@ -19,7 +19,7 @@ from wfops_pipelines.domain.errors import UsageError
 from wfops_pipelines.domain.mapping import UnlinkedReason, status_of
 from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.services.linking import link_untracked
-from wfops_pipelines.services.named import named_mapping
+from wfops_pipelines.services.named import keep_undeleted, named_mapping
 from wfops_pipelines.services.operations import run_operation
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.services.standing_conflicts import sides_of
@@ -126,6 +126,7 @@ def _write(work: UnitOfWork, context: Context, place: Row[Any], mapping: Row[Any
            resolution: Resolution) -> None:
     if outcome.created is not None:
         work.mappings.save_canonicals({outcome.created: mapping.name}, context.now())
+    keep_undeleted(work, context, {i for i in (*outcome.links.values(), *outcome.files.values()) if i is not None})
     rows = work.mappings.by_workflow(place.id, list({*outcome.links, mapping.workflow_id}))
     for change in sorted(resolution.workflows, key=lambda c: c["after"]["canonical_id"] is not None):  # who loses it, first
         row, canonical_id = rows[change["workflow_id"]], outcome.links[change["workflow_id"]]

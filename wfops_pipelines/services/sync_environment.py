@@ -256,7 +256,7 @@ class _Sync:
 
     def _decide(self, work: UnitOfWork, candidates: list[Candidate], claimed: set[UUID]) -> dict[str, LinkDecision]:
         if self._linkable:
-            return decide_links(work, self.operation.environment.id, candidates, claimed=claimed)
+            return decide_links(work, self.operation.environment.id, candidates, claimed=claimed, lock=True)
         return {candidate.workflow_id: LinkDecision(None, UnlinkedReason.NO_MATCH, None) for candidate in candidates}
 
     def _returned(self, work: UnitOfWork, items: list[_Item]) -> tuple[set[UUID], dict[str, LinkDecision]]:

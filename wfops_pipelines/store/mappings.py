@@ -194,13 +194,16 @@ class Mappings:
 
     # -- canonical workflows ---------------------------------------------------------------------------------------
 
-    def canonicals(self, canonical_ids: Collection[UUID] | None = None) -> dict[UUID, Row[Any]]:
-        """Canonical workflows by id (soft-deleted ones too: look at ``deleted_at``)."""
+    def canonicals(self, canonical_ids: Collection[UUID] | None = None, *, lock: bool = False) -> dict[UUID, Row[Any]]:
+        """Canonical workflows by id (soft-deleted ones too: look at ``deleted_at``). ``lock`` keeps them from being deleted
+        until the transaction ends: for whoever is linking to them."""
         query = select(canonical_workflows).where(canonical_workflows.c.tenant_id == self._tenant_id)
         if canonical_ids is not None:
             if not canonical_ids:
                 return {}
             query = query.where(any_of(canonical_workflows.c.id, canonical_ids))
+        if lock:
+            query = query.order_by(canonical_workflows.c.id).with_for_update(read=True, key_share=True)
         return {row.id: row for row in self._connection.execute(query)}
 
     def save_canonicals(self, names: Mapping[UUID, str], now: datetime) -> None:

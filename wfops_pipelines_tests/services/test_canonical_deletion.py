@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from wfops_pipelines import failpoints
-from wfops_pipelines.domain.errors import OperationRunning, UnknownWorkflow, UsageError
+from wfops_pipelines.domain.errors import Blocked, OperationRunning, UnknownWorkflow, UsageError
 from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.services.canonical_deletion import CanonicalChange, delete_canonical, undelete_canonical
 from wfops_pipelines.services.mapping_commands import ignore
 from wfops_pipelines.services.matrix import workflow_matrix
 from wfops_pipelines.services.operations import run_operation
+from wfops_pipelines_tests.servers.processes import eventually
 from wfops_pipelines_tests.services.child import run_in_child
 from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, file_bytes, run, workflow
 
@@ -178,3 +181,22 @@ def test_a_kill_in_the_middle_leaves_all_or_nothing(two: FleetUnderTest, place: 
     assert delete(two, "Orders").changed == (place == "before")
     assert names(two) == {"Bills"} and two.chain_verifies()
     assert undelete(two, "Orders").changed and state(two) == before
+
+
+def test_who_is_just_linking_to_it_is_waited_for(new_fleet: NewFleet) -> None:
+    fleet = new_fleet(("staging", "prod"))
+    (one,) = fleet["staging"].in_sync(workflow("Orders"))
+    (other,) = fleet["prod"].create_in_n8n(workflow("Another"))
+    fleet["prod"].sync()
+    canonical_id, mapping = fleet["staging"].mapping(one).canonical_id, fleet["prod"].mapping(other)
+    with ThreadPoolExecutor(1) as pool:
+        with fleet.services.store.bookkeeping(fleet.context, "test") as work:
+            work.mappings.canonicals([canonical_id], lock=True)
+            work.mappings.change(mapping.id, canonical_id=canonical_id, status="linked", unlinked_reason=None)
+            deleting = pool.submit(delete, fleet, "Orders")
+            eventually(lambda: fleet.reading(lambda look: look.connection.execute(
+                text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar_one()) > 0)
+        with pytest.raises(Blocked, match="meanwhile"):
+            deleting.result()
+    assert delete(fleet, "Orders").changed
+    assert (fleet["prod"].mapping(other).status, fleet["staging"].mapping(one).status) == ("deleted", "deleted")
