@@ -1,0 +1,209 @@
+"""Reconciling incidents (§10.2): revert, replace, promote, acknowledge; undone when n8n refuses; refused where it must be."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from wfops_pipelines.domain.errors import Blocked, ForbiddenTransition, UsageError
+from wfops_pipelines.domain.incident import IncidentEvent
+from wfops_pipelines_tests.services.fleet import NewFleet, workflow
+from wfops_pipelines_tests.services.incidents import (
+    acknowledge,
+    drifted,
+    fleet_with_incidents,
+    incident,
+    open_incident,
+    resolve,
+    said,
+    step,
+)
+
+
+def test_a_revert_brings_back_what_git_says_and_the_incident_closes_itself(new_fleet: NewFleet) -> None:
+    prod = fleet_with_incidents(new_fleet)["prod"]
+    number, (workflow_id,) = drifted(prod, workflow("Orders", text="right"))
+    acknowledge(prod, number)
+    done = resolve(prod, number, "revert")
+    assert said(prod, workflow_id) == "right"
+    assert [(w["action"], w["state"], w["workflow_id"]) for w in done.writes] == [("update", "done", workflow_id)]
+    assert (done.status, done.drift_status) == ("closed", "IN_SYNC")
+    closed = incident(prod, number)
+    assert (closed.status, closed.resolution, closed.affected) == ("closed", "revert", 0)
+    assert prod.check().status == "IN_SYNC"
+    story = [event.action for event in prod.fleet.events() if event.subject_type == "incident"]
+    assert story == ["incident.opened", "incident.acknowledged", "incident.reconciled", "incident.closed"]
+    assert prod.fleet.chain_verifies()
+
+
+def test_a_revert_keeps_ids_webhooks_and_the_active_state(new_fleet: NewFleet) -> None:
+    prod = fleet_with_incidents(new_fleet)["prod"]
+    (workflow_id,) = prod.in_sync(workflow("Orders", text="right"))
+    prod.activate_in_n8n(workflow_id)
+    prod.export()
+    prod.edit_in_n8n(workflow_id, "wrong")
+    prod.check()
+    number = open_incident(prod).number
+    acknowledge(prod, number)
+    resolve(prod, number, "revert")
+    record = prod.raw(workflow_id)
+    assert record.active_id == record.version_id
+    assert [node["id"] for node in record.draft.node_list] == ["a", "b"]
+    assert said(prod, workflow_id) == "right"
+
+
+def test_everything_that_drifts_is_reverted_in_one_go(new_fleet: NewFleet) -> None:
+    prod = fleet_with_incidents(new_fleet)["prod"]
+    edited, deleted, archived, switched = prod.in_sync(*(workflow(name, text="right") for name in "ABCD"))
+    prod.edit_in_n8n(edited, "wrong")
+    prod.delete_in_n8n(deleted)
+    prod.archive_in_n8n(archived)
+    prod.activate_in_n8n(switched)
+    (added,) = prod.create_in_n8n(workflow("E"))
+    prod.check()
+    number = open_incident(prod).number
+    acknowledge(prod, number)
+    plan = resolve(prod, number, "revert", dry_run=True)
+    assert [(p["action"], p["name"]) for p in plan.plan] == [
+        ("update", "A"), ("create", "B"), ("unarchive", "C"), ("deactivate", "D")]
+    assert [(left["name"], "--prune" in left["reason"]) for left in plan.left] == [("E", True)]
+    assert said(prod, edited) == "wrong"
+    done = resolve(prod, number, "revert", prune=True)
+    assert {w["name"]: (w["action"], w["state"]) for w in done.writes} == {
+        "A": ("update", "done"), "B": ("create", "done"), "C": ("unarchive", "done"), "D": ("deactivate", "done"),
+        "E": ("archive", "done")}
+    assert done.drift_status == "IN_SYNC"
+    assert prod.raw(added).archived
+    created = next(w["workflow_id"] for w in done.writes if w["name"] == "B")
+    assert prod.mapping(created).status == "linked"
+    assert prod.raw(created).static_data == b"null"
+    assert incident(prod, number).status == "closed"
+
+
+def test_what_is_left_keeps_the_incident_open(new_fleet: NewFleet) -> None:
+    prod = fleet_with_incidents(new_fleet)["prod"]
+    (edited,) = prod.in_sync(workflow("A", text="right"))
+    prod.edit_in_n8n(edited, "wrong")
+    prod.create_in_n8n(workflow("E"))
+    prod.check()
+    number = open_incident(prod).number
+    acknowledge(prod, number)
+    done = resolve(prod, number, "revert")
+    assert said(prod, edited) == "right"
+    assert (done.status, done.drift_status) == ("reconciled", "DRIFT_INCIDENT_ACKNOWLEDGED")
+
+
+def test_promote_commits_what_n8n_holds_and_closes(new_fleet: NewFleet) -> None:
+    prod = fleet_with_incidents(new_fleet)["prod"]
+    number, (_, other) = drifted(prod, workflow("Orders", text="right"), workflow("Billing"))
+    prod.edit_in_n8n(other, "hello")  # as it was: only one of them drifts
+    (new,) = prod.create_in_n8n(workflow("New"))
+    prod.check()
+    acknowledge(prod, number)
+    before = prod.fleet.repository.head()
+    done = resolve(prod, number, "promote")
+    assert done.commit is not None and done.commit == prod.fleet.repository.head() != before
+    assert sorted(file["path"] for file in done.files) == ["prod/workflows/new.json", "prod/workflows/orders.json"]
+    assert json.loads(prod.files()["workflows/orders.json"])["nodes"][1]["parameters"]["text"] == "edited by hand"
+    assert (done.status, done.drift_status) == ("closed", "IN_SYNC")
+    assert prod.mapping(new).status == "linked"
+
+
+def test_promoting_a_workflow_that_is_gone_removes_its_file(new_fleet: NewFleet) -> None:
+    prod = fleet_with_incidents(new_fleet)["prod"]
+    gone, _ = prod.in_sync(workflow("A"), workflow("B"))
+    prod.delete_in_n8n(gone)
+    prod.check()
+    number = open_incident(prod).number
+    acknowledge(prod, number)
+    done = resolve(prod, number, "promote")
+    assert [(f["path"], f["change"]) for f in done.files] == [("prod/workflows/a.json", "removed")]
+    assert list(prod.files()) == ["workflows/b.json"]
+    assert done.drift_status == "IN_SYNC"
+
+
+def test_replace_takes_the_files_of_a_commit_for_n8n_and_git(new_fleet: NewFleet) -> None:
+    prod = fleet_with_incidents(new_fleet)["prod"]
+    (workflow_id,) = prod.in_sync(workflow("Orders", text="first"))
+    first = prod.fleet.repository.head()
+    prod.edit_in_n8n(workflow_id, "second")
+    prod.export()
+    prod.edit_in_n8n(workflow_id, "by hand")
+    prod.check()
+    number = open_incident(prod).number
+    acknowledge(prod, number)
+    done = resolve(prod, number, "replace", version=first)
+    assert said(prod, workflow_id) == "first"
+    assert json.loads(prod.files()["workflows/orders.json"])["nodes"][1]["parameters"]["text"] == "first"
+    assert done.commit == prod.fleet.repository.head()
+    assert (done.status, done.drift_status) == ("closed", "IN_SYNC")
+
+
+def test_replace_needs_a_commit_of_the_branch(new_fleet: NewFleet) -> None:
+    prod = fleet_with_incidents(new_fleet)["prod"]
+    number, (workflow_id,) = drifted(prod, workflow("Orders"))
+    acknowledge(prod, number)
+    with pytest.raises(UsageError, match="no commit of branch main"):
+        resolve(prod, number, "replace", version="0" * 40)
+    with pytest.raises(UsageError, match="needs a commit"):
+        resolve(prod, number, "replace")
+    assert said(prod, workflow_id) == "edited by hand"
+
+
+def test_accepting_it_needs_a_reason_and_opens_no_other_incident_for_the_same_drift(new_fleet: NewFleet) -> None:
+    prod = fleet_with_incidents(new_fleet)["prod"]
+    number, (workflow_id,) = drifted(prod, workflow("Orders"))
+    acknowledge(prod, number)
+    with pytest.raises(UsageError, match="needs a reason"):
+        resolve(prod, number, "acknowledge")
+    assert resolve(prod, number, "acknowledge", reason="until the release").status == "reconciled"
+    step(prod, number, IncidentEvent.CLOSE)
+    assert prod.check().status == "DRIFT_DETECTED"
+    prod.edit_in_n8n(workflow_id, "another edit")
+    assert prod.check().status == "DRIFT_INCIDENT_ACTIVE"
+    assert open_incident(prod).number == number + 1
+
+
+def test_production_is_not_written_to_before_somebody_allowed_it(new_fleet: NewFleet) -> None:
+    prod = new_fleet(drift_policy={"auto_create_incidents": True})["prod"]
+    number, (workflow_id,) = drifted(prod, workflow("Orders"))
+    acknowledge(prod, number)
+    with pytest.raises(Blocked, match="acme/prod is a production environment"):
+        resolve(prod, number, "revert")
+    assert said(prod, workflow_id) == "edited by hand"
+    assert resolve(prod, number, "revert", dry_run=True).plan
+    assert resolve(prod, number, "promote").status == "closed"
+
+
+def test_what_nobody_acknowledged_is_not_reconciled(new_fleet: NewFleet) -> None:
+    prod = fleet_with_incidents(new_fleet)["prod"]
+    number, (workflow_id,) = drifted(prod, workflow("Orders"))
+    with pytest.raises(ForbiddenTransition, match="detected cannot become reconciled"):
+        resolve(prod, number, "revert")
+    assert said(prod, workflow_id) == "edited by hand"
+    assert resolve(prod, number, "revert", forced=True).status == "closed"
+
+
+def test_a_second_revert_finds_the_incident_closed(new_fleet: NewFleet) -> None:
+    prod = fleet_with_incidents(new_fleet)["prod"]
+    number, _ = drifted(prod, workflow("Orders"))
+    acknowledge(prod, number)
+    resolve(prod, number, "revert")
+    with pytest.raises(ForbiddenTransition, match="closed"):
+        resolve(prod, number, "revert")
+
+
+def test_a_draft_that_nobody_published_is_named_before_it_is_lost(new_fleet: NewFleet) -> None:
+    prod = fleet_with_incidents(new_fleet)["prod"]
+    (workflow_id,) = prod.in_sync(workflow("Orders", text="right"))
+    prod.activate_in_n8n(workflow_id)
+    prod.export()
+    prod.edit_in_n8n(workflow_id, "live and wrong")
+    prod.edit_in_n8n(workflow_id, "draft", publish=False)
+    prod.check()
+    number = open_incident(prod).number
+    acknowledge(prod, number)
+    assert resolve(prod, number, "revert", dry_run=True).plan[0]["loses_draft"]
+    assert resolve(prod, number, "revert").drift_status == "IN_SYNC"
+    assert said(prod, workflow_id) == "right"
