@@ -97,14 +97,16 @@ class AuditTrail:
         ).one_or_none()
         return (row.events, row.head) if row else (0, GENESIS)
 
-    def events(self, *, operation_id: Any = None, action: str | None = None, before: int | None = None,
-               limit: int = 50) -> list[bytes]:
-        """The newest events first, encoded, filtered; ``before`` is the cursor (a sequence)."""
+    def events(self, *, operation_id: Any = None, action: str | None = None, subject: tuple[str, str] | None = None,
+               before: int | None = None, limit: int = 50) -> list[bytes]:
+        """The newest events first, encoded, filtered; ``subject`` is its type and id, ``before`` the cursor (a sequence)."""
         query = select(audit_events.c.encoded).where(audit_events.c.tenant_id == self._context.tenant_id)
         if operation_id is not None:
             query = query.where(audit_events.c.operation_id == operation_id)
         if action is not None:
             query = query.where(audit_events.c.action == action)
+        if subject is not None:
+            query = query.where(audit_events.c.subject_type == subject[0], audit_events.c.subject_id == subject[1])
         if before is not None:
             query = query.where(audit_events.c.sequence < before)
         rows = self._connection.execute(query.order_by(audit_events.c.sequence.desc()).limit(limit))

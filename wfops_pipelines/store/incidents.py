@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, insert, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, func, insert, select, text, update
 
-from wfops_pipelines.store.tables.fleet import environments
+from wfops_pipelines.store.any_of import any_of
+from wfops_pipelines.store.incident_pages import LISTED, IncidentFilter, page, workflows_of
 from wfops_pipelines.store.tables.incidents import drift_approvals as approvals
 from wfops_pipelines.store.tables.incidents import drift_incidents as incidents
 
-TERMINAL = ("closed", "cancelled")
 _OPEN = text("status not in ('closed', 'cancelled')")  # as the partial index says it, literally
 _NEXT_NUMBER = text("""
     INSERT INTO tenant_counters (tenant_id, name, value) VALUES (:tenant_id, 'incident', 1)
     ON CONFLICT (tenant_id, name) DO UPDATE SET value = tenant_counters.value + 1 RETURNING value""")
-# what a list shows: the snapshot is large, and read for one incident alone
-LISTED = tuple(c for c in incidents.c if c.name not in {"drift_snapshot", "cause", "reach"})
-
-
-@dataclass(frozen=True, slots=True)
-class IncidentFilter:
-    """Which incidents a listing is about; what is not said does not narrow it."""
-
-    environment_id: UUID | None = None
-    statuses: Collection[str] = ()
-    severities: Collection[str] = ()
-    open_only: bool = False
-    before: tuple[datetime, UUID] | None = None  # the last row of the page before: a cursor
+_ESCALATE = update(incidents).where(
+    incidents.c.tenant_id == bindparam("tenant"), incidents.c.id == bindparam("incident")
+).values(escalation=bindparam("level"), status=bindparam("becomes"), next_due_at=bindparam("next"), forced=False,
+         expired_at=func.coalesce(bindparam("expired", type_=incidents.c.expired_at.type), incidents.c.expired_at))
 
 
 class Incidents:
@@ -64,25 +54,11 @@ class Incidents:
 
     def listed(self, wanted: IncidentFilter, *, limit: int = 50) -> list[Row[Any]]:
         """A page, newest first, with ``environment`` (slug); without the payloads."""
-        conditions: list[ColumnElement[bool]] = [self._mine]
-        if wanted.open_only:
-            conditions.append(incidents.c.status.not_in(TERMINAL))
-        if wanted.environment_id is not None:
-            conditions.append(incidents.c.environment_id == wanted.environment_id)
-        if wanted.statuses:
-            conditions.append(incidents.c.status.in_(sorted(wanted.statuses)))
-        if wanted.severities:
-            conditions.append(incidents.c.severity.in_(sorted(wanted.severities)))
-        if wanted.before is not None:
-            at, incident_id = wanted.before
-            conditions.append(or_(incidents.c.detected_at < at,
-                                  and_(incidents.c.detected_at == at, incidents.c.id < incident_id)))
-            conditions.append(incidents.c.detected_at <= at)
-        return list(self._connection.execute(
-            select(*LISTED, environments.c.slug.label("environment"))
-            .join(environments, and_(environments.c.tenant_id == incidents.c.tenant_id,
-                                     environments.c.id == incidents.c.environment_id))
-            .where(*conditions).order_by(incidents.c.detected_at.desc(), incidents.c.id.desc()).limit(limit)))
+        return list(self._connection.execute(page(wanted, limit=limit, tenant_id=self._tenant_id)))
+
+    def workflows_of(self, rows: Collection[Row[Any]]) -> dict[UUID, list[dict[str, Any]]]:
+        """What drifted when each of a page's incidents was opened, by incident."""
+        return workflows_of(self._connection, rows)
 
     def add(self, **values: Any) -> int:
         """Open an incident; returns its number. An open one in the environment is :class:`StoreError`'s unique violation."""
@@ -95,18 +71,35 @@ class Incidents:
         self._connection.execute(
             update(incidents).where(self._mine, incidents.c.id == incident_id).values({"forced": False, **values}))
 
-    def purgeable(self, before: datetime, *, limit: int) -> Sequence[UUID]:
-        """Incidents that ended before a time and still have their payload, oldest first."""
-        return self._connection.execute(
-            select(incidents.c.id).where(
-                self._mine, incidents.c.closed_at < before, incidents.c.payload_purged_at.is_(None))
-            .order_by(incidents.c.closed_at, incidents.c.id).limit(limit)).scalars().all()
+    def lock_due(self, incident_ids: Collection[UUID], now: datetime) -> list[Row[Any]]:
+        """Those whose next escalation is due still, soonest first, locked, without their payloads. What another sweep
+        holds is left to it."""
+        return list(self._connection.execute(
+            select(*LISTED).where(self._mine, any_of(incidents.c.id, incident_ids), incidents.c.next_due_at <= now)
+            .order_by(incidents.c.next_due_at, incidents.c.id).with_for_update(skip_locked=True)))
+
+    def escalate(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Set levels: ``incident``, ``level``, ``becomes`` (the status), ``expired`` (when, or none) and ``next``."""
+        if rows:
+            self._connection.execute(_ESCALATE, [{"tenant": self._tenant_id, **row} for row in rows])
+
+    def purgeable(self, environment_id: UUID, before: datetime, *, limit: int) -> list[Row[Any]]:
+        """Incidents of an environment that ended before a time and have their payload still: ``id`` and ``number``, oldest
+        first, locked. What another one holds is left to it."""
+        query = (select(incidents.c.id, incidents.c.number).where(*self._ended(environment_id, before))
+                 .order_by(incidents.c.closed_at, incidents.c.id).limit(limit))
+        return list(self._connection.execute(query.with_for_update(skip_locked=True)))
+
+    def count_purgeable(self, environment_id: UUID, before: datetime) -> int:
+        """How many :meth:`purgeable` would find in all."""
+        return int(self._connection.execute(
+            select(func.count()).where(*self._ended(environment_id, before))).scalar_one())
 
     def purge(self, incident_ids: Collection[UUID], at: datetime) -> None:
         """Take away the payloads of incidents that have ended (§18); what they were stays."""
         self._connection.execute(
-            update(incidents).where(self._mine, incidents.c.id.in_(incident_ids))
-            .values(drift_snapshot=None, cause=None, reach=None, payload_purged_at=at, forced=False))
+            update(incidents).where(self._mine, any_of(incidents.c.id, incident_ids))
+            .values(drift_snapshot=None, cause=None, reach=None, payload_purged_at=at))
 
     def request(self, **values: Any) -> None:
         """A step that waits for somebody else's approval."""
@@ -137,6 +130,10 @@ class Incidents:
         self._connection.execute(
             update(approvals).where(approvals.c.tenant_id == self._tenant_id, approvals.c.id == approval_id)
             .values(**values))
+
+    def _ended(self, environment_id: UUID, before: datetime) -> tuple[ColumnElement[bool], ...]:
+        return (self._mine, incidents.c.environment_id == environment_id, incidents.c.closed_at < before,
+                incidents.c.payload_purged_at.is_(None))
 
     @property
     def _mine(self) -> ColumnElement[bool]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, func, select, text
+from sqlalchemy import Connection, Row, func, select, text, tuple_
 
+from wfops_pipelines.store.incident_pages import IncidentFilter, page, workflows_of
 from wfops_pipelines.store.tables.fleet import environments, secrets, tenants
-from wfops_pipelines.store.tables.incidents import drift_incidents
+from wfops_pipelines.store.tables.incidents import drift_approvals, drift_incidents
 from wfops_pipelines.store.tables.notices import outbox
 from wfops_pipelines.store.tables.operations import environment_leases, operations
 
@@ -71,13 +73,17 @@ class SystemReads:
             .where(operations.c.state == "running")
         ))
 
-    def due_incidents(self, now: datetime, *, limit: int = 1000) -> list[Row[Any]]:
-        """Open incidents whose next escalation is due, with ``tenant_slug``, soonest first."""
-        return list(self._connection.execute(
-            select(drift_incidents.c.tenant_id, drift_incidents.c.id, tenants.c.slug.label("tenant_slug"))
-            .join(tenants, tenants.c.tenant_id == drift_incidents.c.tenant_id)
-            .where(drift_incidents.c.next_due_at <= now, tenants.c.deleted_at.is_(None))
-            .order_by(drift_incidents.c.next_due_at).limit(limit)))
+    def due_incidents(self, now: datetime, *, after: tuple[datetime, UUID] | None = None,
+                      limit: int = 1000) -> list[Row[Any]]:
+        """Open incidents whose next escalation is due, with ``next_due_at`` and ``tenant_slug``, soonest first; a page, after
+        the ``(next_due_at, id)`` of the last row of the one before."""
+        found = drift_incidents.c
+        query = (select(found.tenant_id, found.id, found.next_due_at, tenants.c.slug.label("tenant_slug"))
+                 .join(tenants, tenants.c.tenant_id == found.tenant_id)
+                 .where(found.next_due_at <= now, tenants.c.deleted_at.is_(None)))
+        if after is not None:
+            query = query.where(found.next_due_at >= after[0], tuple_(found.next_due_at, found.id) > after)
+        return list(self._connection.execute(query.order_by(found.next_due_at, found.id).limit(limit)))
 
     def tenants_with_mail(self, now: datetime) -> list[str]:
         """Slugs of tenants with messages that may be sent now."""
@@ -85,6 +91,34 @@ class SystemReads:
             select(tenants.c.slug).where(tenants.c.deleted_at.is_(None), tenants.c.tenant_id.in_(
                 select(outbox.c.tenant_id).where(outbox.c.status == "pending", outbox.c.not_before <= now)))
             .order_by(tenants.c.slug)).scalars())
+
+    def incidents(self, wanted: IncidentFilter, *, limit: int = 50) -> list[Row[Any]]:
+        """A page of every tenant's incidents, newest first, with ``tenant_slug`` and ``environment``."""
+        return list(self._connection.execute(page(wanted, limit=limit)))
+
+    def workflows_of(self, rows: Collection[Row[Any]]) -> dict[UUID, list[dict[str, Any]]]:
+        """What drifted when each of a page's incidents was opened, by incident."""
+        return workflows_of(self._connection, rows)
+
+    def incidents_between(self, first: UUID, last: UUID, *, limit: int = 3) -> list[Row[Any]]:
+        """Incidents whose ids lie within bounds, both among them: what a prefix of an id stands for. With
+        ``tenant_slug``."""
+        return list(self._connection.execute(
+            select(drift_incidents.c.id, drift_incidents.c.number, drift_incidents.c.detected_at,
+                   tenants.c.slug.label("tenant_slug"))
+            .join(tenants, tenants.c.tenant_id == drift_incidents.c.tenant_id)
+            .where(drift_incidents.c.id.between(first, last), tenants.c.deleted_at.is_(None))
+            .order_by(drift_incidents.c.id).limit(limit)))
+
+    def approval(self, approval_id: UUID) -> Row[Any] | None:
+        """A request by its id: ``kind``, ``status``, the incident's ``number`` and ``tenant_slug``."""
+        return self._connection.execute(
+            select(drift_approvals.c.kind, drift_approvals.c.status, drift_incidents.c.number,
+                   tenants.c.slug.label("tenant_slug"))
+            .join(drift_incidents, (drift_incidents.c.tenant_id == drift_approvals.c.tenant_id)
+                  & (drift_incidents.c.id == drift_approvals.c.incident_id))
+            .join(tenants, tenants.c.tenant_id == drift_approvals.c.tenant_id)
+            .where(drift_approvals.c.id == approval_id, tenants.c.deleted_at.is_(None))).one_or_none()
 
     def same_change(self, change_group: str) -> list[Row[Any]]:
         """Open incidents about one and the same change, of any tenant, with ``tenant_slug`` and ``environment``."""
