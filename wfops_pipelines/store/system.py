@@ -75,8 +75,8 @@ class SystemReads:
 
     def due_incidents(self, now: datetime, *, after: tuple[datetime, UUID] | None = None,
                       limit: int = 1000) -> list[Row[Any]]:
-        """Open incidents whose next escalation is due, with ``next_due_at`` and ``tenant_slug``, soonest first; a page, after
-        the ``(next_due_at, id)`` of the last row of the one before."""
+        """Open incidents whose next escalation is due, with ``next_due_at`` and ``tenant_slug``, soonest first: a page,
+        ``after`` the ``(next_due_at, id)`` of the last row of the one before."""
         found = drift_incidents.c
         query = (select(found.tenant_id, found.id, found.next_due_at, tenants.c.slug.label("tenant_slug"))
                  .join(tenants, tenants.c.tenant_id == found.tenant_id)

@@ -120,9 +120,11 @@ class Store:
                 raise Broken(f"unit of work {name} recorded no audit event")
 
     @contextmanager
-    def bookkeeping(self, context: Context, name: str, *, held: Held | None = None) -> Iterator[UnitOfWork]:
-        """Writes that are no governed change, or turn out to be none: may record events, need not."""
-        with self._transaction(context, name, held) as work:
+    def bookkeeping(self, context: Context, name: str, *, held: Held | None = None,
+                    flush: bool = True) -> Iterator[UnitOfWork]:
+        """Writes that are no governed change, or turn out to be none: may record events, need not. ``flush`` is that of
+        :meth:`unit_of_work`."""
+        with self._transaction(context, name, held, flush=flush) as work:
             yield work
 
     @contextmanager
