@@ -1,0 +1,92 @@
+"""Ignore rules by hand (§9): drift that somebody says may be, with an owner, a reason and an end. They hold from the next
+check on; what they hide is counted, by the check and by the rule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Row
+
+from wfops_pipelines.domain.context import Context
+from wfops_pipelines.domain.errors import UsageError
+from wfops_pipelines.domain.ignore_rules import new_rule
+from wfops_pipelines.services.services import Services
+
+_WHAT: Final = ("workflow", "node_type", "parameter_path", "owner", "reason")
+_SHORTEST: Final = 4  # characters of an id that are enough to look it up, within a tenant
+
+
+def add_rule(services: Services, context: Context, *, environment: str | None, expires_at: datetime,
+             dry_run: bool = False, **said: str | None) -> dict[str, Any]:
+    """Add a rule; ``said`` are ``workflow``, ``node_type``, ``parameter_path``, ``owner``, ``reason``. Without an
+    environment it is for all of the tenant's. :class:`InvalidFields` names every field that does not fit."""
+    environment_id = services.environment(context, environment).id if environment is not None else None
+    rule = new_rule({"id": context.new_id(), "environment_id": environment_id, "expires_at": expires_at,
+                     **{name: said.get(name) for name in _WHAT}}, now=context.now())
+    row: dict[str, Any] = {**rule.model_dump(), "created_by": context.actor, "created_at": context.now()}
+    shown = _json({**row, "hides": 0, "last_hid_at": None, "removed_at": None}, environment, context.now())
+    if not dry_run:
+        with services.store.unit_of_work(context, "ignore_rule.add") as work:
+            work.ignore_rules.add(**row)
+            work.record("ignore_rule.added", "ignore_rule", str(rule.id), environment=environment,
+                        **{name: row[name] for name in _WHAT}, expires_at=rule.expires_at.isoformat())
+    return {**shown, "dry_run": dry_run}
+
+
+def list_rules(services: Services, context: Context, *, environment: str | None = None,
+               removed: bool = False) -> list[dict[str, Any]]:
+    """The tenant's rules, oldest first, expired ones too; those that are for an environment; with ``removed`` also those
+    taken away."""
+    environment_id = services.environment(context, environment).id if environment is not None else None
+    now = context.now()
+    with services.store.read(context) as work:
+        slugs = {row.id: row.slug for row in work.fleet.environments(deleted=True)}
+        rows = work.ignore_rules.all(removed=removed)
+    return [_json(row._mapping, slugs.get(row.environment_id), now) for row in rows
+            if environment_id is None or row.environment_id in (None, environment_id)]
+
+
+def remove_rule(services: Services, context: Context, name: str, *, dry_run: bool = False) -> dict[str, Any]:
+    """Take a rule away, named by its id or the beginning of it: what it hid is drift again at the next check. One that is
+    gone already stays as it is. :class:`UsageError` when the tenant has none such, or several."""
+    store = services.store
+    with store.read(context) if dry_run else store.bookkeeping(context, "ignore_rule.remove") as work:
+        slugs = {row.id: row.slug for row in work.fleet.environments(deleted=True)}
+        row = _named(context, work.ignore_rules.all(removed=True), name)
+        gone = row.removed_at is not None
+        now = context.now()
+        if not dry_run and not gone:
+            work.ignore_rules.change(row.id, removed_at=now)
+            work.record("ignore_rule.removed", "ignore_rule", str(row.id), environment=slugs.get(row.environment_id),
+                        **{name: row._mapping[name] for name in _WHAT}, hides=row.hides)
+    shown = _json({**row._mapping, "removed_at": row.removed_at or now}, slugs.get(row.environment_id), now)
+    return {**shown, "changed": not gone, "dry_run": dry_run}
+
+
+def _named(context: Context, rows: list[Row[Any]], name: str) -> Row[Any]:
+    wanted = name.strip().lower()
+    found = [row for row in rows if str(row.id) == wanted] or (
+        [row for row in rows if str(row.id).startswith(wanted)] if len(wanted) >= _SHORTEST else [])
+    if len(found) != 1:
+        several = ", ".join(str(row.id) for row in found[:5])
+        what = "several ignore rules" if found else "no ignore rule"
+        raise UsageError(f"tenant {context.tenant_slug} has {what} {name!r}",
+                         fix=f"write more of its id: {several}" if found
+                         else f"`wfops ignore-rule list {context.tenant_slug}` shows those there are, with their ids")
+    return found[0]
+
+
+def _json(row: Mapping[str, Any] | Any, environment: str | None, now: datetime) -> dict[str, Any]:
+    """A rule as ``--json`` shows it; ``state`` is ``active``, ``expired`` or ``removed``."""
+    state = "removed" if row["removed_at"] is not None else "active" if now < row["expires_at"] else "expired"
+    return {"id": str(row["id"]), "environment": environment, **{name: row[name] for name in _WHAT}, "state": state,
+            "hides": row["hides"], "last_hid_at": _iso(row["last_hid_at"]), "created_by": row["created_by"],
+            "created_at": _iso(row["created_at"]), "expires_at": _iso(row["expires_at"]),
+            "removed_at": _iso(row["removed_at"])}
+
+
+def _iso(value: datetime | UUID | None) -> str | None:
+    return value.isoformat() if isinstance(value, datetime) else None
