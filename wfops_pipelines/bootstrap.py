@@ -18,6 +18,7 @@ from wfops_pipelines.domain.errors import InvalidSetting
 from wfops_pipelines.git.open import open_repository
 from wfops_pipelines.n8n import engines as _engines  # noqa: F401 - registers the engines that come with us
 from wfops_pipelines.n8n.provider import open_provider
+from wfops_pipelines.notify.apprise_sender import AppriseSender
 from wfops_pipelines.postgres.embedded import EmbeddedPostgres, Holder
 from wfops_pipelines.services.services import Limits, Services
 from wfops_pipelines.settings import Settings, process_settings
@@ -98,8 +99,10 @@ def build_services(settings: Settings, store: Store) -> Services:
             sweep_concurrency=settings.sweep_concurrency, instance_concurrency=settings.instance_concurrency,
             connect_timeout=settings.connect_timeout_seconds, read_timeout=settings.read_timeout_seconds,
             request_attempts=settings.request_attempts, lease_wait=settings.lease_wait_seconds,
-            lease_stale=settings.lease_stale_seconds,
+            lease_stale=settings.lease_stale_seconds, send_concurrency=settings.send_concurrency,
+            send_lease=2 * settings.send_timeout_seconds + 30,  # a sender may wait for a place, then for the receiver
         ),
+        sender=AppriseSender(timeout=settings.send_timeout_seconds), base_url=settings.ui_url,
     )
 
 

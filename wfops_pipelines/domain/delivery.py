@@ -8,6 +8,8 @@ In words:
 3. Quiet hours put a message off until they end. A critical one passes through them if the target says so; what waits
    before it in its lane for no other reason than quiet hours then goes out before it, so that the story stays in order.
 4. Where many messages wait for one target at once (after quiet hours, after an outage) they go out as one digest.
+   A target that wants digests gets what comes up within so many minutes as one message; critical ones go at once.
+5. What was tried as one message is tried again as that same message, with its key: the receiver may have it already.
 
 Nothing here knows the time or draws lots: both are arguments.
 """
@@ -18,6 +20,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from enum import StrEnum
+from itertools import groupby
+from operator import attrgetter
 from typing import Final
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -26,6 +30,9 @@ from wfops_pipelines.domain.errors import UsageError
 from wfops_pipelines.domain.incident import Severity
 
 _EVERY_DAY: Final = frozenset(range(7))
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MAX_DIGEST: Final = 50  # so that each one's title is in it
+_MANY: Final = 5  # what quiet hours held back is one message from so many on
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +107,32 @@ class QuietHours:
 
 
 @dataclass(frozen=True, slots=True)
+class Timing:
+    """When a target wants its messages: ``quiet`` hours, and a ``digest`` of so much time (zero: each by itself)."""
+
+    quiet: QuietHours | None = None
+    digest: timedelta = timedelta(0)
+
+    def urgent(self, severity: Severity) -> bool:
+        """Whether a message waits for nothing."""
+        return severity is Severity.CRITICAL and (self.quiet is None or self.quiet.critical_passes)
+
+    def not_before(self, now: datetime, severity: Severity) -> datetime:
+        """When a message that is written now may go out at the earliest, in UTC. Digests end at multiples of their time
+        since the epoch, so that whoever writes one needs to know of no other."""
+        at = now.astimezone(UTC)
+        if self.digest and severity is not Severity.CRITICAL:
+            at += self.digest - (at - _EPOCH) % self.digest
+        return at if self.quiet is None else self.quiet.deliver_at(at, severity)
+
+    def digest_from(self) -> int | None:
+        """From how many waiting messages on they go out as one."""
+        if self.digest:
+            return 2
+        return _MANY if self.quiet is not None else None
+
+
+@dataclass(frozen=True, slots=True)
 class Backoff:
     """Pauses between attempts: ``first``, then ``factor`` times the one before, never above ``cap``. After
     ``max_attempts`` a message is dead. The defaults try for about six hours."""
@@ -137,7 +170,7 @@ class EntryStatus(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A message of the outbox. ``sequence`` is the order of writing; ``claimed_until`` says that somebody is sending it;
-    ``urgent`` that it passes through quiet hours."""
+    ``urgent`` that it passes through quiet hours; ``together`` is equal for those that were tried as one message."""
 
     id: UUID
     sequence: int
@@ -148,6 +181,7 @@ class Entry:
     attempts: int = 0
     claimed_until: datetime | None = None
     urgent: bool = False
+    together: UUID | None = None
 
     @property
     def lane(self) -> tuple[str, str]:
@@ -168,18 +202,33 @@ def next_to_send(queue: Iterable[Entry], now: datetime) -> Entry | None:
 
 def batches(queue: Iterable[Entry], now: datetime, *, digest_from: int | None = None) -> tuple[tuple[Entry, ...], ...]:
     """What may be sent now, each batch as one message: alone, or as a digest where at least ``digest_from`` messages may
-    go to one target, following ones of a lane included. No digest without ``digest_from``."""
+    go to one target, following ones of a lane included. No digest without ``digest_from``, none of more than
+    :data:`MAX_DIGEST`. What was tried together goes together again, and alone with its like."""
+    entries = list(queue)
+    tried: dict[UUID, set[UUID]] = {}
+    for entry in entries:
+        if entry.together is not None and entry.status is EntryStatus.PENDING:
+            tried.setdefault(entry.together, set()).add(entry.id)
     by_target: dict[str, list[list[Entry]]] = {}
-    for ready in _ready(queue, now):
-        by_target.setdefault(ready[0].target, []).append(ready)
-    found: list[tuple[Entry, ...]] = []
+    again: dict[UUID, list[Entry]] = {}
+    for ready in _ready(entries, now):
+        like = next(list(some) for _, some in groupby(ready, key=attrgetter("together")))
+        if like[0].together is None:
+            by_target.setdefault(like[0].target, []).append(like)
+        else:
+            again.setdefault(like[0].together, []).extend(like)
+    found = [_in_order(batch) for key, batch in again.items() if {entry.id for entry in batch} == tried[key]]
     for lanes in by_target.values():
-        together = sorted((entry for lane in lanes for entry in lane), key=lambda entry: entry.sequence)
+        together = _in_order(entry for lane in lanes for entry in lane)
         if digest_from is not None and len(together) >= max(digest_from, 2):
-            found.append(tuple(together))
+            found.append(together[:MAX_DIGEST])
         else:
             found += [(lane[0],) for lane in lanes]
     return tuple(sorted(found, key=lambda batch: batch[0].sequence))
+
+
+def _in_order(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    return tuple(sorted(entries, key=lambda entry: entry.sequence))
 
 
 def _ready(queue: Iterable[Entry], now: datetime) -> list[list[Entry]]:

@@ -213,6 +213,14 @@ def _schema(**schema: object) -> WithJsonSchema:
     return WithJsonSchema(cast("dict[str, Any]", schema))
 
 
+def check_clock(value: str) -> str:
+    """A time of the day."""
+    if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", value):
+        raise ValueError("must be a time of the day from 00:00 to 23:59")
+    return value
+
+
+ClockTime = Annotated[str, AfterValidator(check_clock), _schema(type="string", pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 WholeNumber = Annotated[int, Strict()]  # neither "1" nor true is one
 Slug = Annotated[str, AfterValidator(check_slug), _schema(type="string", pattern=f"^{SLUG_PATTERN}$")]
 Name = Annotated[str, AfterValidator(check_name), _schema(type="string", minLength=1, maxLength=200)]

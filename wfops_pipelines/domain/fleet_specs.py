@@ -7,13 +7,17 @@ values.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from datetime import time
+from typing import Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from wfops_pipelines.domain.delivery import QuietHours
+from wfops_pipelines.domain.errors import UsageError
 from wfops_pipelines.domain.fleet_fields import (
     BaseUrl,
     Branch,
+    ClockTime,
     DriftHandlingMode,
     EnvironmentClass,
     Folder,
@@ -210,6 +214,39 @@ class PipelineSpec(Spec):
                                     examples=[[{"source": "dev", "target": "staging"}]])
 
 
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+_WEEK: tuple[Weekday, ...] = get_args(Weekday)
+
+
+class QuietHoursSpec(Spec):
+    """When somebody is not to be disturbed (§16)."""
+
+    start: ClockTime = Field(description="When they begin, on the clock of the zone.", examples=["22:00"])
+    end: ClockTime = Field(description="When they end; a time that is not after the start is that of the next day.",
+                           examples=["07:00"])
+    zone: Name = Field("UTC", description="Time zone by its IANA name.", examples=["Europe/Berlin"])
+    days: list[Weekday] = Field(default_factory=lambda: list(_WEEK), examples=[["mon", "tue", "wed", "thu", "fri"]],
+                                description="The days on which they begin; without it, every day.")
+    whole_days: list[Weekday] = Field(default_factory=list, examples=[["sat", "sun"]],
+                                      description="Days that are quiet from midnight to midnight.")
+    critical_passes: bool = Field(True, description="Whether critical messages come all the same.", examples=[True])
+
+    @model_validator(mode="after")
+    def _end_some_day(self) -> Self:
+        try:
+            self.hours()
+        except UsageError as error:
+            raise ValueError(error.message.removeprefix("quiet hours: ")) from None
+        return self
+
+    def hours(self) -> QuietHours:
+        """As the rules of delivery know them."""
+        return QuietHours(
+            start=time.fromisoformat(self.start), end=time.fromisoformat(self.end), zone=self.zone,
+            days=frozenset(map(_WEEK.index, self.days)), whole_days=frozenset(map(_WEEK.index, self.whole_days)),
+            critical_passes=self.critical_passes)
+
+
 class NotificationSpec(Spec):
     """Somebody to tell (§16)."""
 
@@ -217,6 +254,14 @@ class NotificationSpec(Spec):
     url: Secret = Field(description="Reference to its URL, which usually is a secret.", examples=["env:ACME_SLACK_URL"])
     events: list[NotificationEvent] = Field(default_factory=list, examples=[["incident.opened"]],
                                             description="What it is told of; empty: everything.")
+    min_severity: Literal["low", "medium", "high", "critical"] = Field(
+        "low", description="Bad news below this severity is not told.", examples=["high"])
+    quiet_hours: QuietHoursSpec | None = Field(
+        None, description="When messages wait; from five on, what waited comes as one.",
+        examples=[{"start": "22:00", "end": "07:00", "zone": "Europe/Berlin", "whole_days": ["sat", "sun"]}])
+    digest_minutes: WholeNumber = Field(
+        0, ge=0, le=1440, examples=[15],
+        description="What comes up within so many minutes is one message; critical ones come at once. 0: each by itself.")
 
 
 @dataclass(frozen=True, slots=True)

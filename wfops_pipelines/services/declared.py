@@ -16,7 +16,6 @@ from wfops_pipelines.domain.fleet import (
 )
 from wfops_pipelines.store.fleet import FleetRows
 
-_NOTIFICATION = frozenset({"name", "url_secret", "events"})
 SECRET = "(secret)"  # noqa: S105 - what plans and events show in place of one
 
 
@@ -108,8 +107,10 @@ def declared_tables(spec: TenantSpec, environment_ids: Mapping[str, UUID], fleet
 
     targets = sorted(({
         "name": n.name, "url_secret": f"notification/{n.name}/url", "events": [str(e) for e in n.events],
+        "quiet_hours": None if n.quiet_hours is None else n.quiet_hours.model_dump(mode="json"),
+        "digest_minutes": n.digest_minutes, "min_severity": n.min_severity,
     } for n in spec.notifications), key=_order)
-    yield DeclaredTable("notifications", ("name",), _stored(fleet.notification_targets(), _NOTIFICATION), targets,
+    yield DeclaredTable("notifications", ("name",), _stored(fleet.notification_targets()), targets,
                         fleet.replace_notification_targets)
 
 
@@ -133,10 +134,9 @@ def _verify_tls(environment: EnvironmentSpec) -> str | None:
     return None if environment.verify_tls else "false"
 
 
-def _stored(rows: list[Any], columns: frozenset[str] | None = None) -> list[dict[str, Any]]:
-    """Rows as they compare with declared ones: without ids, or with only the columns that the document decides."""
-    return sorted(({k: v for k, v in row._mapping.items() if k not in {"tenant_id", "id"} and k in (columns or row._mapping)}
-                   for row in rows), key=_order)
+def _stored(rows: list[Any]) -> list[dict[str, Any]]:
+    """Rows as they compare with declared ones: without ids."""
+    return sorted(({k: v for k, v in row._mapping.items() if k not in {"tenant_id", "id"}} for row in rows), key=_order)
 
 
 def _order(row: dict[str, Any]) -> str:

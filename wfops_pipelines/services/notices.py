@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row
 
 from wfops_pipelines.domain.approval import ApprovalKind
+from wfops_pipelines.domain.delivery import Timing
 from wfops_pipelines.domain.escalation import Escalation
+from wfops_pipelines.domain.fleet_specs import QuietHoursSpec
 from wfops_pipelines.domain.incident import IncidentStatus, Resolution, Severity
 from wfops_pipelines.domain.notices import (
     ApprovalRequested,
@@ -23,9 +26,18 @@ from wfops_pipelines.domain.notification import dedupe_key, render
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
 
+def timing(target: Row[Any]) -> Timing:
+    """When a notification target wants its messages."""
+    quiet = target.quiet_hours
+    return Timing(None if quiet is None else QuietHoursSpec.model_validate(quiet).hours(),
+                  timedelta(minutes=target.digest_minutes))
+
+
 def tell(work: UnitOfWork, notice: Notice) -> int:
-    """Put a notice into the outbox for every target that wants to hear of it; returns for how many that was new."""
-    put, message = 0, None
+    """Put a notice into the outbox for every target that wants to hear of it; returns for how many that was new.
+
+    Quiet hours and digests say when it may go out at the earliest; who sends it looks at the quiet hours again."""
+    put, message, now = 0, None, work.context.now()
     for target in work.fleet.notification_targets():
         if target.events and notice.event not in target.events:
             continue
@@ -35,7 +47,7 @@ def tell(work: UnitOfWork, notice: Notice) -> int:
         put += work.outbox.put(
             id=work.context.new_id(), target=target.name, event=str(notice.event or "test"), subject=notice.subject,
             severity=str(notice.severity), dedupe_key=dedupe_key(notice, target.name), message=message.as_json(),
-            not_before=work.context.now())
+            not_before=timing(target).not_before(now, notice.severity), created_at=now)
     return put
 
 

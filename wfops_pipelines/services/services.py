@@ -15,6 +15,8 @@ from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import SecretUnreadable, UnknownEnvironment, UnknownTenant, UsageError
 from wfops_pipelines.git.repository import GitHubApp, OpenRepository, Repository, RepositorySource
 from wfops_pipelines.n8n.provider import Connection, WorkflowProvider
+from wfops_pipelines.notify.apprise_sender import AppriseSender
+from wfops_pipelines.notify.sender import Sender
 from wfops_pipelines.store.unit_of_work import Store
 
 
@@ -32,6 +34,8 @@ class Limits:
     lease_wait: float = 5.0
     lease_stale: float = 60.0
     heartbeat: float = 5.0
+    send_concurrency: int = 8
+    send_lease: float = 90.0
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ class Services:
     now: Callable[[], datetime]
     new_id: Callable[[], UUID]
     limits: Limits = field(default_factory=Limits)
+    sender: Sender = field(default_factory=AppriseSender)
+    base_url: str | None = None  # of the Dagster UI, for links
 
     def context(self, tenant: str, *, actor: str, run_id: str | None = None, step: str | None = None) -> Context:
         """A context for a tenant by slug; :class:`UnknownTenant` names those there are when it is a mistake."""
@@ -54,7 +60,7 @@ class Services:
                 known = [t.slug for t in system.tenants()]
                 raise UnknownTenant(f"there is no tenant {tenant!r}", fix=_suggest(known, "tenants"))
         return Context(tenant_id=row.tenant_id, tenant_slug=row.slug, actor=actor, now=self.now, new_id=self.new_id,
-                       run_id=run_id, step=step)
+                       run_id=run_id, step=step, base_url=self.base_url)
 
     def environments(self, context: Context, slugs: list[str] | None = None) -> list[Row[Any]]:
         """The tenant's environments, or those named; :class:`UnknownEnvironment` for a name it does not have."""

@@ -26,6 +26,7 @@ from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.fleet import SecretReference, load_fleet
 from wfops_pipelines.n8n.sandbox import Sandbox
 from wfops_pipelines.n8n.sandbox import workflows as sandbox_workflows
+from wfops_pipelines.notify.sender import Sender
 from wfops_pipelines.services.apply_fleet import FleetPlan, apply_fleet
 from wfops_pipelines.services.audit_trail import verify_tenant
 from wfops_pipelines.services.detect_drift import CheckType, DriftCheck, check_drift, compare_stored
@@ -311,6 +312,10 @@ class FleetUnderTest:
     def with_limits(self, **limits: Any) -> None:
         """Other sizes and times from now on."""
         self.services = replace(self.services, limits=replace(self.services.limits, **limits))
+
+    def with_sender(self, sender: Sender) -> None:
+        """Another way to send messages from now on."""
+        self.services = replace(self.services, sender=sender)
 
     # -- the audit trail and operations ------------------------------------------------------------------------------
 

@@ -57,6 +57,10 @@ alert_rules = Table(
     Column("clear_threshold", Float, nullable=True),  # hysteresis; null: the threshold
     Column("window_seconds", Integer, nullable=False, server_default=text("0")),
     Column("cooldown_seconds", Integer, nullable=False),
+    Column("evaluations", Integer, nullable=False, server_default=text("1")),
+    Column("clear_evaluations", Integer, nullable=False, server_default=text("1")),
+    text_column("on_missing", default="keep"),  # what a missing figure means: keep | clear | breach
+    Column("repeat", Boolean, nullable=False, server_default=text("false")),  # tell again after each cooldown
     text_column("severity"),
     uuid_column("environment_id", nullable=True),  # null: the whole tenant
     Column("enabled", Boolean, nullable=False, server_default=text("true")),
@@ -83,7 +87,7 @@ alert_events = Table(
     tenant_column(),
     id_column(),
     uuid_column("rule_id"),
-    Column("kind", Text, nullable=False),  # fired | cleared
+    Column("kind", Text, nullable=False),  # fired | still_firing | cleared
     Column("value", Float, nullable=True),
     time_column("at", nullable=False),
     refers("rule_id", "alert_rules", ondelete="CASCADE"),

@@ -1,0 +1,266 @@
+"""Delivery of the outbox (§16) to real receivers on loopback: nothing lost, nothing twice, order kept, nobody held up."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+from wfops_pipelines.domain.incident import Severity
+from wfops_pipelines.notify.apprise_sender import AppriseSender
+from wfops_pipelines_tests.servers.hostile import closed_port
+from wfops_pipelines_tests.servers.mail import MailServer
+from wfops_pipelines_tests.services.fleet import NewFleet
+from wfops_pipelines_tests.services.outbox import Incident, Receiver, declare, outbox, receivers, send, told, with_targets
+
+# -- what arrives --------------------------------------------------------------------------------------------------------
+
+def test_what_is_told_arrives_once_at_every_target(new_fleet: NewFleet) -> None:
+    with Receiver() as hook, MailServer() as mail:
+        fleet = with_targets(new_fleet, hook=hook.url, mail=(
+            f"mailto://127.0.0.1:{mail.port}?from=wfops@example.com&mode=insecure&to=ada@example.com"))
+        incident = Incident(fleet)
+        told(fleet, incident.opened(), incident.opened())
+        assert send(fleet).sent == 2
+        assert send(fleet).words() == ""
+    (message,), (letter,) = hook.told, mail.messages
+    assert message["title"] == letter["Subject"] == "[high] Drift incident in acme / prod: 1 workflow changed"
+    assert "http://127.0.0.1:3000/assets/drift_report" in message["message"]
+    assert {row.status for row in outbox(fleet)} == {"sent"} and all(row.sent_at for row in outbox(fleet))
+    assert letter["Message-ID"] == f"<{next(r.dedupe_key for r in outbox(fleet) if r.target == 'mail')}@wfops>"
+
+
+def test_a_target_hears_of_what_it_wants_to_hear_of(new_fleet: NewFleet) -> None:
+    with Receiver() as hook:
+        fleet = with_targets(new_fleet, hook=hook.url)
+        declare(fleet, hook={"min_severity": "high", "events": ["incident.opened"]})
+        low, high = Incident(fleet, severity=Severity.LOW), Incident(fleet, "bad")
+        told(fleet, low.opened(), high.opened(), high.closed())
+        send(fleet)
+        assert len(hook.told) == 1 and "bad" in hook.titles[0]
+
+
+def test_the_secret_is_read_when_it_is_sent(new_fleet: NewFleet) -> None:
+    with receivers(2) as (before, after):
+        fleet = with_targets(new_fleet, hook=before.url)
+        told(fleet, Incident(fleet).opened())
+        declare(fleet, hook={"url": after.url})
+        send(fleet)
+        assert (len(before.told), len(after.told)) == (0, 1)
+
+
+# -- failures ------------------------------------------------------------------------------------------------------------
+
+def test_an_hour_without_delivery_loses_nothing_doubles_nothing_and_keeps_the_order(new_fleet: NewFleet) -> None:
+    with Receiver(lambda message: 503) as hook:
+        fleet = with_targets(new_fleet, hook=hook.url)
+        incidents = [Incident(fleet, f"incident {number}") for number in range(3)]
+        for minute in range(60):
+            if minute % 10 == 0:
+                told(fleet, *(incident.opened() for incident in incidents[minute // 20:minute // 20 + 1]))
+            if minute == 55:
+                told(fleet, *(incident.closed() for incident in incidents))
+            send(fleet)
+            fleet.clock.pass_time(minutes=1)
+        assert not hook.told and hook.asked > 5 and {row.status for row in outbox(fleet)} == {"pending"}
+        assert all("answered 503" in row.last_error for row in outbox(fleet) if row.attempts)
+        hook.answer = lambda message: 200
+        for _ in range(70):
+            fleet.clock.pass_time(minutes=1)
+            send(fleet)
+    assert {row.status for row in outbox(fleet)} == {"sent"}
+    assert len(hook.told) == len(set(hook.keys)) == 6
+    for number in range(3):
+        first, second = [title for title in hook.titles if f"incident {number}" in title]
+        assert first.startswith("[high]") and "is closed" in second
+
+
+def test_a_target_that_is_gone_or_hangs_keeps_no_other_one_back(new_fleet: NewFleet) -> None:
+    release = threading.Event()
+
+    def hang(message: object) -> int:
+        release.wait(30)
+        return 200
+
+    with Receiver() as well, Receiver(hang) as hanging, closed_port() as port:
+        fleet = with_targets(new_fleet, gone=f"json://127.0.0.1:{port}/", hanging=hanging.url, well=well.url)
+        fleet.with_sender(AppriseSender(timeout=0.3))
+        told(fleet, *(Incident(fleet).opened() for _ in range(5)))
+        done = send(fleet)
+        release.set()
+    assert len(well.told) == 5 and (done.sent, done.retried) == (5, 2)
+    errors = {row.target: row.last_error for row in outbox(fleet) if row.last_error}
+    assert "could not be reached" in errors["gone"] and "did not take the message within" in errors["hanging"]
+
+
+def test_a_message_that_nobody_takes_is_dead_and_the_others_go_on(new_fleet: NewFleet) -> None:
+    with Receiver(lambda message: 422 if "poison" in message["title"] else 200) as hook:
+        fleet = with_targets(new_fleet, hook=hook.url)
+        poison = Incident(fleet, "poison")
+        told(fleet, poison.opened(), Incident(fleet).opened(), poison.closed())
+        done = send(fleet)
+        assert (done.sent, done.dead) == (1, 2)
+    dead = outbox(fleet, "dead")
+    assert [row.event for row in dead] == ["incident.opened", "incident.closed"]
+    assert "answered 422" in dead[0].last_error and "/hook" not in dead[0].last_error
+    events = fleet.events("notification.dead")
+    assert [event.subject_id for event in events] == [str(row.id) for row in dead]
+    assert events[0].actor == "system:outbox" and fleet.chain_verifies()
+
+
+def test_a_message_that_cannot_be_read_is_dead(new_fleet: NewFleet) -> None:
+    with Receiver() as hook:
+        fleet = with_targets(new_fleet, hook=hook.url)
+        told(fleet, Incident(fleet).opened(), Incident(fleet).opened())
+        first = outbox(fleet)[0]
+        fleet.writing(lambda work: work.connection.exec_driver_sql(f"UPDATE outbox SET message = '[1]' WHERE id = '{first.id}'"))
+        assert (send(fleet).dead, len(hook.told)) == (1, 1)
+
+
+def test_a_target_that_refuses_our_credentials_is_not_tried_again(new_fleet: NewFleet) -> None:
+    with Receiver(lambda message: 401) as hook:
+        fleet = with_targets(new_fleet, hook=hook.url)
+        told(fleet, Incident(fleet).opened())
+        assert send(fleet).dead == 1 and hook.asked == 1
+
+
+def test_after_the_last_attempt_a_message_is_dead(new_fleet: NewFleet) -> None:
+    with Receiver(lambda message: 500) as hook:
+        fleet = with_targets(new_fleet, hook=hook.url)
+        told(fleet, Incident(fleet).opened())
+        while not outbox(fleet, "dead"):
+            send(fleet)
+            fleet.clock.pass_time(hours=1)
+        assert hook.asked == outbox(fleet)[0].attempts == 12
+
+
+def test_what_waits_for_a_target_that_is_no_more_is_dropped(new_fleet: NewFleet) -> None:
+    with receivers(2) as (kept, gone):
+        fleet = with_targets(new_fleet, kept=kept.url, gone=gone.url)
+        told(fleet, Incident(fleet).opened())
+        declare(fleet, kept={"url": kept.url})
+        done = send(fleet)
+        assert (done.sent, done.dropped) == (1, 1) and not gone.told
+    assert [(row.target, row.status) for row in outbox(fleet) if row.target == "gone"] == [("gone", "dropped")]
+    assert [event.subject_id for event in fleet.events("notification.dropped")] == ["gone"]
+
+
+# -- quiet hours and digests ---------------------------------------------------------------------------------------------
+
+NIGHT = {"start": "22:00", "end": "07:00", "zone": "Europe/Berlin"}  # 21:00 to 06:00 UTC in winter
+
+
+def test_quiet_hours_hold_back_all_but_what_is_critical_and_the_morning_is_one_digest(new_fleet: NewFleet) -> None:
+    with Receiver() as hook:
+        fleet = with_targets(new_fleet, hook=hook.url)
+        declare(fleet, hook={"quiet_hours": NIGHT})
+        fleet.clock.time = datetime(2026, 3, 1, 23, 0, tzinfo=UTC)
+        told(fleet, *(Incident(fleet, f"number {n}").opened() for n in range(6)))
+        told(fleet, Incident(fleet, "fire", Severity.CRITICAL).opened())
+        assert send(fleet).sent == 1 and "fire" in hook.titles[0]
+        fleet.clock.time = datetime(2026, 3, 2, 6, 0, 1, tzinfo=UTC)
+        assert send(fleet).sent == 6
+    (_, morning) = hook.told
+    assert morning["title"].startswith("[high] 6 messages of WorkflowOps: 6 high")
+    assert all(f"number {n}" in morning["message"] for n in range(6))
+    assert len({row.digest_of for row in outbox(fleet)}) == 2
+
+
+def test_quiet_hours_that_begin_while_a_message_waits_hold_it_back(new_fleet: NewFleet) -> None:
+    with Receiver() as hook:
+        fleet = with_targets(new_fleet, hook=hook.url)
+        fleet.clock.time = datetime(2026, 3, 1, 20, 59, tzinfo=UTC)
+        declare(fleet, hook={"quiet_hours": NIGHT})
+        told(fleet, Incident(fleet).opened())
+        fleet.clock.pass_time(minutes=2)
+        assert send(fleet).words() == "" and not hook.told
+
+
+def test_a_digest_gathers_what_comes_up_within_its_minutes(new_fleet: NewFleet) -> None:
+    with Receiver() as hook:
+        fleet = with_targets(new_fleet, hook=hook.url)
+        declare(fleet, hook={"digest_minutes": 15})
+        for number in range(3):
+            told(fleet, Incident(fleet, f"number {number}").opened())
+            fleet.clock.pass_time(minutes=4)
+            assert send(fleet).words() == ""
+        fleet.clock.pass_time(minutes=4)
+        assert send(fleet).sent == 3
+    assert len(hook.told) == 1 and hook.titles[0].startswith("[high] 3 messages")
+
+
+def test_a_digest_that_failed_comes_again_with_the_same_contents_and_key(new_fleet: NewFleet) -> None:
+    keys: list[str] = []
+
+    def down(message: dict[str, str]) -> int:
+        keys.append(message["id"])
+        return 500
+
+    with Receiver(down) as hook:
+        fleet = with_targets(new_fleet, hook=hook.url)
+        declare(fleet, hook={"digest_minutes": 5})
+        told(fleet, Incident(fleet, "one").opened(), Incident(fleet, "two").opened())
+        fleet.clock.pass_time(minutes=5)
+        assert send(fleet).retried == 2
+        told(fleet, Incident(fleet, "three").opened())
+        hook.answer = lambda message: 200
+        fleet.clock.pass_time(minutes=10)
+        assert send(fleet).sent == 3
+    again, later = hook.told
+    assert again["id"] == keys[0] and again["title"].startswith("[high] 2 messages") and "three" in later["title"]
+
+
+def test_one_message_that_is_not_taken_does_not_spoil_a_digest(new_fleet: NewFleet) -> None:
+    with Receiver(lambda message: 413 if "poison" in message["message"] else 200) as hook:
+        fleet = with_targets(new_fleet, hook=hook.url)
+        declare(fleet, hook={"digest_minutes": 5})
+        told(fleet, Incident(fleet, "one").opened(), Incident(fleet, "poison").opened(), Incident(fleet, "two").opened())
+        fleet.clock.pass_time(minutes=5)
+        done = send(fleet)
+        assert (done.sent, done.dead) == (2, 1)
+    assert ["one" in hook.titles[0], "two" in hook.titles[1]] == [True, True]
+
+
+def test_a_flood_of_digests_names_every_message(new_fleet: NewFleet) -> None:
+    with Receiver() as hook:
+        fleet = with_targets(new_fleet, hook=hook.url)
+        declare(fleet, hook={"digest_minutes": 5})
+        told(fleet, *(Incident(fleet, f"number-{n}-end").opened() for n in range(120)))
+        fleet.clock.pass_time(minutes=5)
+        assert send(fleet).sent == 120
+    assert len(hook.told) == 3
+    text = "".join(message["message"] for message in hook.told)
+    assert all(f"number-{n}-end" in text for n in range(120))
+
+
+# -- at once, and killed -------------------------------------------------------------------------------------------------
+
+def test_two_senders_at_once_send_nothing_twice(new_fleet: NewFleet) -> None:
+    with receivers(3) as hooks:
+        fleet = with_targets(new_fleet, **{f"hook{n}": hook.url for n, hook in enumerate(hooks)})
+        incidents = [Incident(fleet, f"incident {n}") for n in range(8)]
+        told(fleet, *(incident.opened() for incident in incidents), *(incident.closed() for incident in incidents))
+        threads = [threading.Thread(target=send, args=(fleet,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        send(fleet)
+    for hook in hooks:
+        assert len(hook.keys) == len(set(hook.keys)) == 16
+        for n in range(8):
+            first, second = [title for title in hook.titles if title.endswith(f"incident {n}")]
+            assert "Drift incident" in first and "is closed" in second
+
+
+def test_a_claim_holds_until_its_time_is_over(new_fleet: NewFleet) -> None:
+    with Receiver() as hook:
+        fleet = with_targets(new_fleet, hook=hook.url)
+        told(fleet, Incident(fleet).opened())
+        (row,) = outbox(fleet)
+        until = fleet.clock.now() + timedelta(seconds=90)
+        fleet.writing(lambda work: work.outbox.claim([row.id], until))
+        assert send(fleet).words() == ""
+        fleet.clock.pass_time(seconds=91)
+        assert send(fleet).sent == 1
+        fleet.writing(lambda work: work.outbox.settle([row.id], until, status="dead"))  # the late word of who had it before
+        assert outbox(fleet)[0].status == "sent"
