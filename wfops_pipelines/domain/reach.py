@@ -152,14 +152,15 @@ class Reach:
 def reach(workflows: Iterable[EnvironmentWorkflow], affected: Collection[str]) -> Reach:
     """How far a change of the ``affected`` workflows (n8n ids; gone ones too) reaches in their environment.
 
-    Takes time in proportion to the contents; cycles and calls of oneself are fine. Nothing is raised on what
-    ``read_content`` lets through.
+    Takes time in proportion to the contents, and holds one of them at a time; cycles and calls of oneself are fine.
+    Nothing is raised on what ``read_content`` lets through.
     """
-    known = sorted(workflows, key=lambda w: (w.name, w.workflow_id))
-    facts = {workflow.workflow_id: _facts(workflow) for workflow in known}
-    refs = {workflow.workflow_id: WorkflowRef(workflow.workflow_id, workflow.name, workflow.active) for workflow in known}
+    read = [(WorkflowRef(w.workflow_id, w.name, w.active), _facts(w)) for w in workflows]
+    read.sort(key=lambda known: (known[0].name or "", known[0].workflow_id))
+    refs = {ref.workflow_id: ref for ref, _ in read}
+    facts = {ref.workflow_id: found for ref, found in read}
     targets = set(affected)
-    own = [(refs[w.workflow_id], facts[w.workflow_id]) for w in known if w.workflow_id in targets]
+    own = [(ref, found) for ref, found in read if ref.workflow_id in targets]
     gone = [WorkflowRef(workflow_id, None, False) for workflow_id in sorted(targets - refs.keys())]
     return Reach(
         affected=(*(ref for ref, _ in own), *gone),

@@ -8,7 +8,15 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from wfops_pipelines.domain.errors import Conflict, NotFound, OutsideError, Refused, Rejected, UnknownWorkflow
+from wfops_pipelines.domain.errors import (
+    Conflict,
+    IncompleteRead,
+    NotFound,
+    OutsideError,
+    Refused,
+    Rejected,
+    UnknownWorkflow,
+)
 from wfops_pipelines.n8n.answers import list_of, object_of
 from wfops_pipelines.n8n.client import N8nClient
 from wfops_pipelines.n8n.listing import everything, fetch_page, pages
@@ -74,6 +82,16 @@ class N8nProvider:
 
     async def get_workflow(self, workflow_id: str) -> JsonObject:
         return await self._ask("get_workflow", "GET", _workflow(workflow_id))
+
+    async def workflow_history(self, workflow_id: str, *, limit: int = 100) -> Sequence[JsonObject]:
+        if not (await self.server()).has_drafts:
+            raise self._not_in_1x("show the history of a workflow")
+        path = _workflow(workflow_id, "history")
+        versions = (await self._ask("workflow_history", "GET", path, params={"limit": str(limit)})).get("data")
+        if not isinstance(versions, list):
+            raise IncompleteRead(f"{self._client.asked('GET', f'{_API}{path}').what}: a history without its list",
+                                 target=self.base_url)
+        return [version for version in versions if isinstance(version, dict)]
 
     async def create_workflow(self, body: Mapping[str, Any]) -> JsonObject:
         server = await self.server()

@@ -90,6 +90,15 @@ class WorkflowProvider(Protocol):
         """One workflow; :class:`NotFound` when it is gone."""
         ...
 
+    async def workflow_history(self, workflow_id: str, *, limit: int = 100) -> Sequence[JsonObject]:
+        """The newest versions of a workflow, newest first, without their contents: ``versionId``, ``authors`` (display
+        names; of the owner of a key for what came through the API), ``createdAt``.
+
+        What makes a version is a changed content: a new name, another activation leave none. :class:`NotFound` when the
+        workflow is gone; :class:`Rejected` on 1.x, whose API shows no history.
+        """
+        ...
+
     async def create_workflow(self, body: Mapping[str, Any]) -> JsonObject:
         """Create from ``body`` (any workflow JSON: the provider sends only the keys this server takes)."""
         ...

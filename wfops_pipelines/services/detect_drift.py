@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
+from uuid import UUID
 
 import orjson
 from sqlalchemy import Row
@@ -32,6 +33,7 @@ from wfops_pipelines.domain.drift import (
 from wfops_pipelines.domain.errors import MalformedFile, OutsideError, SecretUnreadable, UsageError, WfopsError
 from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.domain.workflow import decode_content
+from wfops_pipelines.services.explain_incident import explain
 from wfops_pipelines.services.follow_drift import Followed, follow
 from wfops_pipelines.services.holder import monotonic_ms
 from wfops_pipelines.services.ignored_drift import without_ignored
@@ -128,6 +130,8 @@ async def check_drift(services: Services, context: Context, environment: Row[Any
                 check.problems += [{"workflow_id": p["workflow_id"], "reason": p["kind"], "message": p["message"]}
                                    for p in (inventory.problems if inventory is not None else ())]
                 result.update(check.as_json())
+            if check.incident is not None:
+                await explain(operation, UUID(check.incident["id"]), changed=check.changed)
     except _UNSEEN as error:
         if error is not failed or check is None:
             raise

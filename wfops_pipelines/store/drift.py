@@ -11,6 +11,8 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 from wfops_pipelines.store.tables.drift import drift_check_history as history
 from wfops_pipelines.store.tables.drift import workflow_drift as drift
 
+_NOT_COMPARED = ("UNKNOWN", "ERROR", "UNTRACKED")  # one side was not read, or there was nothing to compare with
+
 
 class DriftRows:
     """A tenant's drift."""
@@ -53,6 +55,15 @@ class DriftRows:
             select(history).where(history.c.tenant_id == self._tenant_id, history.c.environment_id == environment_id)
             .order_by(history.c.last_at.desc()).limit(limit)
         ))
+
+    def last_seen_before(self, environment_id: UUID, moment: datetime) -> datetime | None:
+        """When the last check before a time compared both sides; none if there was no such check."""
+        return self._connection.execute(
+            select(history.c.last_at)
+            .where(history.c.tenant_id == self._tenant_id, history.c.environment_id == environment_id,
+                   history.c.last_at < moment, history.c.status.not_in(_NOT_COMPARED))
+            .order_by(history.c.last_at.desc()).limit(1)
+        ).scalar_one_or_none()
 
     def add_check(self, **values: Any) -> None:
         """A new entry in the history."""

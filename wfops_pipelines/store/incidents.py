@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, func, insert, select, text, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, func, insert, or_, select, text, update
 
 from wfops_pipelines.store.any_of import any_of
 from wfops_pipelines.store.incident_pages import LISTED, IncidentFilter, page, workflows_of
@@ -51,6 +51,12 @@ class Incidents:
         """One incident by its id."""
         query = select(incidents).where(self._mine, incidents.c.id == incident_id)
         return self._connection.execute(query.with_for_update() if lock else query).one_or_none()
+
+    def wants_explanation(self, incident_id: UUID) -> bool:
+        """Whether an incident has no cause yet, or one for which something could not be asked for the moment."""
+        return bool(self._connection.execute(
+            select(or_(incidents.c.cause.is_(None), incidents.c.cause["again"].as_boolean()))
+            .where(self._mine, incidents.c.id == incident_id)).scalar_one_or_none())
 
     def listed(self, wanted: IncidentFilter, *, limit: int = 50) -> list[Row[Any]]:
         """A page, newest first, with ``environment`` (slug); without the payloads."""
