@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Row
 
@@ -193,7 +194,7 @@ async def _write(operation: RunningOperation, choice: Choice, number: int, resul
                                   within=lambda work: _spend(work, operation.context, number))
             told["writes"] = [item.as_json() for item in written]
         try:
-            await settle(operation, checkpoint, written, result=result)
+            await settle(operation, operation.id, checkpoint, written, result=result)
         except (HeadMoved, MalformedFile) as error:
             await undo(operation, provider, operation.id, error)
             raise
@@ -206,7 +207,7 @@ def _spend(work: Any, context: Context, number: int) -> None:
     incident_steps.spend_reconciliation(work, incident)
 
 
-async def settle(operation: RunningOperation, checkpoint: dict[str, Any], written: Sequence[Written], *,
+async def settle(operation: RunningOperation, journal_id: UUID, checkpoint: dict[str, Any], written: Sequence[Written], *,
                  result: Reconciliation | None = None) -> None:
     """After the writes, also those of an operation that died: link what was created, bring Git along where the resolution
     says so, mark the incident, and compare again. Each part can be done twice."""
@@ -226,7 +227,8 @@ async def settle(operation: RunningOperation, checkpoint: dict[str, Any], writte
         await asyncio.to_thread(_mark, operation, number, choice)
     check = await asyncio.to_thread(compare_within, operation)
     result.drift_status = check.status
-    with operation.services.store.read(operation.context) as work:
+    with operation.services.store.bookkeeping(operation.context, "incident.settled", held=operation.held) as work:
+        work.journal.settle(journal_id)
         incident = work.incidents.by_number(number)
         result.status = incident.status if incident is not None else ""
 

@@ -80,9 +80,9 @@ class RunningOperation:
             work.operations.step(self.id, name, position=position, state=state, now=self.context.now(), result=result)
 
     def save_checkpoint(self, work: UnitOfWork, checkpoint: dict[str, Any]) -> None:
-        """Remember, in the same transaction as the work, how far it came."""
-        work.operations.checkpoint(self.id, checkpoint)
-        self.checkpoint = checkpoint
+        """Remember, in the same transaction as the work, how far it came. What other parts of it remembered stays."""
+        self.checkpoint = (self.checkpoint or {}) | checkpoint
+        work.operations.checkpoint(self.id, self.checkpoint)
 
 
 @asynccontextmanager

@@ -57,13 +57,13 @@ async def _recover(operation: RunningOperation, journal_id: UUID) -> None:
     finally:
         await provider.aclose()
     if dead.kind == OperationKind.INCIDENT_RESOLUTION:
-        await settle(operation, dead.checkpoint or {}, written)
+        await settle(operation, journal_id, dead.checkpoint or {}, written)
     await asyncio.to_thread(_close, operation, dead, written)
 
 
 def _close(operation: RunningOperation, dead: Row[Any], written: list[Written]) -> None:
     """The dead operation ends as what became of it: its writes are done, or undone."""
-    done = all(item.state == "done" for item in written)
+    done = all(item.state == "done" for item in written)  # as they were before they were settled
     now = operation.context.now()
     with operation.services.store.unit_of_work(operation.context, "recovery.close", held=operation.held) as work:
         state = work.operations.get(dead.id)

@@ -93,7 +93,13 @@ async def write(operation: RunningOperation, provider: WorkflowProvider, wanted:
     writing begins. Raises what stood in the way, after undoing; :class:`RollbackIncomplete` when that did not succeed
     either: the environment then takes no writes (§11.7).
     """
-    await asyncio.to_thread(_intend, operation, wanted, checkpoint, within)
+    try:
+        await asyncio.to_thread(_intend, operation, wanted, checkpoint, within)
+    except (LeaseLost, StoreError):
+        raise
+    except BaseException as error:
+        await undo(operation, provider, operation.id, error)  # nothing was written; what was intended is not any more
+        raise
     return await finish(operation, provider, operation.id)
 
 

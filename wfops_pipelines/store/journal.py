@@ -25,11 +25,12 @@ class RuntimeJournal:
             .order_by(journal.c.position)))
 
     def unfinished(self, environment_id: UUID) -> list[UUID]:
-        """Operations whose writes to an environment were neither finished nor undone, oldest first."""
+        """Operations whose writes to an environment were neither undone nor finished with all that follows from them,
+        oldest first."""
         return list(self._connection.execute(
             select(journal.c.operation_id).where(
                 journal.c.tenant_id == self._tenant_id, journal.c.environment_id == environment_id,
-                text("state in ('intended', 'failed')"))  # as the partial index says it, literally
+                text("state in ('intended', 'done', 'failed')"))  # as the partial index says it, literally
             .group_by(journal.c.operation_id).order_by(func.min(journal.c.intended_at))).scalars())
 
     def intend(self, operation_id: UUID, position: int, *, now: datetime, **values: Any) -> None:
@@ -39,8 +40,14 @@ class RuntimeJournal:
             **values))
 
     def end(self, operation_id: UUID, position: int, state: str, *, now: datetime, **values: Any) -> None:
-        """What became of it: ``done``, ``undone`` or ``failed``."""
+        """What became of it: ``done`` (until it is settled), ``undone`` or ``failed``."""
         self._connection.execute(
             update(journal).where(journal.c.tenant_id == self._tenant_id, journal.c.operation_id == operation_id,
                                   journal.c.position == position)
             .values(state=state, ended_at=now, **values))
+
+    def settle(self, operation_id: UUID) -> None:
+        """What follows from the writes of an operation has been done too: nobody has to come back to them."""
+        self._connection.execute(
+            update(journal).where(journal.c.tenant_id == self._tenant_id, journal.c.operation_id == operation_id,
+                                  journal.c.state == "done").values(state="settled"))

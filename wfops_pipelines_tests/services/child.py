@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from wfops_pipelines import failpoints
+from wfops_pipelines.domain.incident import Resolution
 from wfops_pipelines.services.canonical_deletion import delete_canonical
 from wfops_pipelines.services.detect_drift import check_drift
 from wfops_pipelines.services.export_environment import export_environment
+from wfops_pipelines.services.incident_resolution import Choice, reconcile_incident
 from wfops_pipelines.services.sync_environment import sync_environment
 from wfops_pipelines.services.sync_repository import sync_repository
 from wfops_pipelines.store.roles import Urls
@@ -23,6 +25,7 @@ from wfops_pipelines_tests.services.fleet import ACTOR, Clock, Environment, run,
 
 USE_CASES: dict[str, Any] = {
     "sync": sync_environment, "read_git": sync_repository, "export": export_environment, "check": check_drift,
+    "revert": lambda services, context, _: reconcile_incident(services, context, 1, Choice(Resolution.REVERT)),
     "delete": lambda services, context, _: delete_canonical(services, context, "Orders"),
 }
 

@@ -46,10 +46,11 @@ def new_fleet(postgres_server: PostgresServer, fresh_database_urls: Callable[...
     def create(slugs: Any = ("prod",), *, repository_url: str | None = None, repository_options: Any = None,
                **options: Any) -> FleetUnderTest:
         urls, clock = fresh_database_urls(prepare), Clock()
+        place = tmp_path / f"fleet-{len(made)}" if made else tmp_path
         fleet = FleetUnderTest(
-            services=services_over(urls, postgres_server.box, tmp_path / "home", clock), host=sandbox_host,
-            repository=make_bare(tmp_path / "acme.git"), clock=clock, urls=urls, box=postgres_server.box,
-            home=tmp_path / "home", repository_url=repository_url, repository_options=repository_options or {})
+            services=services_over(urls, postgres_server.box, place / "home", clock), host=sandbox_host,
+            repository=make_bare(place / "acme.git"), clock=clock, urls=urls, box=postgres_server.box,
+            home=place / "home", repository_url=repository_url, repository_options=repository_options or {})
         made.append(fleet)
         fleet.declare(slugs, **options)
         return fleet

@@ -329,7 +329,9 @@ def upgrade() -> None:
             "action in ('update', 'create', 'activate', 'deactivate', 'archive', 'unarchive', 'delete')",
             name=op.f("ck_runtime_journal_action"),
         ),
-        sa.CheckConstraint("state in ('intended', 'done', 'undone', 'failed')", name=op.f("ck_runtime_journal_state")),
+        sa.CheckConstraint(
+            "state in ('intended', 'done', 'settled', 'undone', 'failed')", name=op.f("ck_runtime_journal_state")
+        ),
         sa.ForeignKeyConstraint(
             ["tenant_id", "environment_id"],
             ["environments.tenant_id", "environments.id"],
@@ -347,7 +349,7 @@ def upgrade() -> None:
         "runtime_journal",
         ["tenant_id", "environment_id"],
         unique=False,
-        postgresql_where=sa.text("state in ('intended', 'failed')"),
+        postgresql_where=sa.text("state in ('intended', 'done', 'failed')"),
     )
     op.add_column("environments", sa.Column("writes_blocked_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("environments", sa.Column("writes_blocked_reason", sa.Text(), nullable=True))

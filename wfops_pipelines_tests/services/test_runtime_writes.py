@@ -1,0 +1,168 @@
+"""Writes to n8n are all or nothing, wherever they fail and wherever the process dies (§11.6, §11.7, §11.8)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from wfops_pipelines import failpoints
+from wfops_pipelines.domain.errors import ChangedMeanwhile, RollbackIncomplete, WfopsError
+from wfops_pipelines.failpoints import FailpointReached
+from wfops_pipelines_tests.services.child import run_in_child
+from wfops_pipelines_tests.services.fleet import Environment, NewFleet, workflow
+from wfops_pipelines_tests.services.incidents import (
+    acknowledge,
+    fleet_with_incidents,
+    incident,
+    open_incident,
+    resolve,
+    said,
+)
+
+OURS = ("runtime.", "incident.")  # the failpoints of a resolution; those of reading have their own tests
+
+
+def scene(new_fleet: NewFleet, **options: Any) -> tuple[Environment, dict[str, str]]:
+    """Production with an edited, a deleted, an archived and a switched-on workflow; an acknowledged incident about it."""
+    prod = fleet_with_incidents(new_fleet, **options)["prod"]
+    names = ("Edited", "Deleted", "Archived", "Switched")
+    ids = dict(zip(names, prod.in_sync(*(workflow(name, text="right") for name in names)), strict=True))
+    prod.edit_in_n8n(ids["Edited"], "wrong")
+    prod.delete_in_n8n(ids["Deleted"])
+    prod.archive_in_n8n(ids["Archived"])
+    prod.activate_in_n8n(ids["Switched"])
+    prod.check()
+    acknowledge(prod, open_incident(prod).number)
+    return prod, ids
+
+
+def state(prod: Environment, ids: dict[str, str]) -> str:
+    """``old``, ``new``, or what is between: where n8n stands between the drift and what Git says."""
+    names = Counter(record.name for record in prod.sandbox.state.workflows.values())
+    assert max(names.values()) == 1, f"made twice: {names}"
+    new = [said(prod, ids["Edited"]) == "right", names["Deleted"] == 1, not prod.raw(ids["Archived"]).archived,
+           prod.raw(ids["Switched"]).active_id is None]
+    return "new" if all(new) else "old" if not any(new) else f"between: {new}"
+
+
+def points(new_fleet: NewFleet) -> list[str]:
+    """Every failpoint that a resolution passes, as often as it passes it."""
+    prod, _ = scene(new_fleet)
+    met: Counter[str] = Counter()
+    real = failpoints.reach
+
+    def counting(name: str) -> None:
+        met[name] += 1
+        real(name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(failpoints, "reach", counting)
+        resolve(prod, 1, "revert")
+    return [f"{name}@{n}" for name in sorted(met) if name.startswith(OURS) for n in range(1, met[name] + 1)]
+
+
+def test_a_failure_anywhere_leaves_the_old_state_or_the_new_one(new_fleet: NewFleet) -> None:
+    walked = points(new_fleet)
+    assert len(walked) > 20, walked
+    for point in walked:
+        name, _, nth = point.partition("@")
+        prod, ids = scene(new_fleet)
+        failpoints.arm(f"{name}=raise@{nth}")
+        try:
+            resolve(prod, 1, "revert")
+        except (FailpointReached, WfopsError):
+            pass
+        failpoints.disarm()
+        after = state(prod, ids)
+        assert after in ("old", "new"), point
+        # Whoever comes next finds it whole, and the incident says which it is.
+        check = prod.check()
+        assert state(prod, ids) == after, point
+        assert (check.status == "IN_SYNC") == (after == "new"), (point, check.status, after)
+        assert (incident(prod, 1).status == "closed") == (after == "new"), (point, incident(prod, 1).status)
+        assert prod.fleet.chain_verifies(), point
+        prod.fleet.services.store.close()
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_a_process_killed_anywhere_is_finished_by_the_next_command(new_fleet: NewFleet, part: int) -> None:
+    walked = points(new_fleet)
+    for point in walked[part::4]:
+        name, _, nth = point.partition("@")
+        prod, ids = scene(new_fleet)
+        died = run_in_child(prod, "revert", f"{name}=kill@{nth}")
+        assert died.returncode == -9, (point, died.stderr[-2000:])
+        check = prod.check()  # which finishes first what was left
+        after = state(prod, ids)
+        assert after in ("old", "new"), point
+        assert (check.status == "IN_SYNC") == (after == "new"), (point, check.status)
+        assert (incident(prod, 1).status == "closed") == (after == "new"), (point, incident(prod, 1).status)
+        if after == "new":
+            assert incident(prod, 1).resolution == "revert", point
+        else:
+            assert resolve(prod, 1, "revert").status == "closed", point
+            assert state(prod, ids) == "new", point
+        assert not prod.fleet.reading(lambda work: work.journal.unfinished(prod.row.id)), point
+        assert prod.fleet.chain_verifies(), point
+        prod.fleet.services.store.close()
+
+
+CALLS = {"update": ("PUT", r"/workflows/[^/]+$"), "create": ("POST", r"/workflows$"),
+         "unarchive": ("POST", r"/unarchive$"), "deactivate": ("POST", r"/(unpublish|deactivate)$")}
+FAULTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "400": ("status", {"status": 400}), "500": ("status", {"status": 500}), "503": ("status", {"status": 503}),
+    "HTML": ("status", {"status": 502, "html": True}), "reset": ("reset", {}),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_n8n_refuses_in_the_middle_is_undone(new_fleet: NewFleet, fault: str, call: str) -> None:
+    prod, ids = scene(new_fleet)
+    kind, options = FAULTS[fault]
+    method, path = CALLS[call]
+    # The undoing needs the same calls: all that the write itself makes fail (it tries three times), those after it do not.
+    prod.sandbox.faults.add(kind, method=method, path=path, times=3, **options)
+    try:
+        resolve(prod, 1, "revert")
+    except WfopsError:
+        prod.sandbox.faults.clear()
+        prod.check()  # in case something could not be restored before
+        assert state(prod, ids) == "old"
+        assert incident(prod, 1).status == "acknowledged"
+        assert prod.row.writes_blocked_at is None
+        assert resolve(prod, 1, "revert").status == "closed"
+    assert state(prod, ids) == "new"
+    assert prod.check().status == "IN_SYNC"
+
+
+def test_a_workflow_that_somebody_edits_meanwhile_is_not_overwritten(new_fleet: NewFleet) -> None:
+    prod, ids = scene(new_fleet)
+    failpoints.arm("runtime.intend.after_commit=raise")
+    with pytest.raises(FailpointReached):
+        resolve(prod, 1, "revert")
+    failpoints.disarm()
+    prod.edit_in_n8n(ids["Edited"], "a third thing")
+    check = prod.check()
+    assert said(prod, ids["Edited"]) == "a third thing"
+    assert check.status == "DRIFT_INCIDENT_ACKNOWLEDGED"
+
+
+def test_a_rollback_that_n8n_does_not_allow_blocks_the_environment_until_it_is_back(new_fleet: NewFleet) -> None:
+    prod, ids = scene(new_fleet)
+    prod.sandbox.faults.add("status", method="POST", path=r"/workflows$", status=400)
+    prod.sandbox.faults.add("status", method="POST", path=r"/archive$", status=500)
+    with pytest.raises(RollbackIncomplete, match="could not be restored"):
+        resolve(prod, 1, "revert")
+    assert prod.row.writes_blocked_at is not None
+    prod.sandbox.faults.clear()
+    prod.check()
+    assert prod.row.writes_blocked_at is None
+    assert state(prod, ids) == "old"
+    assert resolve(prod, 1, "revert").status == "closed"
+
+
+def test_the_error_of_a_foreign_edit_names_the_workflow() -> None:
+    assert ChangedMeanwhile("x", target="t").kind == "changed_meanwhile"
