@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from wfops_pipelines import failpoints as failpoint_specifications
 from wfops_pipelines.domain.errors import InvalidSetting
+from wfops_pipelines.domain.retention import KeepDays
 
 
 class Settings(BaseSettings):
@@ -81,6 +82,11 @@ class Settings(BaseSettings):
     def tenants_root(self) -> Path:
         """Artefacts and Git caches, one directory per tenant (§23)."""
         return self.home / "tenants"
+
+    @property
+    def keep_days(self) -> KeepDays:
+        """How long rows are kept that no drift policy speaks of (§18)."""
+        return KeepDays(self.drift_check_retention_days, self.message_retention_days, self.dead_message_retention_days)
 
     @property
     def dagster_home(self) -> Path:

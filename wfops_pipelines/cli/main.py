@@ -23,6 +23,7 @@ from wfops_pipelines.cli import (
     mappings,
     operations,
     resolving,
+    retention,
     secrets,
     sync,
     system,
@@ -85,6 +86,7 @@ app.command("doctor", rich_help_panel=SYSTEM)(doctor.doctor)
 app.command("up", rich_help_panel=SYSTEM)(system.up)
 app.command("demo", rich_help_panel=SYSTEM)(system.demo)
 app.command("env", rich_help_panel=SYSTEM)(system.env)
+app.add_typer(retention.retention, name="retention", rich_help_panel=SYSTEM)
 app.add_typer(secrets.secrets, name="secrets", rich_help_panel=SYSTEM)
 
 

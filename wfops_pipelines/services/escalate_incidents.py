@@ -66,7 +66,7 @@ def escalate_incidents(services: Services, *, actor: str, limit: int = MOST) -> 
     for page in _pages(services, now, limit):
         for tenant, ids in _by_tenant(page).items():
             context = Context(tenant_id=tenant.id, tenant_slug=tenant.slug, actor=actor, now=services.now,
-                              new_id=services.new_id)
+                              new_id=services.new_id, base_url=services.base_url)
             if tenant.slug not in sweep.failed:
                 _of_tenant(services, context, ids, now, sweep)
     return sweep

@@ -40,6 +40,7 @@ from wfops_pipelines.store.operations import Operations
 from wfops_pipelines.store.outbox import Outbox
 from wfops_pipelines.store.payloads import Payloads
 from wfops_pipelines.store.reconciliation import DiffStates
+from wfops_pipelines.store.retention import Retention
 from wfops_pipelines.store.secrets import SecretBox
 from wfops_pipelines.store.system import SystemReads
 
@@ -75,6 +76,7 @@ class UnitOfWork:
         self.ignore_rules = IgnoreRules(connection, context.tenant_id)
         self.journal = RuntimeJournal(connection, context.tenant_id)
         self.outbox = Outbox(connection, context.tenant_id)
+        self.retention = Retention(connection, context.tenant_id)
         self.alerts = Alerts(connection, context.tenant_id)
         self.operations = Operations(connection, context.tenant_id)
         self.leases = Leases(connection, context.tenant_id)

@@ -11,9 +11,9 @@ from wfops_pipelines.settings import Settings
 
 ASSETS = {"environment_workflows", "repository_workflows", "workflow_diff", "drift_report", "workflow_matrix"}
 CHECKS = {"inventory_complete", "no_drift", "no_unmanaged_workflows"}
-JOBS = {"refresh", "export"}
+JOBS = {"refresh", "export", "retention"}
 SCHEDULES = {"drift_detection", "environment_sync", "canonical_sync"}
-SENSORS = {"repository_poll", "partitions", "dead_runs", "old_files", "incident_ttl"}
+SENSORS = {"repository_poll", "partitions", "dead_runs", "old_files", "incident_ttl", "retention"}
 
 
 def test_the_code_location_loads() -> None:

@@ -1,0 +1,52 @@
+"""``wfops retention``: what has been kept long enough goes (§18)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from wfops_pipelines.cli import terminal
+from wfops_pipelines.cli.failures import FAILED
+from wfops_pipelines.cli.options import DryRun, Json
+from wfops_pipelines.cli.session import open_session
+from wfops_pipelines.domain.diff_text import visible
+
+retention = typer.Typer(no_args_is_help=True, help="What has been kept long enough goes.")
+
+Tenants = Annotated[list[str] | None, typer.Argument(metavar="TENANT", help="Tenants, by slug; all without any.")]
+
+
+@retention.command("run")
+def run(tenants: Tenants = None, dry_run: DryRun = False, as_json: Json = False) -> None:
+    """Remove what is old enough, as Dagster does daily.
+
+    Payloads of ended incidents and the journal of writes go by the drift policy (`closed_incident_retention_days`,
+    `reconciliation_artifact_retention_days`), the history of drift checks and messages by settings
+    (`WFOPS_DRIFT_CHECK_RETENTION_DAYS`, `WFOPS_MESSAGE_RETENTION_DAYS`, `WFOPS_DEAD_MESSAGE_RETENTION_DAYS`). Open incidents
+    and audit events stay. What was cut off goes on with the next run.
+
+    Exit codes: 0 done, 1 a tenant failed (the others are done), 2 no such tenant, 5 database unreachable.
+
+    Examples:
+
+        wfops retention run --dry-run
+
+        wfops retention run acme --json | jq .total
+    """
+    with open_session() as session, terminal.progress("Looking for what is old enough"):
+        from wfops_pipelines.services.retention import run_retention
+
+        done = run_retention(session.services, tenants or (), actor=session.actor,
+                             keep=session.installation.settings.keep_days, dry_run=dry_run)
+    if as_json:
+        terminal.write(terminal.json_text(done.as_json()))
+    elif done.removed:
+        terminal.write(terminal.table(["tenant", "environment", "what", "older than", "would go" if dry_run else "gone"], [
+            [one.tenant, one.environment or "-", one.what.replace("_", " "), one.before.date(), one.count]
+            for one in done.removed]))
+    elif not done.failed:
+        terminal.write("nothing is old enough\n")
+    for tenant, error in sorted(done.failed.items()):
+        terminal.note(f"{visible(tenant)}: {visible(str(error))}")
+    raise typer.Exit(FAILED if done.failed else 0)

@@ -1,0 +1,14 @@
+"""How long the installation keeps what no drift policy speaks of (§18)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class KeepDays:
+    """Days."""
+
+    drift_checks: int = 90  # the newest entry of an environment stays
+    messages: int = 30  # sent or dropped
+    dead_messages: int = 90  # that could not be sent

@@ -1,0 +1,158 @@
+"""Retention (§18): what has been kept long enough goes, tenant by tenant, in batches that each are one unit of work.
+
+How long: payloads of ended incidents and the journal of writes as the drift policy says, by environment; the history of
+drift checks and messages as the installation's settings say. Never touched: open incidents, what unfinished work needs, and
+audit events. Workflow contents (payloads) stay too: whatever compares may refer to one at any time.
+
+What a run did is not found by the next one, so one that was cut off goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import Row
+
+from wfops_pipelines.domain.context import Context
+from wfops_pipelines.domain.drift_policy import effective
+from wfops_pipelines.domain.errors import StoreUnavailable, WfopsError
+from wfops_pipelines.domain.retention import KeepDays
+from wfops_pipelines.services.services import Services
+from wfops_pipelines.store.retention import Kept
+from wfops_pipelines.store.unit_of_work import UnitOfWork
+
+log = logging.getLogger("wfops.retention")
+
+BATCH: Final = 500
+INCIDENT_PAYLOADS: Final = "incident_payloads"
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """How many of a kind went, or with ``dry_run`` would go; of the journal, of how many operations."""
+
+    tenant: str
+    environment: str | None
+    what: str
+    before: datetime
+    count: int
+
+    def as_json(self) -> dict[str, Any]:
+        """As ``--json`` shows it."""
+        return {"tenant": self.tenant, "environment": self.environment, "what": self.what,
+                "before": self.before.isoformat(), "count": self.count}
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionRun:
+    """What went, by tenant, environment and kind (those of which nothing did are left out), and who failed."""
+
+    dry_run: bool
+    removed: list[Removed] = field(default_factory=list)
+    failed: dict[str, WfopsError] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        """Of every kind together."""
+        return sum(one.count for one in self.removed)
+
+    def as_json(self) -> dict[str, Any]:
+        """As ``--json`` shows it."""
+        return {"dry_run": self.dry_run, "removed": [one.as_json() for one in self.removed], "total": self.total,
+                "failed": [{"tenant": tenant, "error": str(error)} for tenant, error in sorted(self.failed.items())]}
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One kind of rows of one environment, or of the tenant, from before a time."""
+
+    what: str
+    before: datetime
+    environment: Row[Any] | None
+    count: Callable[[UnitOfWork], int]
+    take: Callable[[UnitOfWork, int], tuple[int, dict[str, Any]]]  # at most so many; how many, and what the audit says
+
+
+def run_retention(services: Services, tenants: Sequence[str] = (), *, actor: str, keep: KeepDays | None = None,
+                  run_id: str | None = None, dry_run: bool = False, batch_size: int = BATCH) -> RetentionRun:
+    """Remove what is old enough, of the tenants named or of all. A tenant that fails does not stop the others.
+
+    :class:`UnknownTenant` before anything is removed, :class:`StoreUnavailable` when the database is gone.
+    """
+    if not tenants:
+        with services.store.system() as system:
+            tenants = [row.slug for row in system.tenants()]
+    run = RetentionRun(dry_run)
+    contexts = [services.context(slug, actor=actor, run_id=run_id) for slug in dict.fromkeys(tenants)]
+    for context in contexts:
+        try:
+            _of_tenant(services, context, keep or KeepDays(), run, batch_size)
+        except StoreUnavailable:
+            raise
+        except WfopsError as error:
+            log.info("retention of %s failed: %s", context.tenant_slug, error,
+                     extra={"tenant": context.tenant_slug, "error": error.kind})
+            run.failed[context.tenant_slug] = error
+    return run
+
+
+def _of_tenant(services: Services, context: Context, keep: KeepDays, run: RetentionRun, batch_size: int) -> None:
+    with services.store.read(context) as work:
+        parts = _parts(work, services.now(), keep)
+        counts = [part.count(work) for part in parts]
+    for part, count in zip(parts, counts, strict=True):
+        if count and not run.dry_run:
+            count = _remove(services, context, part, batch_size)  # noqa: PLW2901 - what really went
+        if count:
+            run.removed.append(Removed(context.tenant_slug, part.environment.slug if part.environment else None, part.what,
+                                       part.before, count))
+
+
+def _remove(services: Services, context: Context, part: _Part, batch_size: int) -> int:
+    total, last = 0, batch_size
+    while last >= batch_size:
+        with services.store.bookkeeping(context, "retention.batch") as work:
+            last, details = part.take(work, batch_size)
+            if last:
+                work.record("retention.removed", "tenant", context.tenant_slug, what=part.what, count=last,
+                            environment=part.environment.slug if part.environment else None,
+                            older_than=part.before.isoformat(), **details)
+        total += last
+    return total
+
+
+def _parts(work: UnitOfWork, now: datetime, keep: KeepDays) -> list[_Part]:
+    policies = {row.environment_id: row.policy for row in work.fleet.policies()}
+    parts: list[_Part] = []
+    for environment in work.fleet.environments(deleted=True):
+        policy = effective(policies.get(None), policies.get(environment.id), environment._mapping["class"],
+                           environment.drift_handling_mode)
+        parts += [
+            _incident_payloads(environment, now, policy.closed_incident_retention_days),
+            _rows(Kept.JOURNAL, now, policy.reconciliation_artifact_retention_days, environment),
+            _rows(Kept.DRIFT_CHECKS, now, keep.drift_checks, environment),
+        ]
+    return [*parts, _rows(Kept.MESSAGES, now, keep.messages), _rows(Kept.DEAD_MESSAGES, now, keep.dead_messages)]
+
+
+def _rows(kind: Kept, now: datetime, days: int, environment: Row[Any] | None = None) -> _Part:
+    before, of = now - timedelta(days=days), environment.id if environment is not None else None
+    return _Part(str(kind), before, environment,
+                 lambda work: work.retention.count(kind, before, environment_id=of),
+                 lambda work, limit: (work.retention.remove(kind, before, environment_id=of, limit=limit), {}))
+
+
+def _incident_payloads(environment: Row[Any], now: datetime, days: int) -> _Part:
+    before = now - timedelta(days=days)
+
+    def take(work: UnitOfWork, limit: int) -> tuple[int, dict[str, Any]]:
+        found = work.incidents.purgeable(environment.id, before, limit=limit)
+        work.incidents.purge([row.id for row in found], work.context.now())
+        return len(found), {"incidents": [row.number for row in found]}
+
+    return _Part(INCIDENT_PAYLOADS, before, environment,
+                 lambda work: work.incidents.count_purgeable(environment.id, before), take)

@@ -1,0 +1,103 @@
+"""What has been kept long enough (§18): counted, and removed a batch at a time.
+
+Each kind is one query for the keys of rows to go, oldest first; what another one holds is left to it. Incidents are not
+here: their rows stay, and only their payloads go (``Incidents.purge``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Connection, Select, Table, delete, exists, func, select
+
+from wfops_pipelines.store.any_of import any_of
+from wfops_pipelines.store.tables.drift import drift_check_history as history
+from wfops_pipelines.store.tables.incidents import runtime_journal as journal
+from wfops_pipelines.store.tables.notices import outbox
+from wfops_pipelines.store.tables.operations import operations
+
+
+class Kept(StrEnum):
+    """Rows that are removed by age."""
+
+    JOURNAL = "runtime_journal"  # of an environment: writes to n8n, by operations that have ended
+    DRIFT_CHECKS = "drift_checks"  # of an environment: the history of checks, but for the newest entry
+    MESSAGES = "messages"  # sent or dropped
+    DEAD_MESSAGES = "dead_messages"  # that could not be sent
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The rows of a tenant, or of one environment, from before a time."""
+
+    tenant_id: UUID
+    before: datetime
+    environment_id: UUID | None
+
+
+class Retention:
+    """A tenant's rows, by age."""
+
+    def __init__(self, connection: Connection, tenant_id: UUID) -> None:
+        self._connection = connection
+        self._tenant_id = tenant_id
+
+    def count(self, kind: Kept, before: datetime, *, environment_id: UUID | None = None) -> int:
+        """How many there are to remove; of the journal, how many operations."""
+        found = _FOUND[kind](_Asked(self._tenant_id, before, environment_id)).subquery()
+        return int(self._connection.execute(select(func.count()).select_from(found)).scalar_one())
+
+    def remove(self, kind: Kept, before: datetime, *, limit: int, environment_id: UUID | None = None) -> int:
+        """Remove at most ``limit``, the oldest first; returns how many."""
+        query = _FOUND[kind](_Asked(self._tenant_id, before, environment_id)).limit(limit)
+        ids = self._connection.execute(query.with_for_update(skip_locked=True)).scalars().all()
+        table, key = _REMOVED[kind]
+        if ids:
+            self._connection.execute(delete(table).where(table.c.tenant_id == self._tenant_id, any_of(key, ids)))
+        return len(ids)
+
+
+def _journals(asked: _Asked) -> Select[Any]:
+    """Operations that have ended, and whose writes nobody has to come back to."""
+    own = (journal.c.tenant_id == operations.c.tenant_id) & (journal.c.operation_id == operations.c.id)
+    return select(operations.c.id).where(
+        operations.c.tenant_id == asked.tenant_id, operations.c.environment_id == asked.environment_id,
+        operations.c.created_at < asked.before,  # by the index; what follows is exact
+        operations.c.ended_at < asked.before, operations.c.state.not_in(("queued", "running")),
+        exists().where(own), ~exists().where(own, journal.c.state.not_in(("settled", "undone"))),
+    ).order_by(operations.c.created_at, operations.c.id)
+
+
+def _checks(asked: _Asked) -> Select[Any]:
+    mine: tuple[ColumnElement[bool], ...] = (
+        history.c.tenant_id == asked.tenant_id, history.c.environment_id == asked.environment_id)
+    newest = select(history.c.id).where(*mine).order_by(history.c.last_at.desc(), history.c.id.desc()).limit(1)
+    return select(history.c.id).where(
+        *mine, history.c.last_at < asked.before, history.c.id != newest.scalar_subquery(),
+    ).order_by(history.c.last_at, history.c.id)
+
+
+def _messages(*statuses: str) -> Callable[[_Asked], Select[Any]]:
+    def found(asked: _Asked) -> Select[Any]:
+        # of what was never sent, the last time that it was to be
+        return select(outbox.c.id).where(
+            outbox.c.tenant_id == asked.tenant_id, outbox.c.status.in_(statuses),
+            func.coalesce(outbox.c.sent_at, outbox.c.not_before) < asked.before).order_by(outbox.c.sequence)
+
+    return found
+
+
+_FOUND: Final[Mapping[Kept, Callable[[_Asked], Select[Any]]]] = MappingProxyType({
+    Kept.JOURNAL: _journals, Kept.DRIFT_CHECKS: _checks,
+    Kept.MESSAGES: _messages("sent", "dropped"), Kept.DEAD_MESSAGES: _messages("dead"),
+})
+_REMOVED: Final[Mapping[Kept, tuple[Table, ColumnElement[Any]]]] = MappingProxyType({
+    Kept.JOURNAL: (journal, journal.c.operation_id), Kept.DRIFT_CHECKS: (history, history.c.id),
+    Kept.MESSAGES: (outbox, outbox.c.id), Kept.DEAD_MESSAGES: (outbox, outbox.c.id),
+})
