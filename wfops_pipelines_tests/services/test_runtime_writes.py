@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -70,10 +71,8 @@ def test_a_failure_anywhere_leaves_the_old_state_or_the_new_one(new_fleet: NewFl
         name, _, nth = point.partition("@")
         prod, ids = scene(new_fleet)
         failpoints.arm(f"{name}=raise@{nth}")
-        try:
+        with suppress(FailpointReached, WfopsError):
             resolve(prod, 1, "revert")
-        except (FailpointReached, WfopsError):
-            pass
         failpoints.disarm()
         after = state(prod, ids)
         assert after in ("old", "new"), point
@@ -104,7 +103,8 @@ def test_a_process_killed_anywhere_is_finished_by_the_next_command(new_fleet: Ne
         else:
             assert resolve(prod, 1, "revert").status == "closed", point
             assert state(prod, ids) == "new", point
-        assert not prod.fleet.reading(lambda work: work.journal.unfinished(prod.row.id)), point
+        environment_id = prod.row.id
+        assert not prod.fleet.reading(lambda work, i=environment_id: work.journal.unfinished(i)), point
         assert prod.fleet.chain_verifies(), point
         prod.fleet.services.store.close()
 
