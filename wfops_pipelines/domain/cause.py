@@ -286,7 +286,10 @@ def _traces(facts: DriftFacts, kind: CauseKind) -> list[tuple[datetime, str | No
         found.append((facts.commit.at, _person(facts.commit.author)))
     if facts.bounds.last_without is None and kind is not CauseKind.CREATED_IN_N8N:
         return []  # open bounds: any version of any age would count
-    return sorted(((at, who) for at, who in found if facts.bounds.hold(at)), key=lambda trace: trace[0])
+    held = sorted(((at, who) for at, who in found if facts.bounds.hold(at)), key=lambda trace: trace[0])
+    since = facts.bounds.last_without
+    # What is older than the last check without the drift is it only where nothing newer can be: a clock may be behind ours.
+    return [trace for trace in held if since is None or trace[0] >= since] or held
 
 
 def _commit_inside(facts: DriftFacts) -> bool:

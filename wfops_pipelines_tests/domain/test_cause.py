@@ -107,6 +107,12 @@ def test_a_commit_older_than_the_bounds_still_tells_who() -> None:
     assert (cause.who, cause.earliest) == ("Grace Hopper", BOUNDS.last_without)
 
 
+def test_what_was_saved_just_before_the_last_check_is_it_only_where_nothing_newer_is() -> None:
+    older, newer = version(-1, "Grace Hopper", "v0"), version(5)
+    assert cause_of(drift(M, runtime_changed=True, git_changed=False, versions=(newer, older))).who == "Ada Lovelace"
+    assert cause_of(drift(M, runtime_changed=True, git_changed=False, versions=(older,))).who == "Grace Hopper"
+
+
 def test_a_clock_that_is_a_little_off_stays_inside_the_bounds() -> None:
     cause = cause_of(drift(runtime_changed=True, git_changed=False, versions=(version(31),)))
     assert (cause.who, cause.earliest, cause.latest) == ("Ada Lovelace", BOUNDS.first_with, BOUNDS.first_with)

@@ -56,7 +56,7 @@ def test_a_change_in_git_names_the_author_of_the_last_commit(new_fleet: NewFleet
     prod.check()
     entry = cause_of(prod)
     assert (entry["kind"], entry["confidence"], entry["who"]) == ("not_deployed", "certain", "Ada")
-    assert texts(entry, "git") == [f"last commit of the file: {prod.fleet.repository.head()[:12]} by Ada: change"]
+    assert texts(entry, "git") == [f"last commit of the file: {str(prod.fleet.repository.head())[:12]} by Ada: change"]
 
 
 def test_a_change_on_both_sides_names_both(new_fleet: NewFleet) -> None:
@@ -251,14 +251,14 @@ def test_a_deleted_workflow_still_tells_who_called_it(new_fleet: NewFleet) -> No
 
 
 def test_the_same_edit_elsewhere_is_found_within_the_tenant_and_another_one_is_not(new_fleet: NewFleet) -> None:
-    fleet = fleet_with_incidents(new_fleet, ("staging", "prod", "dev"), policy={"auto_create_for_production_only": False})
-    for slug, text in (("staging", "hotfix"), ("prod", "hotfix"), ("dev", "other")):
+    fleet = fleet_with_incidents(new_fleet, ("staging", "prod", "qa"), policy={"auto_create_for_production_only": False})
+    for slug, text in (("staging", "hotfix"), ("prod", "hotfix"), ("qa", "other")):
         drifted(fleet[slug], workflow("Orders"), text=text)
     prod, staging = open_incident(fleet["prod"]), open_incident(fleet["staging"])
     expected = [{"tenant": "acme", "environment": "staging", "number": staging.number, "id": str(staging.id)}]
     assert similar(fleet.services, fleet.context, prod) == expected
     assert similar(fleet.services, fleet.context, prod, any_tenant=True) == expected
-    assert similar(fleet.services, fleet.context, open_incident(fleet["dev"])) == []
+    assert similar(fleet.services, fleet.context, open_incident(fleet["qa"])) == []
     step(fleet["staging"], staging.number, IncidentEvent.CLOSE)
     assert similar(fleet.services, fleet.context, prod) == []
 

@@ -140,6 +140,51 @@ def test_a_workflow_that_n8n_refuses_is_rejected_with_its_words(n8n: Target) -> 
         n8n.provider(lambda provider: provider.create_workflow(body))
 
 
+def test_the_history_of_a_workflow_tells_who_saved_which_content_when_newest_first(n8n: Target) -> None:
+    workflow = n8n.create(scheduled())
+    act = lambda provider: provider.workflow_history(workflow["id"])  # noqa: E731
+    if n8n.is_v1:
+        with pytest.raises(Rejected, match=r"n8n 1\.x cannot show the history"):
+            n8n.provider(act)
+        return
+    changed = copy.deepcopy(writable(workflow))
+    changed["nodes"][1]["notes"] = "edited"
+    n8n.tick()
+    edited = ok(n8n.put(f"/workflows/{workflow['id']}", changed))
+    renamed = ok(n8n.put(f"/workflows/{workflow['id']}", {**changed, "name": unique("renamed")}))
+    n8n.activate(renamed)  # neither a name nor an activation is a version
+    history = n8n.provider(act)
+    assert [version["versionId"] for version in history] == [edited["versionId"], workflow["versionId"]]
+    assert history[0]["createdAt"] > history[1]["createdAt"]
+    for version in history:
+        assert set(version) == {"versionId", "workflowId", "authors", "name", "description", "createdAt", "updatedAt"}
+        assert isinstance(version["authors"], str) and version["authors"]
+    newest = n8n.provider(lambda provider: provider.workflow_history(workflow["id"], limit=1))
+    assert [version["versionId"] for version in newest] == [edited["versionId"]]
+
+
+def test_archiving_is_a_version_of_its_own_and_what_is_deleted_has_no_history(n8n: Target) -> None:
+    if n8n.is_v1:
+        pytest.skip("1.x shows no history")
+    workflow = n8n.create(manual())
+    ok(n8n.post(f"/workflows/{workflow['id']}/archive"))
+    assert len(n8n.provider(lambda provider: provider.workflow_history(workflow["id"]))) == 2
+    ok(n8n.delete(f"/workflows/{workflow['id']}"))
+    with pytest.raises(NotFound):
+        n8n.provider(lambda provider: provider.workflow_history(workflow["id"]))
+
+
+def test_only_an_active_workflow_tells_when_it_was_published_and_only_in_2x(n8n: Target) -> None:
+    workflow = n8n.create(scheduled())
+    n8n.activate(workflow)
+    live = n8n.provider(lambda provider: provider.get_workflow(workflow["id"]))["activeVersion"]
+    assert ("workflowPublishHistory" in live) == n8n.is_v2
+    if n8n.is_v2:
+        assert [entry["event"] for entry in live["workflowPublishHistory"]] == ["activated"]
+    n8n.provider(lambda provider: provider.deactivate_workflow(workflow["id"]))
+    assert n8n.provider(lambda provider: provider.get_workflow(workflow["id"]))["activeVersion"] is None
+
+
 def test_tags_by_the_adapter(n8n: Target) -> None:
     name = unique("tag")[:24]
     tag = n8n.provider(lambda provider: provider.create_tag(name))
