@@ -37,7 +37,8 @@ def guard_incidents() -> None:
                 RETURN NEW;
             END IF;
             IF NEW.status <> OLD.status AND (OLD.status IN ({terminal})
-                    OR NOT (NEW.forced OR (OLD.status, NEW.status) IN ({_pairs(TRANSITIONS)}))) THEN
+                    OR NOT (NEW.forced AND NEW.status <> '{FIRST}'
+                            OR (OLD.status, NEW.status) IN ({_pairs(TRANSITIONS)}))) THEN
                 RAISE EXCEPTION 'an incident that is % cannot become %', OLD.status, NEW.status
                     USING ERRCODE = 'check_violation', CONSTRAINT = 'ck_drift_incidents_transition';
             END IF;
@@ -47,9 +48,9 @@ def guard_incidents() -> None:
                 RAISE EXCEPTION 'the snapshot of an incident never changes'
                     USING ERRCODE = 'insufficient_privilege', CONSTRAINT = 'ck_drift_incidents_snapshot';
             END IF;
-            IF NEW.number <> OLD.number OR NEW.detected_at <> OLD.detected_at
-            THEN
-                RAISE EXCEPTION 'number and beginning of an incident never change'
+            IF (NEW.tenant_id, NEW.id, NEW.number, NEW.environment_id, NEW.detected_at)
+                    <> (OLD.tenant_id, OLD.id, OLD.number, OLD.environment_id, OLD.detected_at) THEN
+                RAISE EXCEPTION 'number, environment and beginning of an incident never change'
                     USING ERRCODE = 'insufficient_privilege', CONSTRAINT = 'ck_drift_incidents_identity';
             END IF;
             RETURN NEW;
