@@ -66,6 +66,14 @@ class Metric(StrEnum):
     OUTBOX_AGE = ("outbox_age", "age of the oldest notification that is due and not delivered", "hours")
 
 
+def metric_named(word: str) -> Metric:
+    """A metric by its word; :class:`ValueError` for any other."""
+    for metric in Metric:
+        if metric.value == word:
+            return metric
+    raise ValueError(f"no metric is called {word!r}")
+
+
 class Comparison(StrEnum):
     """How a figure compares to a threshold when it breaches."""
 

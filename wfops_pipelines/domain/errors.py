@@ -7,7 +7,8 @@
     │   ├── InvalidDocument        fleet.yaml or another document: file, line and field
     │   ├── InvalidSetting         a WFOPS_ setting
     │   ├── InvalidFields          a policy or an ignore rule: which fields, and why
-    │   ├── UnknownTenant, UnknownEnvironment, UnknownWorkflow, UnknownPartition, UnknownIncident
+    │   ├── UnknownTenant, UnknownEnvironment, UnknownWorkflow, UnknownPartition, UnknownIncident,
+    │   │   UnknownAlertRule, UnknownNotification
     ├── MalformedWorkflow          JSON that is no n8n workflow
     ├── MalformedFile              a file in Git that cannot be read as a workflow
     ├── OutsideError               n8n or Git did not do what was asked (§3)
@@ -147,6 +148,18 @@ class UnknownIncident(UsageError):
     """No incident of that number."""
 
     kind = "unknown_incident"
+
+
+class UnknownAlertRule(UsageError):
+    """The tenant has no alert rule of this name."""
+
+    kind = "unknown_alert_rule"
+
+
+class UnknownNotification(UsageError):
+    """The tenant has no notification target of this name, or no message of this id."""
+
+    kind = "unknown_notification"
 
 
 class UnknownPartition(UsageError):

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, func, select, text, tuple_
 from wfops_pipelines.store.incident_pages import IncidentFilter, page, workflows_of
 from wfops_pipelines.store.tables.fleet import environments, secrets, tenants
 from wfops_pipelines.store.tables.incidents import drift_approvals, drift_incidents
-from wfops_pipelines.store.tables.notices import outbox
+from wfops_pipelines.store.tables.notices import alert_rules, outbox
 from wfops_pipelines.store.tables.operations import environment_leases, operations
 
 
@@ -119,6 +119,12 @@ class SystemReads:
                   & (drift_incidents.c.id == drift_approvals.c.incident_id))
             .join(tenants, tenants.c.tenant_id == drift_approvals.c.tenant_id)
             .where(drift_approvals.c.id == approval_id, tenants.c.deleted_at.is_(None))).one_or_none()
+
+    def tenants_with_alert_rules(self) -> list[str]:
+        """Slugs of tenants with rules that are looked at."""
+        return list(self._connection.execute(
+            select(tenants.c.slug).where(tenants.c.deleted_at.is_(None), tenants.c.tenant_id.in_(
+                select(alert_rules.c.tenant_id).where(alert_rules.c.enabled))).order_by(tenants.c.slug)).scalars())
 
     def same_change(self, change_group: str) -> list[Row[Any]]:
         """Open incidents about one and the same change, of any tenant, with ``tenant_slug`` and ``environment``."""

@@ -36,6 +36,7 @@ from wfops_pipelines.store.incidents import Incidents
 from wfops_pipelines.store.journal import RuntimeJournal
 from wfops_pipelines.store.leases import Leases
 from wfops_pipelines.store.mappings import Mappings
+from wfops_pipelines.store.metrics import Metrics
 from wfops_pipelines.store.operations import Operations
 from wfops_pipelines.store.outbox import Outbox
 from wfops_pipelines.store.payloads import Payloads
@@ -78,6 +79,7 @@ class UnitOfWork:
         self.outbox = Outbox(connection, context.tenant_id)
         self.retention = Retention(connection, context.tenant_id)
         self.alerts = Alerts(connection, context.tenant_id)
+        self.metrics = Metrics(connection, context.tenant_id)
         self.operations = Operations(connection, context.tenant_id)
         self.leases = Leases(connection, context.tenant_id)
         self.fleet = FleetRows(connection, context.tenant_id, secrets)
