@@ -33,7 +33,8 @@ def test_a_revert_brings_back_what_git_says_and_the_incident_closes_itself(new_f
     assert (closed.status, closed.resolution, closed.affected) == ("closed", "revert", 0)
     assert prod.check().status == "IN_SYNC"
     story = [event.action for event in prod.fleet.events() if event.subject_type == "incident"]
-    assert story == ["incident.opened", "incident.acknowledged", "incident.reconciled", "incident.closed"]
+    assert story == ["incident.opened", "incident.explained", "incident.acknowledged", "incident.reconciled",
+                     "incident.closed"]
     assert prod.fleet.chain_verifies()
 
 
