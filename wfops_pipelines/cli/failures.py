@@ -24,7 +24,7 @@ from wfops_pipelines.cli import terminal
 from wfops_pipelines.domain.diff_text import visible
 from wfops_pipelines.domain.errors import Cancelled, InvalidDocument, WfopsError
 
-FAILED, DIFFERENT = 1, 3
+FAILED, DIFFERENT, BLOCKED = 1, 3, 4
 JSON = "wfops.json"  # in the context's meta: the command was told to speak JSON
 
 

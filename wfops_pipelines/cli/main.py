@@ -19,9 +19,12 @@ from wfops_pipelines.cli import (
     export,
     files,
     fleet,
+    ignore_rules,
+    incidents,
     listings,
     mappings,
     operations,
+    policies,
     resolving,
     retention,
     secrets,
@@ -31,7 +34,8 @@ from wfops_pipelines.cli import (
 from wfops_pipelines.cli.compare import diff
 from wfops_pipelines.cli.failures import Commands
 
-OFFLINE, FLEET, DAILY, RECORD, SYSTEM = "Files", "Fleet", "Environments", "Record", "Installation"
+OFFLINE, FLEET, DAILY, FOLLOW, RECORD, SYSTEM = (
+    "Files", "Fleet", "Environments", "Drift incidents", "Record", "Installation")
 
 app = typer.Typer(
     name="wfops", cls=Commands, no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False,
@@ -78,6 +82,10 @@ app.command("conflicts", rich_help_panel=DAILY)(resolving.conflicts)
 app.command("resolve", rich_help_panel=DAILY)(resolving.resolve)
 app.command("delete", rich_help_panel=DAILY)(deletion.delete)
 app.command("undelete", rich_help_panel=DAILY)(deletion.undelete)
+
+app.add_typer(incidents.incident, name="incident", rich_help_panel=FOLLOW)
+app.add_typer(ignore_rules.rules, name="ignore-rule", rich_help_panel=FOLLOW)
+app.add_typer(policies.policy, name="policy", rich_help_panel=FOLLOW)
 
 app.add_typer(operations.operation, name="operation", rich_help_panel=RECORD)
 app.add_typer(audit.audit, name="audit", rich_help_panel=RECORD)

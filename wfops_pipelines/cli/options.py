@@ -22,3 +22,8 @@ Limit = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most 
 Tenant = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant's slug.")]
 Environment = Annotated[str, typer.Argument(metavar="ENV", help="The environment's slug.")]
 Environments = Annotated[list[str] | None, typer.Argument(metavar="ENV", help="Environments, by slug.")]
+
+Incident = Annotated[str, typer.Argument(
+    metavar="ID", help="TENANT#NUMBER as acme#12, the incident's id, or at least the first 8 characters of it.")]
+Reason = Annotated[str | None, typer.Option("--reason", help="Why, in a few words.")]
+Force = Annotated[bool, typer.Option("--force", help="Although its status does not allow it; for admins.")]

@@ -4,6 +4,7 @@ import dagster as dg
 
 from wfops_pipelines.defs.drift.checks import inventory_complete, no_drift, no_unmanaged_workflows
 from wfops_pipelines.defs.drift.schedules import drift_detection, environment_sync
+from wfops_pipelines.defs.incidents.jobs import reconcile_job, step_job
 from wfops_pipelines.defs.inventory.assets import environment_assets
 from wfops_pipelines.defs.inventory.export import canonical_sync, export_job
 from wfops_pipelines.defs.inventory.jobs import refresh_job
@@ -17,7 +18,7 @@ from wfops_pipelines.defs.resources import DISCARDING, Discarding, Wfops
 defs = dg.Definitions(
     assets=[environment_assets, workflow_matrix],
     asset_checks=[inventory_complete, no_drift, no_unmanaged_workflows],
-    jobs=[refresh_job, export_job, retention_job],
+    jobs=[refresh_job, export_job, reconcile_job, step_job, retention_job],
     schedules=[drift_detection, environment_sync, canonical_sync],
     sensors=[repository_poll, partitions, dead_runs, old_files, incident_ttl, retention],
     resources={"wfops": Wfops(), DISCARDING: Discarding()},

@@ -8,11 +8,13 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.diff import from_json
 from wfops_pipelines.domain.diff_text import as_markdown, visible
 from wfops_pipelines.domain.errors import WfopsError
 from wfops_pipelines.services.detect_drift import DriftCheck
 from wfops_pipelines.services.drift_pictures import MAX_PICTURES, DriftPicture, draw_drift
+from wfops_pipelines.services.incident_resolution import Reconciliation as Resolved
 from wfops_pipelines.services.reconcile import Reconciliation
 from wfops_pipelines.services.refresh import Outcome, Part
 from wfops_pipelines.services.services import Services
@@ -40,6 +42,7 @@ def of_outcome(outcome: Outcome, services: Services | None = None) -> Metadata:
     elif isinstance(result, DriftCheck):
         metadata |= of_drift(result)
         if services is not None:
+            metadata |= of_incident(services, outcome.target.context, result.incident)
             metadata |= drift_pictures(services, outcome, result)
     return metadata | {"tenant": outcome.target.context.tenant_slug, "environment": outcome.target.environment.slug}
 
@@ -73,13 +76,63 @@ def of_drift(check: DriftCheck) -> Metadata:
     """The drift report, what is to be looked at first: status, the workflows, their diffs; then counts and age."""
     return {
         "status": check.status, "drifted": check.counts.get("drifted", 0),
-        **({"reason": check.reason} if check.reason else {}),
+        **({"reason": check.reason} if check.reason else {}), **_incident_of(check),
         **table("drift", [_drifted(workflow) for workflow in check.workflows]),
         **diff_markdown(check.workflows), **table("problems", check.problems),
         "workflows": check.counts.get("workflows", 0), "files": check.counts.get("files", 0),
         "ignored": check.counts.get("ignored", 0),
         **({"compared_as_of": check.last_sync_at} if check.last_sync_at else {}),
         "duration_ms": check.duration_ms, "operation": check.operation_id,
+    }
+
+
+def _incident_of(check: DriftCheck) -> Metadata:
+    """The number of the environment's open incident, and where to read on; of one that closed itself, that it did."""
+    tenant = check.tenant
+    if check.incident is not None:
+        number = check.incident["number"]
+        return {"incident": f"{tenant}#{number}", "incident_state": check.incident["state"],
+                "incident_opened": check.incident["opened"], "look": f"wfops incident show {tenant}#{number}"}
+    return {"incident_closed": f"{tenant}#{check.incident_closed}"} if check.incident_closed is not None else {}
+
+
+def of_incident(services: Services, context: Context, incident: Mapping[str, Any] | None) -> Metadata:
+    """What is known of an open incident: how bad, since when, until when, who takes care, why."""
+    if incident is None:
+        return {}
+    with services.store.read(context) as work:
+        row = work.incidents.by_number(incident["number"])
+    if row is None:
+        return {}
+    shown: Metadata = {
+        "incident_title": visible(row.title), "incident_status": row.status, "incident_severity": row.severity,
+        "incident_escalation": row.escalation, "incident_since": _minute(row.detected_at.isoformat()),
+        "incident_ends": _minute(row.expires_at.isoformat())}
+    shown |= {"incident_owner": visible(row.owner)} if row.owner else {}
+    shown |= {f"incident_{name}": visible(said["summary"]) for name, said in (("cause", row.cause), ("reach", row.reach))
+              if said and said.get("summary")}
+    return shown
+
+
+def of_resolution(done: Resolved) -> Metadata:
+    """What a reconciliation did, or would do: what was written where, what is left and why, the diffs."""
+    name = f"{done.tenant}#{done.number}"
+    return {
+        "incident": name, "resolution": done.resolution, "incident_status": done.status, "dry_run": done.dry_run,
+        "waiting_for_approval": done.waiting, **({"notes": visible("\n".join(done.notes))} if done.notes else {}),
+        **({"drift_status": done.drift_status} if done.drift_status else {}),
+        **({"commit": done.commit} if done.commit else {}),
+        **({"pull_request": dg.MetadataValue.url(done.pull_request)} if done.pull_request else {}),
+        **table("plan", [{"action": write["action"], "workflow": visible(write["name"]),
+                          "n8n id": write["workflow_id"] or "", "path": write["path"] or ""} for write in done.plan]),
+        **table("left", [{"workflow": visible(left["name"]), "kind": left["kind"], "reason": left["reason"]}
+                         for left in done.left]),
+        **table("writes", done.writes),
+        **table("files", [{"change": file["change"], "path": visible(file["path"])} for file in done.files]),
+        **diff_markdown([{"name": item["name"] or "(no name)", "diff": item.get("diff")}
+                         for item in (*done.plan, *done.files)]),
+        **({"operation": done.operation_id} if done.operation_id else {}),
+        "look": f"wfops incident show {name}",
     }
 
 

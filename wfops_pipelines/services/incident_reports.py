@@ -26,6 +26,7 @@ from wfops_pipelines.store.incident_pages import IncidentFilter
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
 _EVENTS: Final = 1_000  # of one incident: far more than people cause
+_RESOLVING: Final = frozenset({"git.exported", "repository.synced", "mapping.linked", "environment.writes_blocked"})
 _STEPS: Final = ("acknowledged", "stabilized", "reconciled", "closed")
 
 
@@ -176,7 +177,7 @@ def _timeline(work: UnitOfWork, incident: Row[Any]) -> list[dict[str, Any]]:
     events: dict[int, AuditEvent] = {event.sequence: event for event in map(decode, encoded)}
     if incident.resolved_by_operation is not None:
         for event in map(decode, work.audit.events(operation_id=incident.resolved_by_operation, limit=_EVENTS)):
-            if event.action.partition(".")[0] in ("runtime", "git", "mapping"):
+            if event.action.startswith("runtime.") or event.action in _RESOLVING:
                 events.setdefault(event.sequence, event)
     return [event_json(events[sequence]) for sequence in sorted(events)]
 

@@ -40,10 +40,14 @@ def no_drift(context: dg.AssetCheckExecutionContext, wfops: Wfops) -> dg.AssetCh
     use, environment = _environment(context, wfops)
     with wfops.services.store.read(use) as work:
         drifted = [row for row in work.drift.of_environment(environment.id) if row.kind != DriftKind.UNPUBLISHED_CHANGES]
+        incident = work.incidents.open_of(environment.id)
     return dg.AssetCheckResult(
         passed=environment.drift_status in ("IN_SYNC", "UNTRACKED"),
         metadata={"status": environment.drift_status, "reason": environment.drift_reason or "",
-                  "drifted": len(drifted), "workflows": ", ".join(row.name for row in drifted[:20])})
+                  "drifted": len(drifted), "workflows": ", ".join(row.name for row in drifted[:20]),
+                  **({"incident": f"{use.tenant_slug}#{incident.number}", "incident_severity": incident.severity,
+                      "look": f"wfops incident show {use.tenant_slug}#{incident.number}"}
+                     if incident is not None else {})})
 
 
 @dg.asset_check(asset=str(Part.DRIFT), name=NO_UNMANAGED, partitions_def=tenant_environments, op_tags=TAGS,

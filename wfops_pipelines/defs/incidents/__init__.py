@@ -1,0 +1,1 @@
+"""What people do about incidents (§10), as jobs."""
