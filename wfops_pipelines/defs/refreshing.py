@@ -13,7 +13,7 @@ from wfops_pipelines.defs import metadata
 from wfops_pipelines.defs.failures import error_metadata
 from wfops_pipelines.defs.partitions import Key
 from wfops_pipelines.defs.resources import Wfops
-from wfops_pipelines.domain.errors import UnknownEnvironment, UnknownTenant
+from wfops_pipelines.domain.errors import StoreUnavailable, UnknownEnvironment, UnknownTenant
 from wfops_pipelines.services.detect_drift import CheckType, DriftCheck
 from wfops_pipelines.services.refresh import Outcome, Part, Target, refresh
 
@@ -48,6 +48,8 @@ def refresh_targets(wfops: Wfops, log: dg.DagsterLogManager, targets: Sequence[T
                     check_type: CheckType) -> list[Outcome]:
     """Refresh, with a line in the log for what failed."""
     def report(outcome: Outcome) -> None:
+        if isinstance(outcome.error, StoreUnavailable):
+            return  # the run's log is in the same server: each line would wait some ten seconds for it
         if outcome.error is not None:
             log.error(f"{outcome.part} of {outcome.target.name}: {outcome.error.kind}: {outcome.error}")
     return asyncio.run(refresh(wfops.services, targets, parts, check_type=check_type, report=report))
