@@ -278,6 +278,9 @@ def _traces(facts: DriftFacts, kind: CauseKind) -> list[tuple[datetime, str | No
     elif kind is CauseKind.CREATED_IN_N8N and facts.versions:
         first = min(facts.versions, key=lambda version: version.created_at)
         found = [(first.created_at, first.authors)]
+    elif kind is CauseKind.ARCHIVED_IN_N8N and facts.versions:  # archiving saves a version, and the last one
+        last = max(facts.versions, key=lambda version: version.created_at)
+        found = [(last.created_at, last.authors)]
     elif kind in (CauseKind.ACTIVATED_IN_N8N, CauseKind.DEACTIVATED_IN_N8N):
         wanted = kind is CauseKind.ACTIVATED_IN_N8N
         inside = [e for e in facts.publish_events if e.activated is wanted and facts.bounds.hold(e.at)]

@@ -135,12 +135,17 @@ def cause_summary(entries: Sequence[Mapping[str, Any]], left: int = 0) -> str:
     rest = sum(did.values()) + left - sum(number for _, number in most)
     if rest:
         parts.append(f"{rest} more")
-    earliest = [datetime.fromisoformat(entry["earliest"]) for entry in entries if entry["earliest"]]
-    latest = [datetime.fromisoformat(entry["latest"]) for entry in entries]
-    if latest:
-        since = f"between {moment(min(earliest))} and" if len(earliest) == len(entries) else "before"
-        parts[-1] += f"; {since} {moment(max(latest))}"
+    if entries:
+        parts[-1] += f"; {_when(entries)}"
     return one_line(", ".join(parts), 300)
+
+
+def _when(entries: Sequence[Mapping[str, Any]]) -> str:
+    begun = [datetime.fromisoformat(entry["earliest"]) for entry in entries if entry["earliest"]]
+    end = moment(max(datetime.fromisoformat(entry["latest"]) for entry in entries))
+    if len(begun) < len(entries):
+        return f"before {end}"
+    return f"at {end}" if moment(min(begun)) == end else f"between {moment(min(begun))} and {end}"
 
 
 def _workflows(number: int, place: int) -> str:

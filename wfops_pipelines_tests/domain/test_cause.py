@@ -113,6 +113,12 @@ def test_what_was_saved_just_before_the_last_check_is_it_only_where_nothing_newe
     assert cause_of(drift(M, runtime_changed=True, git_changed=False, versions=(older,))).who == "Grace Hopper"
 
 
+def test_who_archived_a_workflow_saved_its_last_version() -> None:
+    cause = cause_of(drift(GONE, archived=True, versions=(version(20, "Grace Hopper"), version(5))))
+    assert (cause.kind, cause.who, cause.earliest, cause.latest) == (
+        CauseKind.ARCHIVED_IN_N8N, "Grace Hopper", at(20), at(20))
+
+
 def test_a_clock_that_is_a_little_off_stays_inside_the_bounds() -> None:
     cause = cause_of(drift(runtime_changed=True, git_changed=False, versions=(version(31),)))
     assert (cause.who, cause.earliest, cause.latest) == ("Ada Lovelace", BOUNDS.first_with, BOUNDS.first_with)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Row
 
+from wfops_pipelines import failpoints
 from wfops_pipelines.domain.incident import IncidentEvent
 from wfops_pipelines.services.explain_incident import MAX_ASKED, incident_pictures, similar
 from wfops_pipelines_tests.servers.bare import make_bare
@@ -90,6 +91,8 @@ def test_created_deleted_archived_and_switched_workflows_and_removed_files_are_t
     assert cause_of(prod, "Created")["who"] == "O W"
     assert cause_of(prod, "Removed")["who"] == "Ada"
     assert cause_of(prod, "Deleted")["workflow_id"] == deleted
+    assert cause_of(prod, "Archived")["who"] == "O W"
+    assert open_incident(prod).change_group is not None
 
 
 def _json(data: bytes) -> dict[str, Any]:
@@ -141,7 +144,7 @@ def test_n8n_that_goes_down_while_explaining_is_asked_again_by_the_next_check(ne
     row = open_incident(prod)
     assert {entry["who"] for entry in row.cause["workflows"]} == {"O W"}
     assert row.cause["again"] is False
-    assert row.cause["summary"].startswith("9 workflows edited in n8n by O W; between ")
+    assert row.cause["summary"] == "9 workflows edited in n8n by O W; at 2026-03-01 12:00 UTC"
 
 
 def test_git_that_cannot_be_read_is_said_and_the_rest_is_explained(new_fleet: NewFleet) -> None:
@@ -203,6 +206,56 @@ def test_a_workflow_that_goes_on_changing_is_explained_anew(new_fleet: NewFleet)
     prod.check()
     entry = cause_of(prod)
     assert (entry["earliest"][:13], entry["latest"][:13]) == ("2026-03-01T12", "2026-03-01T15")
+
+
+@pytest.mark.parametrize("at", ["before_commit", "after_commit"])
+def test_a_check_that_dies_while_explaining_leaves_its_incident_to_be_explained_by_the_next(
+        new_fleet: NewFleet, at: str) -> None:
+    prod = fleet_with_incidents(new_fleet)["prod"]
+    (workflow_id,) = prod.in_sync(workflow("Orders"))
+    prod.edit_in_n8n(workflow_id)
+    failpoints.arm(f"incident.explain.{at}=raise")
+    with pytest.raises(failpoints.FailpointReached):
+        prod.check()
+    assert (open_incident(prod).cause is None) == (at == "before_commit")
+    prod.check()
+    assert cause_of(prod)["who"] == "O W"
+    assert prod.fleet.actions()["incident.explained"] == 1
+    assert prod.fleet.chain_verifies()
+
+
+def test_an_unexpected_failure_of_explaining_does_not_fail_the_check(
+        new_fleet: NewFleet, caplog: pytest.LogCaptureFixture) -> None:
+    prod = fleet_with_incidents(new_fleet)["prod"]
+    (workflow_id,) = prod.in_sync(workflow("Orders"))
+    prod.edit_in_n8n(workflow_id)
+    services = prod.fleet.services
+
+    def repository_of(context: Any, environment: Any) -> Any:
+        if prod.fleet.reading(lambda work: work.incidents.open_of(environment.id)) is not None:
+            raise ValueError("nobody thought of this")
+        return type(services).repository_of(services, context, environment)
+
+    object.__setattr__(services, "repository_of", repository_of)
+    assert prod.check().status == "DRIFT_INCIDENT_ACTIVE"
+    assert open_incident(prod).cause is None
+    assert "could not be explained" in caplog.text
+    object.__delattr__(services, "repository_of")
+    prod.check()
+    assert cause_of(prod)["who"] == "O W"
+
+
+def test_names_that_nobody_sees_or_the_store_refuses_are_explained_too(new_fleet: NewFleet) -> None:
+    prod = fleet_with_incidents(new_fleet)["prod"]
+    odd = workflow("odd \u202e \u0000 name")
+    odd["nodes"].append({"id": "h", "name": "Hook\u0000", "type": "n8n-nodes-base.webhook", "typeVersion": 2,
+                         "position": [0, 200], "parameters": {"path": "p\u0000\ud800"}, "webhookId": "w"})
+    (workflow_id,) = prod.in_sync(odd)
+    prod.edit_in_n8n(workflow_id)
+    prod.check()
+    row = open_incident(prod)
+    assert row.cause["workflows"][0]["who"] == "O W"
+    assert row.reach["counts"]["entry_points"] == 1
 
 
 def test_acknowledging_explains_nothing_anew(new_fleet: NewFleet) -> None:
@@ -307,6 +360,6 @@ def test_of_500_drifting_workflows_some_are_asked_about_and_all_are_counted(new_
     row = open_incident(prod)
     assert len(row.cause["workflows"]) == MAX_ASKED == _histories(prod)
     assert row.cause["not_explained"] == 450
-    assert row.cause["summary"].startswith("50 workflows edited in n8n by O W, 450 more; between ")
+    assert row.cause["summary"].startswith("50 workflows edited in n8n by O W, 450 more; at ")
     assert row.reach["counts"]["affected"] == 500
     assert len(row.reach["affected"]) == 100

@@ -12,7 +12,7 @@ import pytest
 
 from wfops_pipelines.embedded.n8n_server import N8nServer
 from wfops_pipelines_tests.end_to_end.real_fleet import Person
-from wfops_pipelines_tests.services.fleet import Environment, NewFleet, workflow
+from wfops_pipelines_tests.services.fleet import Environment, NewFleet, run, workflow
 from wfops_pipelines_tests.services.incidents import fleet_with_incidents, open_incident
 
 pytestmark = [pytest.mark.n8n, pytest.mark.xdist_group("n8n2")]
@@ -69,16 +69,32 @@ def test_an_edit_names_the_owner_of_the_key_and_the_moment(prod: Environment, pe
 
 
 def test_created_switched_archived_and_deleted_workflows_as_far_as_n8n_tells(prod: Environment, person: Person) -> None:
-    switched, deleted = in_sync(prod, person, "Switched", "Deleted")
+    switched, archived, deleted = in_sync(prod, person, "Switched", "Archived", "Deleted")
     person.create(workflow("Hotfix"))
     person.deactivate(switched)
     person.deactivate(deleted)
     person.delete(deleted)
+    run(prod.fleet.services.provider_of(prod.fleet.context, prod.row).archive_workflow(archived["id"]))
     prod.check()
     found = {entry["name"]: (entry["kind"], entry["confidence"], entry["who"])
              for entry in open_incident(prod).cause["workflows"]}
     assert found == {
         "Hotfix": ("created_in_n8n", "certain", OWNER),
         "Switched": ("deactivated_in_n8n", "certain", None),  # n8n shows only when one that is active was switched on
+        "Archived": ("archived_in_n8n", "certain", OWNER),
         "Deleted": ("deleted_in_n8n", "certain", None),
     }
+
+
+def test_switching_on_is_told_with_its_moment_and_without_a_name(prod: Environment, person: Person) -> None:
+    orders = person.create(workflow("Orders"))
+    prod.export()
+    assert prod.check().status == "IN_SYNC"
+    before = datetime.now(UTC)
+    person.activate(orders)
+    after = datetime.now(UTC)
+    prod.check()
+    (entry,) = open_incident(prod).cause["workflows"]
+    assert (entry["kind"], entry["who"], entry["earliest"]) == ("activated_in_n8n", None, entry["latest"])
+    told = datetime.fromisoformat(entry["earliest"])
+    assert before.replace(microsecond=before.microsecond // 1000 * 1000) <= told <= after
