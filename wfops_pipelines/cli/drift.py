@@ -77,7 +77,7 @@ def _row(tenant: str, slug: str, said: dict[str, Any], run_id: str) -> dict[str,
 def _text(row: dict[str, Any]) -> str:
     reason = f" ({row['reason'].replace('_', ' ')})" if row["reason"] else ""
     text = f"{terminal.paint(row['tenant'] + '/' + row['environment'], 'bold')}  {terminal.word(row['status'])}{reason}"
-    text += f"  {headline(row)}\n"
+    text += f"  {headline(row)}\n{_incident(row)}"
     if "error" in row:
         text += f"error: {visible(row['error']['message'])}\n"
         text += f"fix: {visible(row['error']['fix'])}\n" if row["error"]["fix"] else ""
@@ -91,6 +91,18 @@ def _text(row: dict[str, Any]) -> str:
     conflicts = [problem["message"] for problem in row.get("problems", []) if problem["reason"] == CONFLICT]
     text += "".join(f"\nconflict: {visible(message)}\n" for message in conflicts)
     return text + "".join(_diffs(row["workflows"]))
+
+
+def _incident(row: dict[str, Any]) -> str:
+    """The open incident, and where to read on; that one closed itself."""
+    if row.get("incident_closed") is not None:
+        return f"incident {row['tenant']}#{row['incident_closed']} closed itself: the drift is gone\n"
+    if row.get("incident") is None:
+        return ""
+    name, state = f"{row['tenant']}#{row['incident']['number']}", row["incident"]["state"]
+    said = "opened now" if row["incident"]["opened"] else "acknowledged" if state == "acknowledged" else (
+        "nobody has acknowledged it")
+    return f"incident {terminal.paint(name, 'bold')} ({said}): {terminal.paint(f'wfops incident show {name}', 'cyan')}\n"
 
 
 def headline(row: dict[str, Any]) -> str:
@@ -111,6 +123,8 @@ def headline(row: dict[str, Any]) -> str:
     drafts = sum(w["kind"] == UNPUBLISHED for w in row["workflows"])
     more = [f"{terminal.plural(drafts, 'draft')} not published"] if drafts else []
     more += [f"{counts['ignored']} ignored"] if counts["ignored"] else []
+    more += [f"{terminal.plural(counts['hidden_changes'], 'change')} hidden by ignore rules"] if counts.get(
+        "hidden_changes") else []
     return ", ".join([_differing(row, counts), *more])
 
 

@@ -174,9 +174,8 @@ def _next(found: Mapping[str, Any]) -> str:
 
 def plan_text(result: Mapping[str, Any]) -> str:
     """What a reconciliation would write, or wrote: each workflow or file with its diff, what is left and why."""
-    text = "".join(_write_text(write, tenant=f"{result['tenant']}/{result['environment']}") for write in result["plan"])
-    text += "".join(_file_text(file) for file in result["files"])
-    return text + left_text(result)
+    parts = [_write_text(write, result) for write in result["plan"]] + [_file_text(file) for file in result["files"]]
+    return "\n".join([*parts, *([left_text(result)] if result["left"] else [])])
 
 
 def left_text(result: Mapping[str, Any]) -> str:
@@ -185,7 +184,7 @@ def left_text(result: Mapping[str, Any]) -> str:
                    f"{visible(left['reason'])}\n" for left in result["left"])
 
 
-def _write_text(write: Mapping[str, Any], *, tenant: str) -> str:
+def _write_text(write: Mapping[str, Any], result: Mapping[str, Any]) -> str:
     action = write["action"]
     mark = terminal.paint(f"{_ACTIONS.get(action, '~')} {action}", _STYLES.get(action))
     text = f"{mark} {terminal.paint(visible(write['name'] or '(no name)'), 'bold')}"
@@ -196,7 +195,7 @@ def _write_text(write: Mapping[str, Any], *, tenant: str) -> str:
     if write.get("loses_draft"):
         text += f"    {terminal.paint('a draft that nobody published is lost', 'yellow')}\n"
     if write.get("diff") and write["diff"]["changes"]:
-        text += render_stored(write["diff"], before=f"n8n {tenant} (now)", after=f"n8n {tenant} (then)", indent="    ")
+        text += render_stored(write["diff"], before="n8n now", after=f"n8n after the {result['resolution']}", indent="    ")
     return text
 
 
@@ -205,7 +204,7 @@ def _file_text(file: Mapping[str, Any]) -> str:
     mark, style = marks.get(file["change"], ("M", "yellow"))
     text = f"{terminal.paint(mark, style)} {visible(file['path'])}  {visible(file.get('name') or '(no name)')}\n"
     if file.get("diff") and file["diff"]["changes"]:
-        text += render_stored(file["diff"], before="Git (now)", after="n8n (live)", indent="    ")
+        text += render_stored(file["diff"], before="Git now", after="Git after the promote (n8n now)", indent="    ")
     return text
 
 

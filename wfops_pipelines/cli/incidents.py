@@ -104,7 +104,7 @@ def show(
 
         named = named_incident(session.services, name)
         context = session.context(named.tenant)
-        found = show_incident(session.services, context, named.number)
+        found = show_incident(session.services, context, named.number, any_tenant=True)  # the local user's (§2.3)
         pictures = draw_incident(session.services, context, named.number) if svg is not None else []
     if svg is not None:
         if str(svg) == "-":

@@ -71,6 +71,10 @@ def matrix(tenant: Tenant, as_json: Json = False) -> None:
     terminal.write(terminal.table(["workflow", "canonical id", *slugs], [
         [row.name or "(no name)", row.canonical_id or "-", *(_cell(row.environments.get(slug)) for slug in slugs)]
         for row in rows]))
+    for slug in slugs:
+        names = {cell["incident"] for row in rows if (cell := row.environments.get(slug)) and cell.get("incident")}
+        for name in sorted(names):
+            terminal.write(f"\n{slug}: open incident {terminal.paint(name, 'bold')}: wfops incident show {name}\n")
 
 
 def _cells(row: dict[str, Any]) -> list[object]:

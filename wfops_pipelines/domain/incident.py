@@ -218,7 +218,7 @@ def incident_title(drifts: Iterable[tuple[str, DriftKind]], *, tenant: str, envi
 
 
 def _ways_from(status: IncidentStatus) -> str:
-    events = allowed_events(status)
+    events = [event for event in allowed_events(status) if event is not IncidentEvent.EXPIRE]  # the clock's
     if not events:
         return "drift that is found again opens a new incident"
     return f"from {status} you can {', '.join(events)}" if len(events) > 1 else f"from {status} you can only {events[0]}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from wfops_pipelines.domain.approval import KIND_OF_EVENT, ApprovalKind, ApprovalStatus
 from wfops_pipelines.domain.drift_policy import DriftPolicy
@@ -42,17 +42,25 @@ class Situation:
     refuses_writes: str | None = None
 
 
+_LOOK: Final = "show what would be written to {place}, and write nothing"
+_ORDER: Final = (IncidentEvent.ACKNOWLEDGE, IncidentEvent.RECONCILE, IncidentEvent.STABILIZE, IncidentEvent.CLOSE,
+                 IncidentEvent.CANCEL, IncidentEvent.EXPIRE)
+"""What ends the drift comes before what only says something about it."""
+
+
 def next_steps(now: Situation) -> list[NextStep]:
     """What is possible, the step to take first at the head: what waits, then the lifecycle in its order."""
+    check = f"wfops drift {now.tenant} {now.environment}"
     if not now.status.is_open:
-        return [NextStep(f"wfops drift {now.tenant} {now.environment}", "look again: new drift opens a new incident")]
+        return [NextStep(check, "look again: new drift opens a new incident")]
     waiting = [request for request in now.approvals
                if request["status"] in (ApprovalStatus.PENDING, ApprovalStatus.APPROVED)]
     steps = [step for request in waiting for step in _of_request(now, request)]
     kinds = {request["kind"] for request in waiting}
-    for event in allowed_events(now.status):
-        steps += [step for step in _of_event(now, event)
-                  if not (step.approval and KIND_OF_EVENT.get(event) in kinds)]
+    for event in sorted(allowed_events(now.status), key=_ORDER.index):
+        steps += [step for step in _of_event(now, event) if not (step.approval and KIND_OF_EVENT.get(event) in kinds)]
+    if now.status is IncidentStatus.RECONCILED:
+        steps.insert(0, NextStep(check, "look again: without drift it closes itself"))
     if ApprovalKind.EXTEND_TTL not in kinds:
         steps.append(NextStep(f'wfops incident extend {now.name} 24 --reason "…"', "give it 24 hours more",
                               approval=ApprovalKind.EXTEND_TTL in now.policy.require_approval_for))
@@ -83,7 +91,10 @@ def _of_event(now: Situation, event: IncidentEvent) -> list[NextStep]:
     name, needs = now.name, KIND_OF_EVENT.get(event) in now.policy.require_approval_for
     match event:
         case IncidentEvent.ACKNOWLEDGE:
-            return [NextStep(f'wfops incident ack {name} --reason "…"', "say that you take care of it", needs)]
+            look = f"wfops incident reconcile {name} --resolution revert --dry-run"
+            return [NextStep(f'wfops incident ack {name} --reason "…"',
+                             "say that you take care of it; then it can be resolved", needs),
+                    NextStep(look, _LOOK.format(place=f"{now.tenant}/{now.environment}"))]
         case IncidentEvent.RECONCILE:
             return _resolutions(now, approval=needs)
         case IncidentEvent.STABILIZE:
@@ -100,7 +111,7 @@ def _resolutions(now: Situation, *, approval: bool) -> list[NextStep]:
     begin = f"wfops incident reconcile {now.name} --resolution"
     place = f"{now.tenant}/{now.environment}"
     return [
-        NextStep(f"{begin} revert --dry-run", f"show what would be written to {place}, and write nothing"),
+        NextStep(f"{begin} revert --dry-run", _LOOK.format(place=place)),
         NextStep(f"{begin} revert", f"Git's content to n8n: {place} is again what Git says", approval, now.refuses_writes),
         NextStep(f"{begin} promote", "n8n's content to Git, as one commit", approval),
         NextStep(f"{begin} replace --version COMMIT", "the files as they were at a commit, to n8n and to Git", approval,

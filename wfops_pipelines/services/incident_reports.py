@@ -18,6 +18,7 @@ from wfops_pipelines.domain.escalation import Escalation, deadlines, past_ttl
 from wfops_pipelines.domain.incident import IncidentStatus, Severity
 from wfops_pipelines.services.audit_reports import event_json
 from wfops_pipelines.services.drift_policies import policy_of
+from wfops_pipelines.services.explain_incident import similar
 from wfops_pipelines.services.incident_names import named_incident
 from wfops_pipelines.services.incident_next_steps import Situation, next_steps, refusal
 from wfops_pipelines.services.incident_steps import find
@@ -58,8 +59,9 @@ def list_incidents(services: Services, context: Context | None, *, environment: 
             str(shown[-1].id) if len(rows) > limit else None)
 
 
-def show_incident(services: Services, context: Context, number: int) -> dict[str, Any]:
-    """Everything about one incident; :class:`UnknownIncident`."""
+def show_incident(services: Services, context: Context, number: int, *, any_tenant: bool = False) -> dict[str, Any]:
+    """Everything about one incident; :class:`UnknownIncident`. Of other tenants it tells only with ``any_tenant``: the
+    caller has checked that a platform admin asks (§2.2)."""
     with services.store.read(context) as work:
         incident, environment = find(work, context, number)
         snapshot = incident.drift_snapshot or {}
@@ -85,7 +87,9 @@ def show_incident(services: Services, context: Context, number: int) -> dict[str
                   for name in _STEPS if incident._mapping[f"{name}_at"] is not None},
         "expired_at": _iso(incident.expired_at), "payload_purged_at": _iso(incident.payload_purged_at),
         "escalations": _escalations(incident), "cause": incident.cause, "reach": incident.reach,
-        "change_group": incident.change_group, "same_change": _same_change(services, incident),
+        "change_group": incident.change_group, "same_change": [
+            {**other, "name": f"{other['tenant']}#{other['number']}"}
+            for other in similar(services, context, incident, any_tenant=any_tenant)],
         "policy": policy.as_json(), "approvals": approvals, "timeline": timeline, "operations": operations,
         "next_steps": [step.as_json() for step in steps],
     }
@@ -200,16 +204,6 @@ def _approval(row: Row[Any]) -> dict[str, Any]:
             "requested_by": row.requested_by, "requested_at": _iso(row.requested_at), "decided_by": row.decided_by,
             "decided_at": _iso(row.decided_at), "decision_reason": row.decision_reason,
             "executed_at": _iso(row.executed_at)}
-
-
-def _same_change(services: Services, incident: Row[Any]) -> list[dict[str, Any]]:
-    """Other open incidents about the same change, of any tenant."""
-    if incident.change_group is None:
-        return []
-    with services.store.system() as system:
-        rows = system.same_change(incident.change_group)
-    return [{"id": str(row.id), "name": f"{row.tenant_slug}#{row.number}", "environment": row.environment}
-            for row in rows if row.id != incident.id]
 
 
 def _iso(value: datetime | None) -> str | None:

@@ -20,7 +20,7 @@ from sqlalchemy import Row
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.drift import judge
 from wfops_pipelines.domain.errors import Blocked, HeadMoved, MalformedFile, UsageError
-from wfops_pipelines.domain.incident import IncidentEvent, IncidentStatus, Resolution, check_step, move
+from wfops_pipelines.domain.incident import IncidentEvent, IncidentStatus, Resolution, allowed_events, check_step, move
 from wfops_pipelines.domain.layout import read_file, render_file
 from wfops_pipelines.domain.mapping import MappingStatus
 from wfops_pipelines.domain.operation import OperationKind
@@ -101,7 +101,8 @@ async def reconcile_incident(services: Services, context: Context, number: int, 
                             dry_run=dry_run)
     if waiting is not None:
         result.waiting, result.notes = True, list(waiting.notes)
-        return result
+        if not dry_run:
+            return result
     if choice.resolution is Resolution.ACKNOWLEDGE:
         if not dry_run:
             await asyncio.to_thread(_accept, services, context, number, choice, result)
@@ -125,7 +126,7 @@ def _begin(services: Services, context: Context, number: int, choice: Choice,
     store = services.store
     with store.read(context) if dry_run else store.bookkeeping(context, "incident.reconcile") as work:
         incident, environment = incident_steps.find(work, context, number)
-        move(IncidentStatus(incident.status), IncidentEvent.RECONCILE, forced=choice.forced)
+        _check_status(incident, choice, dry_run=dry_run)
         if choice.resolution in (Resolution.REVERT, Resolution.REPLACE) and not dry_run:
             _refuse_writes(context, environment)
         waiting = incident_steps.request_reconciliation(work, context, incident, environment, choice.as_arguments(),
@@ -160,8 +161,17 @@ def _still_to_do(operation: RunningOperation, number: int, choice: Choice, resul
     if incident.resolution == choice.resolution and incident.resolved_by_operation is not None:
         result.notes.append("an earlier attempt that was interrupted has been finished")
         return False
-    move(IncidentStatus(incident.status), IncidentEvent.RECONCILE, forced=choice.forced)
+    _check_status(incident, choice, dry_run=result.dry_run)
+    if not choice.forced and IncidentEvent.ACKNOWLEDGE in allowed_events(IncidentStatus(incident.status)):
+        result.notes.append(f"acknowledge it first: wfops incident ack {result.tenant}#{number}")
     return True
+
+
+def _check_status(incident: Row[Any], choice: Choice, *, dry_run: bool) -> None:
+    """What would be written can be looked at before somebody acknowledges; it is written after that."""
+    status = IncidentStatus(incident.status)
+    if not (dry_run and IncidentEvent.ACKNOWLEDGE in allowed_events(status)):
+        move(status, IncidentEvent.RECONCILE, forced=choice.forced)
 
 
 async def _read(operation: RunningOperation) -> None:

@@ -8,14 +8,20 @@ from typing import Any
 from sqlalchemy import Row
 
 from wfops_pipelines.domain.context import Context
+from wfops_pipelines.domain.drift import DriftKind
 from wfops_pipelines.domain.mapping import MappingStatus
 from wfops_pipelines.services.services import Services
+from wfops_pipelines.store.incident_pages import IncidentFilter
+from wfops_pipelines.store.unit_of_work import UnitOfWork
+
+_MAX_INCIDENTS = 10_000  # one per environment at most
 
 
 @dataclass
 class MatrixRow:
     """One workflow: canonical, or (canonical id none) one that is untracked in a single environment. Each cell has
-    ``status``, ``hash``, ``drift``, and the n8n id and path in Git where there are any."""
+    ``status``, ``hash``, ``drift``, ``incident`` (the open one that its drift belongs to), and the n8n id and path in Git
+    where there are any."""
 
     canonical_id: str | None
     name: str
@@ -34,6 +40,7 @@ def workflow_matrix(services: Services, context: Context) -> list[MatrixRow]:
         mappings = [m for m in work.mappings.of_tenant() if m.environment_id in slugs]
         states = [s for s in work.git_states.of_tenant() if s.environment_id in slugs]
         drifts = {(d.environment_id, d.workflow_id or d.path): d.kind for d in work.drift.of_tenant()}
+        incidents = _open_incidents(work, context)
     rows = {i: MatrixRow(str(i), row.name) for i, row in canonicals.items()}
     loose: list[MatrixRow] = []
     for mapping in mappings:
@@ -54,7 +61,17 @@ def workflow_matrix(services: Services, context: Context) -> list[MatrixRow]:
         cell["drift"] = cell["drift"] or drifts.get((state.environment_id, state.path))  # of one that is missing
         cell["path"], cell["git_hash"] = state.path, state.content_hash
     shown = [row for row in rows.values() if row.environments] + loose
+    for row in shown:
+        for slug, cell in row.environments.items():
+            drifted = cell["drift"] not in (None, DriftKind.UNPUBLISHED_CHANGES)
+            cell["incident"] = incidents.get(slug) if drifted else None
     return sorted(shown, key=lambda row: (row.name.casefold(), row.name, row.canonical_id or ""))
+
+
+def _open_incidents(work: UnitOfWork, context: Context) -> dict[str, str]:
+    """The open incident of each environment that has one, as people call it."""
+    rows = work.incidents.listed(IncidentFilter(open_only=True), limit=_MAX_INCIDENTS)
+    return {row.environment: f"{context.tenant_slug}#{row.number}" for row in rows}
 
 
 def _cell(mapping: Row[Any], drift: str | None) -> dict[str, Any]:
