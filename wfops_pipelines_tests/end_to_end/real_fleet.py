@@ -67,6 +67,10 @@ class Person:
                     self.deactivate(workflow)
                 self.delete(workflow)
 
+    def get(self, workflow: Mapping[str, Any]) -> JsonObject:
+        """A workflow as it is now."""
+        return self._ask("GET", f"/workflows/{workflow['id']}")
+
     def close(self) -> None:
         """Give back the connection."""
         self._http.close()
@@ -86,17 +90,18 @@ class RealFleet:
     servers: Mapping[str, N8nServer]
     people: dict[str, Person] = field(default_factory=dict)
 
-    def declare(self, tenant: str, repository: Mapping[str, Any], slugs: list[str], *,
-                token: str = "") -> Done:
+    def declare(self, tenant: str, repository: Mapping[str, Any], slugs: list[str], *, token: str = "",
+                writable: bool = False, **more: Any) -> Done:
         """``wfops apply`` of a fleet.yaml with one tenant, others that were declared before stay; ``token`` is what
-        ``env:ACCESS`` stands for."""
+        ``env:ACCESS`` stands for. ``writable``: production may be written to; ``more`` goes into the tenant."""
         secrets = {f"KEY_{slug.upper()}": self.servers[slug].api_key for slug in slugs}
         document = {"version": 1, "tenants": [{
             "slug": tenant, "name": tenant.title(), "plan": "agency", "repository": dict(repository),
             "environments": [{"slug": slug, "class": CLASSES[slug], "url": self.servers[slug].url,
-                              "api_key": f"env:KEY_{slug.upper()}", "folder": slug} for slug in slugs],
+                              "api_key": f"env:KEY_{slug.upper()}", "folder": slug, "allow_production": writable}
+                             for slug in slugs],
             "pipelines": [{"name": "standard", "stages": [
-                {"source": source, "target": target} for source, target in pairwise(slugs)]}],
+                {"source": source, "target": target} for source, target in pairwise(slugs)]}], **more,
         }]}
         path = self.wfops.cwd / f"{tenant}.yaml"
         path.write_text(yaml.safe_dump(document, sort_keys=False))
