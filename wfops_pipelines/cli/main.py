@@ -12,6 +12,7 @@ import typer
 
 from wfops_pipelines import __version__
 from wfops_pipelines.cli import (
+    alerts,
     audit,
     deletion,
     doctor,
@@ -23,6 +24,7 @@ from wfops_pipelines.cli import (
     incidents,
     listings,
     mappings,
+    notify,
     operations,
     policies,
     resolving,
@@ -86,6 +88,8 @@ app.command("undelete", rich_help_panel=DAILY)(deletion.undelete)
 app.add_typer(incidents.incident, name="incident", rich_help_panel=FOLLOW)
 app.add_typer(ignore_rules.rules, name="ignore-rule", rich_help_panel=FOLLOW)
 app.add_typer(policies.policy, name="policy", rich_help_panel=FOLLOW)
+app.add_typer(alerts.alerts, name="alerts", rich_help_panel=FOLLOW)
+app.add_typer(notify.notify, name="notify", rich_help_panel=FOLLOW)
 
 app.add_typer(operations.operation, name="operation", rich_help_panel=RECORD)
 app.add_typer(audit.audit, name="audit", rich_help_panel=RECORD)

@@ -12,6 +12,7 @@ from wfops_pipelines.defs.inventory.sensors import repository_poll
 from wfops_pipelines.defs.maintenance.incident_ttl import incident_ttl
 from wfops_pipelines.defs.maintenance.retention import retention, retention_job
 from wfops_pipelines.defs.maintenance.sensors import dead_runs, old_files, partitions
+from wfops_pipelines.defs.notifications.sensors import alert_rules, outbox
 from wfops_pipelines.defs.observability.assets import workflow_matrix
 from wfops_pipelines.defs.resources import DISCARDING, Discarding, Wfops
 
@@ -20,7 +21,7 @@ defs = dg.Definitions(
     asset_checks=[inventory_complete, no_drift, no_unmanaged_workflows],
     jobs=[refresh_job, export_job, reconcile_job, step_job, retention_job],
     schedules=[drift_detection, environment_sync, canonical_sync],
-    sensors=[repository_poll, partitions, dead_runs, old_files, incident_ttl, retention],
+    sensors=[repository_poll, partitions, dead_runs, old_files, incident_ttl, retention, outbox, alert_rules],
     resources={"wfops": Wfops(), DISCARDING: Discarding()},
     executor=dg.in_process_executor,
 )

@@ -102,6 +102,13 @@ class Outbox:
             query = query.where(outbox.c.status == status)
         return list(self._connection.execute(query.order_by(outbox.c.sequence.desc()).limit(limit)))
 
+    def dead(self) -> list[Row[Any]]:
+        """Every dead message whose target is still one, oldest first."""
+        known = select(notification_targets.c.name).where(notification_targets.c.tenant_id == self._tenant_id)
+        return list(self._connection.execute(
+            select(outbox).where(self._mine, outbox.c.status == "dead", outbox.c.target.in_(known))
+            .order_by(outbox.c.sequence)))
+
     def by_id(self, message_id: UUID) -> Row[Any] | None:
         """One message."""
         return self._connection.execute(select(outbox).where(self._mine, outbox.c.id == message_id)).one_or_none()

@@ -25,7 +25,9 @@ from wfops_pipelines_tests.servers.processes import child_environment
 DOCUMENT = fleet_document({"dev": "http://127.0.0.1:5678"}, "file:///srv/acme.git").split("    pipelines:")[0]
 COMMANDS = ["hash", "diff", "schema fleet", "apply", "tenants", "environments", "sync", "drift", "export", "matrix", "link", "unlink",
             "ignore", "unignore", "operation list", "operation show", "audit list", "audit verify", "audit anchor", "doctor", "up",
-            "demo", "env", "secrets generate", "secrets rotate"]
+            "demo", "env", "secrets generate", "secrets rotate",
+            "notify test", "notify outbox", "notify retry", "alerts metrics", "alerts list", "alerts set", "alerts remove",
+            "alerts test", "alerts history"]
 
 
 def wfops(*arguments: str, text: str | None = None) -> Result:

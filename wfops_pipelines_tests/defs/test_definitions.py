@@ -13,7 +13,7 @@ ASSETS = {"environment_workflows", "repository_workflows", "workflow_diff", "dri
 CHECKS = {"inventory_complete", "no_drift", "no_unmanaged_workflows"}
 JOBS = {"refresh", "export", "retention"}
 SCHEDULES = {"drift_detection", "environment_sync", "canonical_sync"}
-SENSORS = {"repository_poll", "partitions", "dead_runs", "old_files", "incident_ttl", "retention"}
+SENSORS = {"repository_poll", "partitions", "dead_runs", "old_files", "incident_ttl", "retention", "outbox", "alert_rules"}
 
 
 def test_the_code_location_loads() -> None:
