@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 from wfops_pipelines.domain.masking import mask_text
@@ -17,6 +18,7 @@ _UNSEEN: Final = re.compile(
     r"\ud800-\udfff\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e007f]")
 _NEW_LINE: Final = re.compile(r"\r\n?|[\x0b\x0c\x85\u2028\u2029]")
 _SPACES: Final = re.compile(r"\s+")
+_SHORT: Final = 40  # characters
 
 
 def plain_text(text: str) -> str:
@@ -26,10 +28,17 @@ def plain_text(text: str) -> str:
 
 def one_line(text: str, limit: int | None = None) -> str:
     """``text`` masked, on one line, cut to ``limit`` characters with ``…`` as the last of them."""
-    line = _SPACES.sub(" ", plain_text(text)).strip()
+    line = _short_line(text) if len(text) <= _SHORT else _line(text)
     if limit is None or len(line) <= limit:
         return line
     return line[:max(limit - 1, 0)].rstrip() + "…"
+
+
+def _line(text: str) -> str:
+    return _SPACES.sub(" ", plain_text(text)).strip()
+
+
+_short_line = lru_cache(maxsize=4096)(_line)  # labels, places, words, times: the same in one message after another
 
 
 def moment(at: datetime) -> str:

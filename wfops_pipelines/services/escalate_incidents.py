@@ -16,7 +16,7 @@ from wfops_pipelines.domain.drift_policy import Stored, effective
 from wfops_pipelines.domain.errors import StoreUnavailable, WfopsError
 from wfops_pipelines.domain.escalation import Due, Escalation, due, next_due
 from wfops_pipelines.domain.incident import IncidentEvent, IncidentStatus, move
-from wfops_pipelines.services.notices import incident_escalated
+from wfops_pipelines.services.notices import incidents_escalated
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
@@ -117,20 +117,19 @@ def _escalate(work: UnitOfWork, ids: Sequence[UUID], now: datetime) -> list[Esca
     incidents = work.incidents.lock_due(ids, now)
     if not incidents:
         return []  # others were faster, or they are not due any more
-    environments = {row.id: row for row in work.fleet.environments(deleted=True)}
     found = [(incident, _due(incident, now)) for incident in incidents]
     work.incidents.escalate([_changes(incident, reached, now) for incident, reached in found])
     slas = _Slas({row.environment_id: row.policy for row in work.fleet.policies()})
-    done = []
+    done, told = [], []
     for incident, reached in found:
         if reached is None:  # its time was wrong, and was set anew: there is nothing to tell
             continue
-        environment = environments[incident.environment_id]
-        _record(work, incident, environment, reached)
-        if slas.enforced(environment):
-            incident_escalated(work, environment, incident.id, reached.level, reached.missed)
-        done.append(Escalated(work.context.tenant_slug, environment.slug, incident.number, reached.level, reached.missed,
-                              reached.expires))
+        _record(work, incident, reached)
+        if slas.enforced(incident):
+            told.append((incident, _status_after(incident, reached), reached))
+        done.append(Escalated(work.context.tenant_slug, incident.environment, incident.number, reached.level,
+                              reached.missed, reached.expires))
+    incidents_escalated(work, told)
     return done
 
 
@@ -143,31 +142,37 @@ def _changes(incident: Row[Any], reached: Due | None, now: datetime) -> dict[str
     status, level = IncidentStatus(incident.status), Escalation(incident.escalation)
     if reached is not None:
         level = reached.level
-        status = move(status, IncidentEvent.EXPIRE) if reached.expires else status
+        status = _status_after(incident, reached)
     expired = now if reached is not None and reached.expires else None
     return {"incident": incident.id, "level": str(level), "becomes": str(status), "expired": expired, "next": next_due(
         status=status, reached=level, detected_at=incident.detected_at, expires_at=incident.expires_at)}
 
 
-def _record(work: UnitOfWork, incident: Row[Any], environment: Row[Any], reached: Due) -> None:
-    work.record("incident.escalated", "incident", str(incident.number), environment=environment.slug,
+def _status_after(incident: Row[Any], reached: Due) -> IncidentStatus:
+    status = IncidentStatus(incident.status)
+    return move(status, IncidentEvent.EXPIRE) if reached.expires else status
+
+
+def _record(work: UnitOfWork, incident: Row[Any], reached: Due) -> None:
+    work.record("incident.escalated", "incident", str(incident.number), environment=incident.environment,
                 was=incident.escalation, level=str(reached.level), missed=[str(level) for level in reached.missed],
                 expires_at=incident.expires_at.isoformat())
     if reached.expires:
-        work.record("incident.expired", "incident", str(incident.number), environment=environment.slug,
+        work.record("incident.expired", "incident", str(incident.number), environment=incident.environment,
                     was=incident.status)
 
 
 class _Slas:
-    """Whether each environment's policy wants its escalations told; a tenant's policies are read once."""
+    """Whether the policy of an incident's environment wants its escalations told; a tenant's policies are read once."""
 
     def __init__(self, policies: dict[UUID | None, Stored]) -> None:
         self._policies = policies
         self._enforced: dict[UUID, bool] = {}
 
-    def enforced(self, environment: Row[Any]) -> bool:
-        if environment.id not in self._enforced:
-            policy = effective(self._policies.get(None), self._policies.get(environment.id),
-                               environment._mapping["class"], environment.drift_handling_mode)
-            self._enforced[environment.id] = policy.enforce_sla
-        return self._enforced[environment.id]
+    def enforced(self, incident: Row[Any]) -> bool:
+        environment_id = incident.environment_id
+        if environment_id not in self._enforced:
+            policy = effective(self._policies.get(None), self._policies.get(environment_id), incident._mapping["class"],
+                               incident.drift_handling_mode)
+            self._enforced[environment_id] = policy.enforce_sla
+        return self._enforced[environment_id]

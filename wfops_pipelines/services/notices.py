@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -10,7 +11,7 @@ from sqlalchemy import Row
 
 from wfops_pipelines.domain.approval import ApprovalKind
 from wfops_pipelines.domain.delivery import Timing
-from wfops_pipelines.domain.escalation import Escalation
+from wfops_pipelines.domain.escalation import Due
 from wfops_pipelines.domain.fleet_specs import QuietHoursSpec
 from wfops_pipelines.domain.incident import IncidentStatus, Resolution, Severity
 from wfops_pipelines.domain.notices import (
@@ -33,22 +34,26 @@ def timing(target: Row[Any]) -> Timing:
                   timedelta(minutes=target.digest_minutes))
 
 
-def tell(work: UnitOfWork, notice: Notice) -> int:
-    """Put a notice into the outbox for every target that wants to hear of it; returns for how many that was new.
+def tell(work: UnitOfWork, *notices: Notice) -> int:
+    """Put notices into the outbox for every target that wants to hear of them; returns how many messages are new.
 
-    Quiet hours and digests say when it may go out at the earliest; who sends it looks at the quiet hours again."""
-    put, message, now = 0, None, work.context.now()
-    for target in work.fleet.notification_targets():
-        if target.events and notice.event not in target.events:
-            continue
-        if not notice.good and notice.severity < Severity(target.min_severity):
-            continue
-        message = message or render(notice, work.context.base_url)
-        put += work.outbox.put(
-            id=work.context.new_id(), target=target.name, event=str(notice.event or "test"), subject=notice.subject,
-            severity=str(notice.severity), dedupe_key=dedupe_key(notice, target.name), message=message.as_json(),
-            not_before=timing(target).not_before(now, notice.severity), created_at=now)
-    return put
+    Quiet hours and digests say when one may go out at the earliest; who sends it looks at the quiet hours again."""
+    messages: list[dict[str, Any]] = []
+    targets = [(target, timing(target)) for target in work.fleet.notification_targets()] if notices else []
+    for notice in notices:
+        message, now = None, work.context.now()
+        for target, wanted in targets:
+            if target.events and notice.event not in target.events:
+                continue
+            if not notice.good and notice.severity < Severity(target.min_severity):
+                continue
+            message = message or render(notice, work.context.base_url).as_json()
+            messages.append({
+                "id": work.context.new_id(), "target": target.name, "event": str(notice.event or "test"),
+                "subject": notice.subject, "severity": str(notice.severity), "message": message,
+                "dedupe_key": dedupe_key(notice, target.name), "created_at": now,
+                "not_before": wanted.not_before(now, notice.severity)})
+    return work.outbox.put(messages)
 
 
 def incident_opened(work: UnitOfWork, environment: Row[Any], incident_id: UUID) -> None:
@@ -70,10 +75,17 @@ def incident_ended(work: UnitOfWork, environment: Row[Any], incident_id: UUID) -
                               resolution=resolution, reason=incident.reason))
 
 
-def incident_escalated(work: UnitOfWork, environment: Row[Any], incident_id: UUID, level: Escalation,
-                       missed: tuple[Escalation, ...]) -> None:
-    """It reached a level; ``missed`` are those that nobody was told of."""
-    tell(work, IncidentEscalated(_of(work, environment, incident_id), work.context.now(), level, missed))
+def incidents_escalated(work: UnitOfWork, reached: Sequence[tuple[Row[Any], IncidentStatus, Due]]) -> None:
+    """Incidents reached a level: each as ``Incidents.lock_due`` found it, with the status that it has now."""
+    tell(work, *(IncidentEscalated(_as_found(work, row, status), work.context.now(), due.level, due.missed)
+                 for row, status, due in reached))
+
+
+def _as_found(work: UnitOfWork, row: Row[Any], status: IncidentStatus) -> IncidentOf:
+    return IncidentOf(
+        incident_id=row.id, tenant=work.context.tenant_slug, environment=row.environment, title=row.title,
+        severity=Severity(row.severity), status=status, detected_at=row.detected_at, expires_at=row.expires_at,
+        owner=row.owner, workflows=tuple(row.workflows or ()), cause=row.cause, reach=row.reach)
 
 
 def approval_requested(work: UnitOfWork, environment: Row[Any], incident_id: UUID, approval_id: UUID, kind: ApprovalKind,

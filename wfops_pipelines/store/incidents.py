@@ -7,10 +7,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, func, insert, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, func, insert, or_, select, text, update
 
-from wfops_pipelines.store.any_of import any_of
+from wfops_pipelines.store.any_of import any_in, any_of
 from wfops_pipelines.store.incident_pages import LISTED, IncidentFilter, page, workflows_of
+from wfops_pipelines.store.tables.fleet import environments
 from wfops_pipelines.store.tables.incidents import drift_approvals as approvals
 from wfops_pipelines.store.tables.incidents import drift_incidents as incidents
 
@@ -22,6 +23,16 @@ _ESCALATE = update(incidents).where(
     incidents.c.tenant_id == bindparam("tenant"), incidents.c.id == bindparam("incident")
 ).values(escalation=bindparam("level"), status=bindparam("becomes"), next_due_at=bindparam("next"), forced=False,
          expired_at=func.coalesce(bindparam("expired", type_=incidents.c.expired_at.type), incidents.c.expired_at))
+_DUE = select(
+    incidents.c.id, incidents.c.number, incidents.c.environment_id, incidents.c.status, incidents.c.severity,
+    incidents.c.escalation, incidents.c.title, incidents.c.owner, incidents.c.detected_at, incidents.c.expires_at,
+    func.jsonb_path_query_array(incidents.c.drift_snapshot, text("'$.workflows[*].name'")).label("workflows"),
+    incidents.c.cause["summary"].astext.label("cause"), incidents.c.reach["summary"].astext.label("reach"),
+    environments.c.slug.label("environment"), environments.c["class"], environments.c.drift_handling_mode,
+).join(environments, and_(environments.c.tenant_id == incidents.c.tenant_id,
+                          environments.c.id == incidents.c.environment_id)).where(
+    incidents.c.tenant_id == bindparam("tenant"), any_in(incidents.c.id, "ids"), incidents.c.next_due_at <= bindparam("now"),
+).order_by(incidents.c.next_due_at, incidents.c.id).with_for_update(skip_locked=True, of=incidents)
 
 
 class Incidents:
@@ -78,11 +89,11 @@ class Incidents:
             update(incidents).where(self._mine, incidents.c.id == incident_id).values({"forced": False, **values}))
 
     def lock_due(self, incident_ids: Collection[UUID], now: datetime) -> list[Row[Any]]:
-        """Those whose next escalation is due still, soonest first, locked, without their payloads. What another sweep
-        holds is left to it."""
+        """Those whose next escalation is due still, soonest first, locked: without their payloads, but with what a notice
+        says of them (``workflows``, names; ``cause`` and ``reach`` in a line), and with ``environment`` (slug), ``class``
+        and ``drift_handling_mode``. What another sweep holds is left to it."""
         return list(self._connection.execute(
-            select(*LISTED).where(self._mine, any_of(incidents.c.id, incident_ids), incidents.c.next_due_at <= now)
-            .order_by(incidents.c.next_due_at, incidents.c.id).with_for_update(skip_locked=True)))
+            _DUE, {"tenant": self._tenant_id, "ids": list(incident_ids), "now": now}))
 
     def escalate(self, rows: Sequence[dict[str, Any]]) -> None:
         """Set levels: ``incident``, ``level``, ``becomes`` (the status), ``expired`` (when, or none) and ``next``."""

@@ -20,6 +20,8 @@ from wfops_pipelines.store.tables.notices import outbox
 _LANES, _ENTRIES = 1000, 5000  # looked at when one is claimed
 _ORDERING = (outbox.c.id, outbox.c.sequence, outbox.c.subject, outbox.c.severity, outbox.c.not_before, outbox.c.attempts,
              outbox.c.claimed_until, outbox.c.digest_of)
+_PUT = (insert(outbox).on_conflict_do_nothing(index_elements=["tenant_id", "target", "dedupe_key"])
+        .returning(outbox.c.id))
 
 
 class Outbox:
@@ -29,12 +31,12 @@ class Outbox:
         self._connection = connection
         self._tenant_id = tenant_id
 
-    def put(self, **values: Any) -> bool:
-        """A message; one with the same target and key that is there already stays alone. Returns whether it is new."""
-        done = self._connection.execute(
-            insert(outbox).values(tenant_id=self._tenant_id, **values)
-            .on_conflict_do_nothing(index_elements=["tenant_id", "target", "dedupe_key"]).returning(outbox.c.id))
-        return done.first() is not None
+    def put(self, messages: Sequence[dict[str, Any]]) -> int:
+        """Messages; one with the same target and key that is there already stays alone. Returns how many are new."""
+        if not messages:
+            return 0
+        rows = [{"tenant_id": self._tenant_id, **values} for values in messages]
+        return len(self._connection.execute(_PUT, rows).all())
 
     # -- sending -------------------------------------------------------------------------------------------------------
 

@@ -27,8 +27,9 @@ def overdue(given: Given) -> None:
             id=context.new_id(), environment_id=environment.id, status="detected", severity="low", title="drift", affected=1,
             drift_fingerprint="f", detected_at=LONG_AGO, last_seen_at=LONG_AGO, expires_at=WEEK_LATER, next_due_at=LONG_AGO,
             drift_snapshot={})
-        work.outbox.put(id=context.new_id(), target="ops", event="incident.opened", subject="incident:1", severity="low",
-                        dedupe_key="k", message={}, status="sent", not_before=LONG_AGO, sent_at=LONG_AGO)
+        work.outbox.put([{
+            "id": context.new_id(), "target": "ops", "event": "incident.opened", "subject": "incident:1", "severity": "low",
+            "dedupe_key": "k", "message": {}, "status": "sent", "not_before": LONG_AGO, "sent_at": LONG_AGO}])
 
 
 def tick(given: Given, sensor: dg.SensorDefinition) -> object:

@@ -81,9 +81,10 @@ def messages(fleet: FleetUnderTest, *wanted: tuple[str, int]) -> None:
     def add(work: Any) -> None:
         for number, (status, days) in enumerate(wanted):
             at = work.context.now() - timedelta(days=days)
-            work.outbox.put(id=work.context.new_id(), target="ops", event="incident.opened", subject=f"incident:{number}",
-                            severity="low", dedupe_key=f"k{number}", message={}, status=status, not_before=at,
-                            sent_at=at if status == "sent" else None)
+            work.outbox.put([{
+                "id": work.context.new_id(), "target": "ops", "event": "incident.opened", "subject": f"incident:{number}",
+                "severity": "low", "dedupe_key": f"k{number}", "message": {}, "status": status, "not_before": at,
+                "sent_at": at if status == "sent" else None}])
 
     fleet.writing(add)
 
