@@ -65,6 +65,7 @@ def run_demo(settings: Settings, *, once: bool, n8n: Literal["sandbox", "real"] 
             demo.baseline()
             demo.people_edit()
             demo.show_ui()
+            demo.put_right()
             tell_url(demo.system.url)
             demo.summary(time.monotonic() - started)
             if once:
@@ -86,6 +87,7 @@ class _Demo:
         self.system = System(installation, supervisor, port=port)
         self._servers: list[fleet.Server] = []
         self._edits: list[fleet.Edit] = []
+        self._incidents: dict[str, int] = {}  # numbers by tenant
 
     def set_up(self, n8n: str, cache: Path) -> None:
         """Servers, repositories, fleet.yaml."""
@@ -145,6 +147,7 @@ class _Demo:
         _expect(found == wanted, f"the drift check names exactly what was edited: {found} instead of {wanted}")
         for tenant in fleet.TENANTS:
             self._screen.drift(reports[tenant, "prod"])
+            self._incidents[tenant] = reports[tenant, "prod"]["incident"]["number"]
         quiet = [f"{t}/{e}" for (t, e), report in reports.items() if report["status"] == "IN_SYNC"]
         _expect(len(quiet) == len(fleet.TENANTS), "nothing else drifted")
         stage = next(part["result"]["stages"]["dev"] for part in told if part["part"] == "workflow_diff"
@@ -166,6 +169,24 @@ class _Demo:
         finally:
             web.close()
 
+    def put_right(self) -> None:
+        """Each drift is an incident; the one of globex is followed to its end."""
+        number, edit = self._incidents["globex"], next(e for e in self._edits if e.tenant == "globex")
+        self._screen.heading("Each drift is an incident, until somebody has settled it")
+        with self._screen.step(f"incident globex#{number} acknowledged", f"wfops incident ack globex#{number}"):
+            done = self._run("incident_step", {"take_step": {"incident": f"globex#{number}", "step": "acknowledge",
+                                                             "reason": "the quick fix is in the way"}}, "globex")
+            _expect(done[0]["result"]["after"] == {"status": "acknowledged"}, "the incident is acknowledged")
+        with self._screen.step("reverted: n8n is what Git says again",
+                               f"wfops incident reconcile globex#{number} --resolution revert --prune"):
+            done = self._run("reconcile_incident", {"reconcile": {
+                "incident": f"globex#{number}", "resolution": "revert", "prune": True, "dry_run": False}}, "globex")
+        result = done[0]["result"]
+        _expect([(w["action"], w["state"], w["name"]) for w in result["writes"]] == [("archive", "done", edit.workflow)],
+                f"the revert archives what somebody built in production: {result['writes']}")
+        _expect((result["status"], result["drift_status"]) == ("closed", "IN_SYNC"), "the incident closed itself")
+        self._screen.note(f"{edit.workflow} is archived in n8n, read back and found right; the incident closed itself")
+
     def summary(self, seconds: float) -> None:
         """What happened, where to look, what to try."""
         url, screen = self.system.url, self._screen
@@ -174,6 +195,7 @@ class _Demo:
             ("baseline", f"{len(self._servers)} n8n, {len(fleet.TENANTS)} repositories; "
                          "every workflow is known as the same in all its environments"),
             ("drift", f"{len(self._edits)} edits past Git in production, all found, and nothing else"),
+            ("incidents", f"acme#{self._incidents['acme']} waits for you, globex#{self._incidents['globex']} is settled"),
             ("time", f"{seconds:.0f} s")])
         screen.heading("Look")
         screen.lines([
@@ -183,17 +205,16 @@ class _Demo:
             ("all assets", f"{url}/asset-groups"),
             ("runs", f"{url}/runs")])
         screen.heading("Try, in another terminal")
-        prod = next(s for s in self._servers if (s.tenant, s.environment) == ("acme", "prod"))
-        off = self._edits[1]
-        wfops = _command_of_this_installation()
+        wfops, incident = _command_of_this_installation(), f"acme#{self._incidents['acme']}"
         screen.lines([
             ("first", f"export WFOPS_HOME={self._home}"),
             ("drift now", f"{wfops} drift acme prod"),
             ("what is where", f"{wfops} matrix acme"),
             ("who did what", f"{wfops} audit list acme"),
-            ("put it right", f"curl -X POST {prod.url}/api/v1/workflows/{off.workflow_id}/activate "
-                             f"-H \"X-N8N-API-KEY: $(cat {prod.key_file})\""),
-            ("", f"the schedule looks every {DRIFT_SECONDS} s; {off.workflow} is gone from the drift then")])
+            ("the incident", f"{wfops} incident show {incident}"),
+            ("take care", f"{wfops} incident ack {incident}"),
+            ("put it right", f"{wfops} incident reconcile {incident} --resolution revert"),
+            ("", "or --resolution promote, and Git says what n8n holds")])
 
     def _export(self, tenant: str, environment: str) -> None:
         done = self._run("export", {"export_to_git": {"partition": f"{environment}|{tenant}", "dry_run": False}}, tenant)
@@ -230,7 +251,7 @@ class _Demo:
     def _check_page(self, web: DagsterWeb, tenant: str) -> None:
         edits = [edit for edit in self._edits if edit.tenant == tenant]
         shown = web.last_materialization("drift_report", f"prod|{tenant}")
-        _expect(shown is not None and shown.metadata.get("status") == "DRIFT_DETECTED"
+        _expect(shown is not None and shown.metadata.get("status") == "DRIFT_INCIDENT_ACTIVE"
                 and shown.metadata.get("drifted") == len(edits), f"the UI shows the drift of {tenant}/prod")
         for edit in edits:
             if edit.kind == "modified":

@@ -116,7 +116,9 @@ def write_fleet(home: Path, servers: list[Server], repositories: Mapping[str, st
         "environments": [{
             "slug": server.environment, "class": ENVIRONMENTS[server.environment], "url": server.url,
             "api_key": f"file:{server.key_file}", "folder": server.environment,
+            **({"allow_production": True} if ENVIRONMENTS[server.environment] == "production" else {}),
         } for server in servers if server.tenant == tenant],
+        "drift_policy": {"auto_create_incidents": True},
         "pipelines": [{"name": "standard", "stages": [{"source": "dev", "target": "staging"},
                                                      {"source": "staging", "target": "prod", "approvers": 1}]}],
     } for tenant, name in TENANTS.items()]}
