@@ -197,7 +197,7 @@ async def _ask_n8n(operation: RunningOperation, subjects: Sequence[Subject], tol
         finally:
             await provider.aclose()
     except TimeoutError:
-        unread.append(Unread("n8n", f"n8n did not answer within {ASKING:.0f} s", again=True))
+        unread.append(Unread("n8n", f"n8n did not answer within {ASKING:g} s", again=True))
     except WfopsError as error:
         unread.append(_unread("n8n", error))
     reasons = [error for error in unread if error.reason != _GONE][:1]
@@ -269,7 +269,7 @@ def _read_commits(operation: RunningOperation, environment: Row[Any], subjects: 
     except WfopsError as error:
         unread.append(_unread("git", error))
     if left and not unread:
-        unread.append(Unread("git", f"it took longer than {ASKING:.0f} s", again=True))
+        unread.append(Unread("git", f"it took longer than {ASKING:g} s", again=True))
     for subject_left in left:
         told[subject_left.row.subject].unread.append(unread[0].as_evidence())
     return unread

@@ -51,7 +51,8 @@ def test_what_was_edited_by_hand_is_drawn_against_git(given: Given) -> None:
     check = asyncio.run(check_drift(services, context, services.environment(context, "prod")))
     (picture,) = draw_drift(services, context, environment, check.workflows)
     assert 'class="node changed"' in picture.svg and "elsewhere" not in picture.svg and "n8n" in picture.svg
-    found = compare_workflow(services, Side.parse("acme/prod@git"), Side.parse("acme/prod"), "Orders", actor="test")
+    found = compare_workflow(services, Side.parse("acme/prod@git"), Side.parse("acme/prod"), picture.name,
+                             actor="test")
     assert 'class="node changed"' in diff_picture(*found.contents, found.diff)
     assert "elsewhere" not in repr(found), "contents are not masked"
 

@@ -147,6 +147,17 @@ def test_n8n_that_goes_down_while_explaining_is_asked_again_by_the_next_check(ne
     assert row.cause["summary"] == "9 workflows edited in n8n by O W; at 2026-03-01 12:00 UTC"
 
 
+def test_n8n_that_takes_too_long_is_not_waited_for(new_fleet: NewFleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wfops_pipelines.services.incident_facts.ASKING", 0.05)
+    prod = fleet_with_incidents(new_fleet)["prod"]
+    (workflow_id,) = prod.in_sync(workflow("Orders"))
+    prod.edit_in_n8n(workflow_id)
+    prod.sandbox.faults.add("latency", ms=2000, path="/history")
+    assert prod.check().status == "DRIFT_INCIDENT_ACTIVE"
+    assert "the version history could not be read: n8n did not answer within 0.05 s" in texts(cause_of(prod), "n8n")
+    assert open_incident(prod).cause["again"] is True
+
+
 def test_git_that_cannot_be_read_is_said_and_the_rest_is_explained(new_fleet: NewFleet) -> None:
     fleet = fleet_with_incidents(new_fleet)
     prod = fleet["prod"]
