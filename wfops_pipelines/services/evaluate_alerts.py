@@ -35,11 +35,11 @@ class Evaluated:
     failed: int = 0
 
     def words(self) -> str:
-        """``4 rules: 1 fired``."""
+        """``4 looked at: 1 fired``."""
         named = (("fired", self.fired), ("cleared", self.cleared), ("without a figure", self.missing))
         found = ", ".join(f"{count} {name}" for name, count in named if count) or "nothing to tell"
         failed = f"; {self.failed} tenants could not be looked at" if self.failed else ""
-        return f"{self.rules} rules: {found}{failed}"
+        return f"{self.rules} looked at: {found}{failed}"
 
 
 def evaluate_alerts(services: Services, *, actor: str = ACTOR, min_gap: timedelta = timedelta(0)) -> Evaluated:

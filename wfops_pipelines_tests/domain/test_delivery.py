@@ -13,7 +13,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wfops_pipelines.domain.delivery import Backoff, Entry, EntryStatus, QuietHours, batches, next_to_send, sendable
+from wfops_pipelines.domain.delivery import (
+    MAX_DIGEST,
+    Backoff,
+    Entry,
+    EntryStatus,
+    QuietHours,
+    Timing,
+    batches,
+    next_to_send,
+    sendable,
+)
 from wfops_pipelines.domain.errors import UsageError
 from wfops_pipelines.domain.incident import Severity
 
@@ -195,3 +205,64 @@ def test_whatever_fails_each_lane_goes_out_in_order_and_whole(
     for lane in {e.lane for e in queue}:
         order = [e.sequence for e in sent if e.lane == lane]
         assert order == sorted(order)
+
+
+# -- when a target wants its messages ------------------------------------------------------------------------------------
+
+def test_a_digest_ends_at_the_same_time_for_all_that_comes_up_meanwhile() -> None:
+    quarter = Timing(digest=timedelta(minutes=15))
+    noon = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
+    assert {quarter.not_before(noon + timedelta(minutes=m), Severity.HIGH) for m in range(15)} == {noon + timedelta(minutes=15)}
+    assert quarter.not_before(noon + timedelta(minutes=3), Severity.CRITICAL) == noon + timedelta(minutes=3)
+
+
+def test_a_digest_that_would_end_in_quiet_hours_ends_with_them() -> None:
+    timing = Timing(NIGHT, timedelta(hours=1))
+    assert timing.not_before(berlin(6, 21, 30), Severity.LOW) == berlin(7, 7)
+    assert timing.not_before(berlin(6, 20, 30), Severity.LOW) == berlin(6, 21)
+
+
+def test_who_wants_neither_gets_each_message_at_once_and_by_itself() -> None:
+    assert Timing().not_before(berlin(7, 3), Severity.LOW) == berlin(7, 3) and Timing().digest_from() is None
+    assert Timing(digest=timedelta(minutes=1)).digest_from() == 2
+    assert [Timing(hours).urgent(Severity.CRITICAL) for hours in (None, NIGHT, replace(NIGHT, critical_passes=False))] == [
+        True, True, False]
+    assert not Timing().urgent(Severity.HIGH)
+
+
+@given(st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1)), st.integers(1, 1440), st.sampled_from(list(Severity)))
+def test_a_message_never_waits_longer_than_a_digest_takes(at: datetime, minutes: int, severity: Severity) -> None:
+    now = at.replace(tzinfo=UTC)
+    assert now <= Timing(digest=timedelta(minutes=minutes)).not_before(now, severity) <= now + timedelta(minutes=minutes)
+
+
+# -- tried together, tried together again --------------------------------------------------------------------------------
+
+def entries(*subjects: str, together: int | None = None, start: int = 1, now: datetime = NOW) -> list[Entry]:
+    return [Entry(UUID(int=n), n, "slack", subject, now, together=UUID(int=together) if together else None)
+            for n, subject in enumerate(subjects, start)]
+
+
+def sequences(found: tuple[tuple[Entry, ...], ...]) -> list[list[int]]:
+    return [[entry.sequence for entry in batch] for batch in found]
+
+
+def test_what_was_tried_together_goes_together_again_and_without_what_came_later() -> None:
+    queue = entries("a", "b", together=1) + entries("a", "c", start=3)
+    assert sequences(batches(queue, NOW, digest_from=2)) == [[1, 2], [4]]
+    assert sequences(batches(queue, NOW)) == [[1, 2], [4]]
+
+
+def test_what_was_tried_alone_stays_alone() -> None:
+    queue = entries("a", together=1) + entries("b", together=2, start=2) + entries("c", "d", start=3)
+    assert sequences(batches(queue, NOW, digest_from=2)) == [[1], [2], [3, 4]]
+
+
+def test_what_was_tried_together_waits_for_all_of_it() -> None:
+    first, second = entries("a", "b", together=1)
+    assert batches([first, replace(second, not_before=NOW + timedelta(hours=1))], NOW, digest_from=2) == ()
+
+
+def test_no_digest_is_larger_than_its_titles_fit() -> None:
+    found = sequences(batches(entries(*map(str, range(120))), NOW, digest_from=2))
+    assert len(found[0]) == MAX_DIGEST and found[0] == list(range(1, MAX_DIGEST + 1))

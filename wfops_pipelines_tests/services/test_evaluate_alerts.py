@@ -130,7 +130,7 @@ def edit(fleet: FleetUnderTest, text: str) -> None:
 
 def test_a_rule_fires_once_is_told_and_clears(watched: FleetUnderTest) -> None:
     rule(watched, environment="prod", severity="high")
-    assert look(watched).words() == "1 rules: nothing to tell"
+    assert look(watched).words() == "1 looked at: nothing to tell"
     edit(watched, "by hand")
     assert look(watched).fired == 1
     assert look(watched).fired == 0

@@ -36,4 +36,4 @@ def alert_rules(context: dg.SensorEvaluationContext, wfops: Wfops) -> dg.SkipRea
     found = evaluate_alerts(wfops.services, min_gap=timedelta(seconds=interval / 2))
     if found.fired:
         context.log.warning(f"{found.fired} alert rules fired")
-    return dg.SkipReason(found.words() if found.rules or found.failed else "there are no alert rules")
+    return dg.SkipReason(found.words() if found.rules or found.failed else "no alert rule is due")
