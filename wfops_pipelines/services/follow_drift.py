@@ -24,6 +24,7 @@ from wfops_pipelines.domain.incident import (
     risen,
     severity_of,
 )
+from wfops_pipelines.domain.operation import OperationKind, OperationState
 from wfops_pipelines.services.drift_policies import policy_of
 from wfops_pipelines.services.notices import incident_ended, incident_opened, incident_severity_rose
 from wfops_pipelines.store.unit_of_work import UnitOfWork
@@ -116,7 +117,7 @@ def _grow(work: UnitOfWork, environment: Row[Any], incident: Row[Any], drifted: 
 def _close(work: UnitOfWork, environment: Row[Any], incident: Row[Any], now: datetime) -> Followed:
     """The drift is gone: the incident closes itself, as whatever it was resolved before, else as that."""
     status = move(IncidentStatus(incident.status), IncidentEvent.CLOSE)
-    resolution = incident.resolution or str(Resolution.DRIFT_GONE)
+    resolution = incident.resolution or _interrupted_resolution(work, environment, incident) or str(Resolution.DRIFT_GONE)
     work.incidents.change(incident.id, status=str(status), resolution=resolution, closed_at=now, affected=0,
                           closed_by=work.context.actor, next_due_at=None)
     work.incidents.cancel_waiting(incident.id, now)
@@ -124,6 +125,14 @@ def _close(work: UnitOfWork, environment: Row[Any], incident: Row[Any], now: dat
                 before=incident.drift_fingerprint, was=incident.status, resolution=resolution, reason="drift_gone")
     incident_ended(work, environment, incident.id)
     return Followed(closed=incident.number)
+
+
+def _interrupted_resolution(work: UnitOfWork, environment: Row[Any], incident: Row[Any]) -> str | None:
+    """How the incident was being resolved by a process that died: its commit is why the drift is gone."""
+    last = work.operations.last(environment.id, OperationKind.INCIDENT_RESOLUTION)
+    if last is None or last.state != OperationState.FAILED or (last.checkpoint or {}).get("incident") != incident.number:
+        return None
+    return str(last.checkpoint["choice"]["resolution"])
 
 
 def _snapshot(work: UnitOfWork, context: Context, environment: Row[Any], drifted: list[dict[str, Any]],

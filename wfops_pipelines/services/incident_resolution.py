@@ -284,6 +284,8 @@ def _reconciled(work: Any, incident: Row[Any], environment: Row[Any], choice: Ch
 
 
 async def _promote(operation: RunningOperation, choice: Choice, number: int, result: Reconciliation) -> None:
+    if not result.dry_run:
+        await asyncio.to_thread(_begin_promotion, operation, choice, number)
     async with operation.step("write") as told:
         export = await export_selected(operation, await asyncio.to_thread(_drifting, operation), dry_run=result.dry_run)
         told.update({"commit": export.commit, "files": len(export.files)})
@@ -299,6 +301,16 @@ async def _promote(operation: RunningOperation, choice: Choice, number: int, res
     with operation.services.store.read(operation.context) as work:
         incident = work.incidents.by_number(number)
         result.status = incident.status if incident is not None else ""
+
+
+def _begin_promotion(operation: RunningOperation, choice: Choice, number: int) -> None:
+    """What is about to be committed, and for which incident: should this process die, the check that finds the drift gone
+    knows why (:mod:`follow_drift`)."""
+    with operation.services.store.unit_of_work(operation.context, "incident.promote", held=operation.held) as work:
+        _spend(work, operation.context, number)
+        operation.save_checkpoint(work, {"incident": number, "choice": choice.as_arguments()})
+        work.record("incident.promotion_begun", "incident", str(number), environment=operation.environment.slug,
+                    reason=choice.reason)
 
 
 def _drifting(operation: RunningOperation) -> set[str]:

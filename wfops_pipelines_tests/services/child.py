@@ -26,6 +26,7 @@ from wfops_pipelines_tests.services.fleet import ACTOR, Clock, Environment, run,
 USE_CASES: dict[str, Any] = {
     "sync": sync_environment, "read_git": sync_repository, "export": export_environment, "check": check_drift,
     "revert": lambda services, context, _: reconcile_incident(services, context, 1, Choice(Resolution.REVERT)),
+    "promote": lambda services, context, _: reconcile_incident(services, context, 1, Choice(Resolution.PROMOTE)),
     "delete": lambda services, context, _: delete_canonical(services, context, "Orders"),
 }
 

@@ -14,8 +14,9 @@ from wfops_pipelines.store.engine import open_engine
 from wfops_pipelines.store.secrets import SecretBox
 from wfops_pipelines_tests.servers.asgi import serve
 from wfops_pipelines_tests.servers.bare import make_bare
+from wfops_pipelines_tests.servers.github import GitHubServer
 from wfops_pipelines_tests.servers.postgres import TEST_KEY, PostgresServer
-from wfops_pipelines_tests.services.fleet import Clock, FleetUnderTest, services_over
+from wfops_pipelines_tests.services.fleet import Clock, FleetUnderTest, NewFleet, services_over
 from wfops_pipelines_tests.services.hosting import SandboxHost
 
 
@@ -65,3 +66,18 @@ def new_fleet(postgres_server: PostgresServer, fresh_database_urls: Callable[...
 def fleet(new_fleet: Callable[..., FleetUnderTest]) -> FleetUnderTest:
     """A tenant with one production environment."""
     return new_fleet()
+
+
+@pytest.fixture
+def hub_fleet(new_fleet: NewFleet, tmp_path: Path) -> Any:
+    """A fleet whose repository is on a GitHub, and that GitHub."""
+    with GitHubServer(tmp_path / "hub", tokens={"tok": "rw"}) as hub:
+        bare = hub.make("acme/flows")
+        fleet = new_fleet(git=False)
+        fleet.repository = bare
+        fleet.secrets["TOKEN"] = "tok"
+        fleet.tenant["repository"] = {"url": f"{hub.url}/acme/flows", "provider": "github", "token": "env:TOKEN",
+                                      "api_url": hub.api_url}
+        fleet.declared("prod").update({"folder": "prod", "write_mode": "pull_request"})
+        fleet.apply()
+        yield fleet, hub

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -423,21 +422,6 @@ def test_a_crash_before_the_push_writes_once(fleet: FleetUnderTest) -> None:
 
 
 # -- pull requests ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def hub_fleet(new_fleet: NewFleet, tmp_path: Path) -> Any:
-    """A fleet whose repository is on a GitHub, and that GitHub."""
-    with GitHubServer(tmp_path / "hub", tokens={"tok": "rw"}) as hub:
-        bare = hub.make("acme/flows")
-        fleet = new_fleet(git=False)
-        fleet.repository = bare
-        fleet.secrets["TOKEN"] = "tok"
-        fleet.tenant["repository"] = {"url": f"{hub.url}/acme/flows", "provider": "github", "token": "env:TOKEN",
-                                      "api_url": hub.api_url}
-        fleet.declared("prod").update({"folder": "prod", "write_mode": "pull_request"})
-        fleet.apply()
-        yield fleet, hub
 
 
 def test_a_protected_branch_gets_a_pull_request_that_stays_one(hub_fleet: tuple[FleetUnderTest, GitHubServer]) -> None:

@@ -6,9 +6,12 @@ import json
 
 import pytest
 
+from wfops_pipelines import failpoints
 from wfops_pipelines.domain.errors import Blocked, ForbiddenTransition, UsageError
 from wfops_pipelines.domain.incident import IncidentEvent
-from wfops_pipelines_tests.services.fleet import NewFleet, workflow
+from wfops_pipelines_tests.servers.github import GitHubServer
+from wfops_pipelines_tests.services.child import run_in_child
+from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, workflow
 from wfops_pipelines_tests.services.incidents import (
     acknowledge,
     drifted,
@@ -208,3 +211,86 @@ def test_a_draft_that_nobody_published_is_named_before_it_is_lost(new_fleet: New
     assert resolve(prod, number, "revert", dry_run=True).plan[0]["loses_draft"]
     assert resolve(prod, number, "revert").drift_status == "IN_SYNC"
     assert said(prod, workflow_id) == "right"
+
+
+def pushing_meanwhile(fleet: FleetUnderTest, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """Somebody pushes right before we do, so many times."""
+    left = [times]
+
+    def reach(name: str) -> None:
+        if name == "export.before_write" and left[0]:
+            left[0] -= 1
+            fleet.repository.commit({f"other-{left[0]}.txt": b"theirs"})
+    monkeypatch.setattr(failpoints, "reach", reach)
+
+
+def test_a_promotion_whose_branch_moved_is_read_again_and_loses_nobodys_work(
+        new_fleet: NewFleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    prod = fleet_with_incidents(new_fleet)["prod"]
+    number, _ = drifted(prod, workflow("Orders"))
+    acknowledge(prod, number)
+    pushing_meanwhile(prod.fleet, monkeypatch, 2)
+    done = resolve(prod, number, "promote")
+    assert (done.status, done.commit) == ("closed", prod.fleet.repository.head())
+    assert {"other-0.txt", "other-1.txt"} <= set(prod.fleet.repository.files())
+
+
+@pytest.mark.parametrize(("failpoint", "committed"), [
+    ("incident.promote.after_commit", False), ("export.before_write", False), ("export.after_write", True),
+    ("export.record.before_commit", True), ("export.record.after_commit", True), ("incident.reconciled.before_commit", True),
+    ("incident.reconciled.after_commit", True)])
+def test_a_promotion_that_is_killed_has_committed_or_has_not_and_the_next_check_says_which(
+        new_fleet: NewFleet, failpoint: str, committed: bool) -> None:
+    prod = fleet_with_incidents(new_fleet)["prod"]
+    number, _ = drifted(prod, workflow("Orders"))
+    acknowledge(prod, number)
+    before = prod.fleet.repository.head()
+    died = run_in_child(prod, "promote", f"{failpoint}=kill")
+    assert died.returncode == -9, died.stderr[-2000:]
+    assert (prod.fleet.repository.head() != before) is committed
+    check = prod.check()
+    row = incident(prod, number)
+    if committed:
+        assert (check.status, row.status, row.resolution) == ("IN_SYNC", "closed", "promote")
+    else:
+        assert (check.status, row.status) == ("DRIFT_INCIDENT_ACKNOWLEDGED", "acknowledged")
+        assert resolve(prod, number, "promote").status == "closed"
+    assert prod.fleet.chain_verifies()
+
+
+def test_a_protected_branch_gets_a_pull_request_and_the_incident_stays_until_it_is_merged(
+        hub_fleet: tuple[FleetUnderTest, GitHubServer]) -> None:
+    fleet, _ = hub_fleet
+    fleet.tenant["drift_policy"] = {"auto_create_incidents": True}
+    fleet.apply()
+    prod = fleet["prod"]
+    (workflow_id,) = prod.create_in_n8n(workflow("Orders"))
+    fleet.writing(lambda work: work.fleet.set_environment(prod.row.id, write_mode="push"))
+    prod.export()
+    fleet.writing(lambda work: work.fleet.set_environment(prod.row.id, write_mode="pull_request"))
+    prod.edit_in_n8n(workflow_id)
+    prod.check()
+    number = open_incident(prod).number
+    acknowledge(prod, number)
+    done = resolve(prod, number, "promote")
+    assert done.pull_request is not None and done.commit is None
+    assert done.status == "acknowledged"
+    assert prod.check().status == "DRIFT_INCIDENT_ACKNOWLEDGED"
+
+
+def test_n8n_1_is_reverted_too_and_deletes_only_when_that_is_allowed(new_fleet: NewFleet) -> None:
+    prod = fleet_with_incidents(new_fleet, generation=1)["prod"]
+    edited, deleted = prod.in_sync(workflow("A", text="right"), workflow("B"))
+    prod.edit_in_n8n(edited, "wrong")
+    prod.delete_in_n8n(deleted)
+    (added,) = prod.create_in_n8n(workflow("E"))
+    prod.check()
+    number = open_incident(prod).number
+    acknowledge(prod, number)
+    plan = resolve(prod, number, "revert", dry_run=True, prune=True)
+    assert [(left["name"], "--allow-irreversible" in left["reason"]) for left in plan.left] == [("E", True)]
+    done = resolve(prod, number, "revert", prune=True, allow_irreversible=True)
+    assert {w["name"]: (w["action"], w["state"]) for w in done.writes} == {
+        "A": ("update", "done"), "B": ("create", "done"), "E": ("delete", "done")}
+    assert (done.status, done.drift_status) == ("closed", "IN_SYNC")
+    assert added not in prod.sandbox.state.workflows
