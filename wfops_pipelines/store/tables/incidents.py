@@ -79,6 +79,8 @@ drift_incidents = Table(
     Index("ix_drift_incidents_status", "tenant_id", "status", "detected_at", "id"),
     Index("ix_drift_incidents_severity", "tenant_id", "severity", "detected_at", "id"),
     Index("ix_drift_incidents_environment", "tenant_id", "environment_id", "detected_at", "id"),
+    Index("ix_drift_incidents_newest", "detected_at", "id"),  # of every tenant
+    Index("ix_drift_incidents_open", "detected_at", "id", postgresql_where=text(OPEN)),  # of every tenant
     Index("ix_drift_incidents_due", "next_due_at", postgresql_where=text("next_due_at is not null")),
     Index("ix_drift_incidents_group", "change_group", postgresql_where=text(OPEN)),
     Index("ix_drift_incidents_closed", "tenant_id", "closed_at",

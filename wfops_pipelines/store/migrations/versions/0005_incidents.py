@@ -218,6 +218,14 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("status not in ('closed', 'cancelled')"),
     )
+    op.create_index("ix_drift_incidents_newest", "drift_incidents", ["detected_at", "id"], unique=False)
+    op.create_index(
+        "ix_drift_incidents_open",
+        "drift_incidents",
+        ["detected_at", "id"],
+        unique=False,
+        postgresql_where=sa.text("status not in ('closed', 'cancelled')"),
+    )
     op.create_index(
         "ix_drift_incidents_severity", "drift_incidents", ["tenant_id", "severity", "detected_at", "id"], unique=False
     )
