@@ -64,7 +64,8 @@ TABLE = [
            "test_an_empty_tags_filter_is_refused_by_1x_and_ignored_by_2x test_the_filter_name_is_part_of_the_name_in_any_case "
            "test_an_unknown_project_is_an_empty_list test_archived_is_no_filter test_archived_workflows_are_in_the_list"),
     row(4, "Fields, LIST", "test_the_fields_of_a_row"),
-    row(4, "GET one adds", "test_one_workflow_has_more_fields_than_its_row test_1x_shows_the_owner_and_so_personal_data"),
+    row(4, "GET one adds", "test_one_workflow_has_more_fields_than_its_row test_1x_shows_the_owner_and_so_personal_data "
+           "test_only_an_active_workflow_tells_when_it_was_published_and_only_in_2x"),
     row(4, "**The list carries full nodes/connections**", "test_a_row_carries_whole_nodes_and_connections"),
     row(4, "Active workflows carry `activeVersion`", "test_an_active_workflow_carries_a_second_copy_in_the_list_too"),
     row(4, "excludePinnedData drops pinData only", "test_exclude_pinned_data_drops_pinned_data_alone"),
@@ -130,7 +131,9 @@ TABLE = [
     row(7, "**V2 registers webhooks asynchronously**", "test_2x_registers_after_it_has_answered_and_1x_before "
            "test_trigger_counts_appear_after_activation test_a_webhook_answers_once_it_is_registered"),
     row(7, 'V2.x "active" == published', "test_active_means_that_there_is_an_active_version"),
-    row(7, "Versions: V1", "test_a_version_can_be_read_and_has_no_name_or_settings test_the_history_is_newest_first_and_of_2x"),
+    row(7, "Versions: V1", "test_a_version_can_be_read_and_has_no_name_or_settings test_the_history_is_newest_first_and_of_2x "
+           "test_the_history_of_a_workflow_tells_who_saved_which_content_when_newest_first "
+           "test_archiving_is_a_version_of_its_own_and_what_is_deleted_has_no_history"),
     row(7, "Archive: V1 has no public endpoint", "test_1x_has_no_archive test_an_archived_workflow_can_neither_be_written_nor_activated "
            "test_archiving_twice_is_fine_unarchiving_twice_is_not test_archiving_is_rejected_in_1x_naming_the_version",
         measured="to unarchive what is not archived is 400"),
