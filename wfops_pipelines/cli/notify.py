@@ -78,6 +78,29 @@ def outbox(
     terminal.note(", ".join(f"{count} {name}" for name, count in found["counts"].items()))
 
 
+@notify.command("send")
+def send(tenant: Tenant, as_json: Json = False) -> None:
+    """Send now what waits and is due, without waiting for the daemon's next round.
+
+    Quiet hours, digests and pauses after a failure hold as they do there.
+
+    Exit codes: 0 done; what was not taken is tried again later, and listed by `wfops notify outbox`.
+
+    Examples:
+
+        wfops notify send acme
+    """
+    with open_session() as session, terminal.progress("Sending"):
+        from wfops_pipelines.services.send_notifications import send_waiting
+
+        session.context(tenant)  # so that a tenant that is not there is said
+        done = send_waiting(session.services, actor=session.actor, tenant=tenant)
+    if as_json:
+        terminal.write(terminal.json_text({"tenant": tenant, **done.as_json()}))
+        return
+    terminal.write(f"{done.words() or 'nothing is due'}\n")
+
+
 @notify.command("retry")
 def retry(tenant: Tenant, message: MessageId = None, dry_run: DryRun = False, as_json: Json = False) -> None:
     """Send dead letters again, with the next round of the outbox.

@@ -38,6 +38,8 @@ log = logging.getLogger("wfops.notifications")
 
 ACTOR: Final = "system:outbox"
 ROUND: Final = timedelta(seconds=15)  # after so long nothing new is begun: a sensor's tick may take a minute
+_AT_ONCE: Final = 10  # batches claimed in one transaction …
+_AT_ONCE_FOR: Final = timedelta(seconds=10)  # … and not begun any more after so long
 _BACKOFF: Final = Backoff()
 _ERROR_LIMIT: Final = 500
 
@@ -56,6 +58,10 @@ class Sent:
         for name, count in asdict(other).items():
             setattr(self, name, getattr(self, name) + count)
 
+    def as_json(self) -> dict[str, int]:
+        """As ``--json`` shows it."""
+        return asdict(self)
+
     def words(self) -> str:
         """``2 sent, 1 to be tried again``; nothing when nothing happened."""
         named = (("sent", self.sent), ("to be tried again", self.retried), ("given up", self.dead),
@@ -63,21 +69,21 @@ class Sent:
         return ", ".join(f"{count} {name}" for name, count in named if count)
 
 
-def send_waiting(services: Services, *, actor: str = ACTOR, budget: timedelta = ROUND) -> Sent:
-    """One round: everything that is due, of every tenant, as far as ``budget`` goes. Targets are sent to side by side,
-    those that worked last time first. An error of one target or tenant is logged and keeps nobody else back."""
+def send_waiting(services: Services, *, actor: str = ACTOR, budget: timedelta = ROUND, tenant: str | None = None) -> Sent:
+    """One round: everything that is due, of every tenant or of one, as far as ``budget`` goes. Targets are sent to side by
+    side, those that worked last time first. An error of one target or tenant is logged and keeps nobody else back."""
     now = services.now()
     with services.store.system() as system:
-        tenants = system.tenants_with_mail(now)
+        tenants = [slug for slug in system.tenants_with_mail(now) if tenant in (None, slug)]
     total, work = Sent(), []
-    for tenant in tenants:
+    for slug in tenants:
         try:
-            context = services.context(tenant, actor=actor)
+            context = services.context(slug, actor=actor)
             dropped, waiting = _look(services, context)
         except UnknownTenant:  # deleted meanwhile
             continue
         except StoreError:
-            log.exception("the outbox of a tenant cannot be read", extra={"tenant": tenant})
+            log.exception("the outbox of a tenant cannot be read", extra={"tenant": slug})
             continue
         total.dropped += dropped
         work += [(attempts, context, target) for target, attempts in waiting.items()]
@@ -116,12 +122,14 @@ def _guarded(services: Services, context: Context, target: str, until: datetime)
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Messages that go out as one; ``claimed_until`` is our claim on them."""
+    """Messages that go out as one; ``claimed_until`` is our claim on them, and until ``begin_until`` enough of it is left
+    to send them."""
 
     rows: Sequence[Row[Any]]
     claimed_until: datetime
+    begin_until: datetime
     url: str | None
-    url_error: str | None
+    url_error: str
 
     @property
     def ids(self) -> list[UUID]:
@@ -141,28 +149,43 @@ class _Target:
     def send_all(self, until: datetime) -> None:
         """One batch after the other, until nothing is due, the time is over, or one did not go through."""
         while self._services.now() < until:
-            batch = self._claim()
-            if batch is None or not self._send(batch):
+            claimed = self._claim()
+            if not claimed:
                 return
+            for index, batch in enumerate(claimed):
+                if self._services.now() > batch.begin_until:  # those before took too long
+                    self._release(claimed[index:])
+                    break
+                if not self._send(batch):
+                    self._release(claimed[index + 1:])
+                    return
 
-    def _claim(self) -> _Batch | None:
+    def _claim(self) -> list[_Batch]:
+        """Some of what may go out now: no two about one subject, so that each can fail by itself."""
         with self._services.store.bookkeeping(self._context, "outbox.claim") as work:
             if not work.outbox.lock_target(self._name):
-                return None
+                return []
             target = next(row for row in work.fleet.notification_targets() if row.name == self._name)
             now = self._services.now()
             entries = _entries(work.outbox.queue(self._name, now), self._name, timing(target), now)
-            batch = next(iter(batches(entries, now, digest_from=timing(target).digest_from())), None)
-            if batch is None:
-                return None
-            until = now + timedelta(seconds=self._services.limits.send_lease)
-            rows = work.outbox.claim([entry.id for entry in batch], until)
-            url, error = None, f"notification target {self._name} has no URL"
-            try:
-                url = work.fleet.secret(target.url_secret)
-            except SecretUnreadable as unreadable:
-                error = one_line(unreadable.message, _ERROR_LIMIT)
-        return _Batch(rows, until, url, None if url is not None else error)
+            due = batches(entries, now, digest_from=timing(target).digest_from())[:_AT_ONCE]
+            begin = now + _AT_ONCE_FOR
+            until = begin + timedelta(seconds=self._services.limits.send_lease)
+            url, error = self._url(work, target)
+            return [_Batch(work.outbox.claim([entry.id for entry in batch], until), until, begin, url, error)
+                    for batch in due]
+
+    def _url(self, work: UnitOfWork, target: Row[Any]) -> tuple[str | None, str]:
+        try:
+            return work.fleet.secret(target.url_secret), f"notification target {self._name} has no URL"
+        except SecretUnreadable as unreadable:
+            return None, one_line(unreadable.message, _ERROR_LIMIT)
+
+    def _release(self, rest: Sequence[_Batch]) -> None:
+        if rest:
+            with self._services.store.bookkeeping(self._context, "outbox.release") as work:
+                for batch in rest:
+                    work.outbox.release(batch.ids, batch.claimed_until)
 
     def _send(self, batch: _Batch) -> bool:
         """Whether the target took it, or can be asked to take others."""
@@ -183,7 +206,7 @@ class _Target:
     def _deliver(self, batch: _Batch) -> WfopsError | None:
         """Send it; the error, when it did not arrive."""
         if batch.url is None:
-            return Unreachable(batch.url_error or "", target=self._name)
+            return Unreachable(batch.url_error, target=self._name)
         try:
             message = digest([Message.from_json(row.message) for row in batch.rows], self._context.base_url)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
