@@ -12,7 +12,8 @@ from wfops_pipelines.cli.incident_timeline import timeline_table
 from wfops_pipelines.domain.diff_text import visible
 
 _MAX_DIFFS = 20  # workflows whose diff is shown in full; the others are in --json
-_MAX_LISTED = 10  # of each list of what the change reaches
+_MAX_LISTED = 10  # of each list of what the change reaches, and of causes
+_MAX_EVIDENCE = 3  # with more workflows, what tells of each one's cause is in --json
 _ACTIONS = {"create": "+", "update": "~", "activate": "▲", "deactivate": "▼", "archive": "-", "unarchive": "+",
             "delete": "-"}
 _STYLES = {"create": "green", "update": "yellow", "activate": "yellow", "deactivate": "yellow", "archive": "red",
@@ -80,14 +81,26 @@ def _cause(found: Mapping[str, Any]) -> str:
     cause = found["cause"]
     if not cause:
         return ""
+    entries = cause.get("workflows") or []
     lines = [visible(cause.get("summary") or "not known")]
-    for entry in (cause.get("workflows") or [])[:_MAX_LISTED]:
-        if len(cause["workflows"]) > 1:
+    for entry in entries[:_MAX_LISTED]:
+        if len(entries) > 1:
             lines.append(f"{visible(entry['name'])}: {visible(entry['words'])}")
-        lines += [f"  {_dim(_moment(e['at']) if e['at'] else '-' * 3)}  {visible(e['source'])}: {visible(e['text'])}"
-                  for e in (entry.get("evidence") or [])]
+        if len(entries) <= _MAX_EVIDENCE:
+            lines += _evidence(entry.get("evidence") or [])
+    if len(entries) > _MAX_LISTED:
+        lines.append(f"and {terminal.plural(len(entries) - _MAX_LISTED, 'more workflow')}: --json")
     lines += [f"not asked: {visible(unread['source'])}: {visible(unread['reason'])}" for unread in cause.get("unread") or []]
     return _section("Cause", "\n".join(lines) + "\n")
+
+
+def _evidence(evidence: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What each source says; the times of our own checks are in the cause's words already."""
+    found = list(evidence)
+    seen = [e["text"].removeprefix("between the two, ") for e in found if e["source"] == "checks" and not e["at"]]
+    lines = [f"  checks: {visible(', '.join(seen))}"] if seen else []
+    return lines + [f"  {visible(e['source'])}: {visible(e['text'])}" + (_dim(f", {_moment(e['at'])}") if e["at"] else "")
+                    for e in found if e["source"] != "checks"]
 
 
 def _reach(found: Mapping[str, Any]) -> str:

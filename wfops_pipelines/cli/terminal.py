@@ -34,6 +34,7 @@ _STYLE_OF_WORD: Final = {
     "closed": "green", "critical": "red", "high": "red", "medium": "yellow", "low": "dim", "escalated": "yellow",
     "critical_overdue": "red", "overdue": "red", "pending": "yellow", "approved": "green", "rejected": "red",
     "executed": "green", "active": "green",
+    "done": "green", "undone": "yellow",
 }
 
 
