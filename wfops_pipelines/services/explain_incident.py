@@ -33,6 +33,7 @@ from wfops_pipelines.domain.shown import moment, one_line
 from wfops_pipelines.domain.workflow import decode_content
 from wfops_pipelines.services.drift_pictures import MAX_PICTURES, WIDTH, DriftPicture
 from wfops_pipelines.services.incident_facts import StoredSides, Subject, Told, Unread, ask_outside
+from wfops_pipelines.services.notices import incident_explained
 from wfops_pipelines.services.operations import RunningOperation
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.store.unit_of_work import UnitOfWork
@@ -247,6 +248,7 @@ def _write(operation: RunningOperation, incident_id: UUID, values: JsonObject) -
         if all(getattr(incident, name) == value for name, value in values.items()):
             return {"written": False, **told}
         work.incidents.change(incident_id, forced=incident.forced, **values)
+        incident_explained(work, operation.environment, incident_id)
         work.record("incident.explained", "incident", str(incident.number), environment=operation.environment.slug,
                     **told)  # not who: the trail keeps for ever what an incident forgets
     return {"written": True, **told}

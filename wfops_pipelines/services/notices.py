@@ -61,6 +61,13 @@ def incident_opened(work: UnitOfWork, environment: Row[Any], incident_id: UUID) 
     tell(work, IncidentOpened(_of(work, environment, incident_id), work.context.now()))
 
 
+def incident_explained(work: UnitOfWork, environment: Row[Any], incident_id: UUID) -> None:
+    """Its cause and reach are known: whoever has not been told of it yet is told of them too."""
+    incident = _of(work, environment, incident_id)
+    notice = IncidentOpened(incident, incident.detected_at)
+    work.outbox.rewrite(notice.subject, str(notice.event), render(notice, work.context.base_url).as_json())
+
+
 def incident_severity_rose(work: UnitOfWork, environment: Row[Any], incident_id: UUID, before: Severity) -> None:
     """Its drift grew."""
     tell(work, IncidentSeverityRisen(_of(work, environment, incident_id), work.context.now(), before))

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Row, TextClause, func, select, text, update
+from sqlalchemy import ColumnElement, Connection, Row, TextClause, case, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from wfops_pipelines.store.tables.fleet import notification_targets
@@ -82,6 +82,13 @@ class Outbox:
             .values(claimed_until=None, **values))
         return done.rowcount > 0
 
+    def release(self, ids: Collection[UUID], claimed_until: datetime) -> None:
+        """Give messages back that were claimed and not sent: as if nobody had claimed them."""
+        self._connection.execute(
+            update(outbox).where(self._mine, self._pending, outbox.c.id.in_(ids), outbox.c.claimed_until == claimed_until)
+            .values(claimed_until=None, attempts=outbox.c.attempts - 1,
+                    digest_of=case((outbox.c.attempts > 1, outbox.c.digest_of), else_=None)))
+
     def split(self, ids: Collection[UUID], claimed_until: datetime, now: datetime) -> None:
         """Let what went out together, and was not taken, go out one by one."""
         self._connection.execute(
@@ -94,6 +101,12 @@ class Outbox:
             update(outbox).where(self._mine, self._pending, outbox.c.target.not_in(known))
             .values(status="dropped", claimed_until=None, last_error=reason).returning(outbox.c.target)).scalars().all()
         return {target: rows.count(target) for target in sorted(set(rows))}
+
+    def rewrite(self, subject: str, event: str, message: dict[str, Any]) -> None:
+        """Say more in messages about an event that nobody has begun to send."""
+        self._connection.execute(
+            update(outbox).where(self._mine, self._pending, outbox.c.subject == subject, outbox.c.event == event,
+                                 outbox.c.attempts == 0).values(message=message))
 
     # -- looking and mending -------------------------------------------------------------------------------------------
 

@@ -323,3 +323,5 @@ def test_targets_hear_of_what_they_asked_for_once(new_fleet: NewFleet) -> None:
     prod.check()
     assert sorted(event for event, _ in messages(prod)) == ["incident.closed", "incident.opened", "incident.opened"]
     assert any("Orders" in title for _, title in messages(prod))
+    opened = next(row for row in fleet.reading(lambda work: work.outbox.listed()) if row.event == "incident.opened")
+    assert "Cause" in opened.message["body"] and "Reach" in opened.message["body"]
