@@ -82,7 +82,8 @@ def digest(messages: Sequence[Message], base_url: str | None = None) -> Message:
         [f"{number}. {message.title}" for number, message in enumerate(messages, 1)], BODY_LIMIT // 2)]
     room = BODY_LIMIT - sum(len(line) + 1 for line in lines)
     texts = _within([f"\n--- {number} ---\n{message.body}" for number, message in enumerate(messages, 1)], room)
-    return Message(one_line(f"[{worst.value}] {headline}", TITLE_LIMIT), _with_link("\n".join([*lines, *texts]), link),
+    text = plain_text("\n".join([*lines, *texts]))
+    return Message(one_line(f"[{worst.value}] {headline}", TITLE_LIMIT), _with_link(text, link),
                    _short(f"{mark(worst)} {headline}", link), link, worst.value)
 
 
@@ -119,7 +120,7 @@ def _digest_of(parts: Sequence[str]) -> str:
 
 
 def _with_link(text: str, link: str | None) -> str:
-    text = plain_text(text)
+    """``text``, which is masked, with the link."""
     if len(text) > BODY_LIMIT:
         text = text[:BODY_LIMIT].rstrip() + "\n… (cut)"
     return f"{text}\n\n{link}\n" if link else f"{text}\n"
