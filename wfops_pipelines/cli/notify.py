@@ -79,7 +79,7 @@ def outbox(
 
 
 @notify.command("send")
-def send(tenant: Tenant, as_json: Json = False) -> None:
+def send(tenant: Tenant, dry_run: DryRun = False, as_json: Json = False) -> None:
     """Send now what waits and is due, without waiting for the daemon's next round.
 
     Quiet hours, digests and pauses after a failure hold as they do there.
@@ -89,11 +89,19 @@ def send(tenant: Tenant, as_json: Json = False) -> None:
     Examples:
 
         wfops notify send acme
+
+        wfops notify send acme --dry-run
     """
     with open_session() as session, terminal.progress("Sending"):
+        from wfops_pipelines.services.notification_commands import list_due
         from wfops_pipelines.services.send_notifications import send_waiting
 
-        session.context(tenant)  # so that a tenant that is not there is said
+        context = session.context(tenant)  # so that a tenant that is not there is said
+        if dry_run:
+            rows = list_due(session.services, context)
+            terminal.write(terminal.json_text({"tenant": tenant, "messages": rows, "dry_run": True}) if as_json
+                           else _table(rows) if rows else "nothing is due\n")
+            return
         done = send_waiting(session.services, actor=session.actor, tenant=tenant)
     if as_json:
         terminal.write(terminal.json_text({"tenant": tenant, **done.as_json()}))

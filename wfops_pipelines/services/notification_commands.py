@@ -64,6 +64,14 @@ def list_outbox(services: Services, context: Context, *, status: str | None = No
             "messages": [_shown(row) for row in rows]}
 
 
+def list_due(services: Services, context: Context, *, limit: int = 1000) -> list[dict[str, Any]]:
+    """What a round would look at now, oldest first; what quiet hours, or others of the same subject, hold back included."""
+    now = services.now()
+    with services.store.read(context) as work:
+        rows = work.outbox.listed("pending", limit=limit)
+    return [_shown(row) for row in reversed(rows) if row.not_before <= now]
+
+
 def retry_dead(services: Services, context: Context, message: UUID | None = None, *,
                dry_run: bool = False) -> list[dict[str, Any]]:
     """Let a dead (or dropped) message wait again, or every dead one; they go out with the next round, each in its old

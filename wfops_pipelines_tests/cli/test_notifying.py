@@ -58,6 +58,8 @@ def test_the_outbox_is_listed_and_dead_letters_are_sent_again(applied: Fleet) ->
     found = applied.wfops("notify", "outbox", "acme", "--json").json
     assert found == {"tenant": "acme", "counts": {"pending": 0, "sent": 0, "dead": 0, "dropped": 0}, "messages": []}
     assert applied.wfops("notify", "outbox", "acme", "--status", "lost").code == 2
+    assert applied.wfops("notify", "send", "acme", "--dry-run").out == applied.wfops("notify", "send", "acme").out == (
+        "nothing is due\n")
     assert "there are no dead letters" in applied.wfops("notify", "retry", "acme").err
     unknown = applied.wfops("notify", "retry", "acme", "00000000-0000-0000-0000-000000000000", "--json")
     assert unknown.code == 2 and "has no message" in unknown.err

@@ -26,7 +26,7 @@ DOCUMENT = fleet_document({"dev": "http://127.0.0.1:5678"}, "file:///srv/acme.gi
 COMMANDS = ["hash", "diff", "schema fleet", "apply", "tenants", "environments", "sync", "drift", "export", "matrix", "link", "unlink",
             "ignore", "unignore", "operation list", "operation show", "audit list", "audit verify", "audit anchor", "doctor", "up",
             "demo", "env", "secrets generate", "secrets rotate",
-            "notify test", "notify outbox", "notify retry", "alerts metrics", "alerts list", "alerts set", "alerts remove",
+            "notify test", "notify outbox", "notify send", "notify retry", "alerts metrics", "alerts list", "alerts set", "alerts remove",
             "alerts test", "alerts history"]
 
 

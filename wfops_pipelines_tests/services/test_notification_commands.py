@@ -7,7 +7,8 @@ import uuid
 import pytest
 
 from wfops_pipelines.domain.errors import Refused, UnknownNotification, Unreachable, UsageError
-from wfops_pipelines.services.notification_commands import list_outbox, retry_dead, send_test
+from wfops_pipelines.services.notification_commands import list_due, list_outbox, retry_dead, send_test
+from wfops_pipelines.services.send_notifications import send_waiting
 from wfops_pipelines_tests.servers.hostile import closed_port
 from wfops_pipelines_tests.servers.mail import MailServer
 from wfops_pipelines_tests.services.fleet import NewFleet
@@ -68,6 +69,17 @@ def test_dead_letters_are_sent_again_under_their_old_keys_and_before_what_came_l
     assert "Drift incident" in hook.titles[0] and "is closed" in hook.titles[1] and hook.keys[0] == dead["key"]
     assert [event.subject_id for event in fleet.events("notification.retried")] == [dead["id"]]
     assert list_outbox(fleet.services, fleet.context)["counts"] == {"pending": 0, "sent": 2, "dead": 0, "dropped": 0}
+
+
+def test_a_tenant_can_be_sent_for_alone_and_what_is_due_is_seen_before(new_fleet: NewFleet) -> None:
+    with Receiver() as hook:
+        fleet = with_targets(new_fleet, hook=hook.url)
+        told(fleet, Incident(fleet, "one").opened(), Incident(fleet, "two").opened())
+        due = list_due(fleet.services, fleet.context)
+        assert ["one" in due[0]["title"], "two" in due[1]["title"]] == [True, True] and not hook.asked
+        assert send_waiting(fleet.services, tenant="nobody").words() == ""
+        assert send_waiting(fleet.services, tenant=fleet.slug).as_json()["sent"] == 2
+        assert list_due(fleet.services, fleet.context) == []
 
 
 def test_one_of_several_dead_letters_can_be_chosen(new_fleet: NewFleet) -> None:
