@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -16,6 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import event
 
 from wfops_pipelines.domain.context import Context
+from wfops_pipelines.store.incident_pages import IncidentFilter
 from wfops_pipelines.store.roles import Urls, in_database
 from wfops_pipelines.store.unit_of_work import Store, UnitOfWork
 from wfops_pipelines_tests.servers.postgres import PostgresServer
@@ -47,6 +49,14 @@ INSERT INTO drift_check_history (tenant_id, id, environment_id, type, status, co
     SELECT tenant_id, gen_random_uuid(), environment_id, 'scheduled', 'IN_SYNC', '{{}}', 'f', 1, now(), now() FROM workflow_env_map;
 INSERT INTO operations (tenant_id, id, kind, environment_id, state, actor, created_at)
     SELECT tenant_id, id, 'environment_sync', environment_id, 'queued', 'a', now() FROM workflow_env_map;
+INSERT INTO drift_incidents (tenant_id, id, number, environment_id, status, severity, title, affected, drift_fingerprint,
+                             detected_at, last_seen_at, expires_at, next_due_at, closed_at)
+    SELECT tenant_id, id, number, environment_id, CASE WHEN n = 1 THEN 'detected' ELSE 'closed' END,
+           (ARRAY['low', 'medium', 'high', 'critical'])[1 + n % 4], 'Drift', 1, 'f', t, t, t,
+           CASE WHEN n = 1 THEN t END, CASE WHEN n > 1 THEN t END
+    FROM (SELECT *, row_number() OVER (PARTITION BY environment_id ORDER BY id) AS n,
+                 row_number() OVER (PARTITION BY tenant_id) AS number FROM workflow_env_map) m,
+         LATERAL (SELECT now() - m.n * interval '1 hour' AS t) times;
 INSERT INTO audit_events (tenant_id, sequence, id, at, actor, action, subject_type, subject_id, operation_id, encoded, previous, hash)
     SELECT tenant_id, row_number() OVER (PARTITION BY tenant_id), id, now(), 'a', 'mapping.linked', 'workflow', workflow_id, id, '', '', ''
     FROM workflow_env_map;
@@ -127,6 +137,18 @@ Ask = Callable[[UnitOfWork, Filled], object]
     pytest.param("canonical_workflow_git_state", lambda w, f: w.git_states.blobs(f.environment_id), id="blobs of an environment"),
     pytest.param("workflow_drift", lambda w, f: w.drift.of_environment(f.environment_id), id="drift of an environment"),
     pytest.param("drift_check_history", lambda w, f: w.drift.last_check(f.environment_id), id="the last drift check"),
+    pytest.param("drift_incidents", lambda w, f: w.incidents.listed(IncidentFilter()), id="the newest incidents"),
+    pytest.param("drift_incidents", lambda w, f: w.incidents.listed(IncidentFilter(before=(datetime.now(UTC), uuid4()))),
+                 id="a later page of incidents"),
+    pytest.param("drift_incidents", lambda w, f: w.incidents.listed(IncidentFilter(open_only=True)), id="open incidents"),
+    pytest.param("drift_incidents", lambda w, f: w.incidents.listed(IncidentFilter(environment_id=f.environment_id)),
+                 id="incidents of an environment"),
+    pytest.param("drift_incidents", lambda w, f: w.incidents.listed(IncidentFilter(severities=["high"])),
+                 id="incidents of a severity"),
+    pytest.param("drift_incidents", lambda w, f: w.incidents.open_of(f.environment_id), id="the open incident"),
+    pytest.param("drift_incidents", lambda w, f: w.incidents.last_of(f.environment_id), id="the last incident"),
+    pytest.param("drift_incidents", lambda w, f: w.incidents.by_number(3), id="an incident by its number"),
+    pytest.param("drift_incidents", lambda w, f: w.incidents.lock_due([uuid4()], datetime.now(UTC)), id="due incidents by id"),
     pytest.param("operations", lambda w, f: w.operations.recent(environment_id=f.environment_id), id="recent operations"),
     pytest.param("audit_events", lambda w, f: w.audit.events(), id="the newest events"),
     pytest.param("audit_events", lambda w, f: w.audit.events(operation_id=uuid4()), id="the story of an operation"),
@@ -138,6 +160,18 @@ def test_rows_are_found_by_an_index(filled: Filled, table: str, ask: Ask) -> Non
     kinds = {kind for kind, name in found if name == table}
     assert kinds, found
     assert all("Index" in kind or "Bitmap" in kind or kind == "ModifyTable" for kind in kinds), found
+
+
+def test_a_sweep_finds_what_is_due_by_an_index(filled: Filled) -> None:
+    with filled.store.system() as system:
+        made: list[tuple[str, Any]] = []
+        event.listen(system._connection, "before_cursor_execute", lambda *asked: made.append((asked[2], asked[3])))
+        assert system.due_incidents(datetime.now(UTC) - timedelta(days=1)) == []
+        statement, parameters = made[0]
+        [plan] = system._connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", parameters).scalar_one()
+    found: set[tuple[str, str]] = set()
+    _collect(plan["Plan"], found)
+    assert ("Seq Scan", "drift_incidents") not in found
 
 
 def test_mappings_of_a_canonical_workflow_in_all_environments_are_found_by_an_index(filled: Filled) -> None:
