@@ -64,11 +64,9 @@ def reconcile(
         from wfops_pipelines.services.incident_names import may_force, named_incident
 
         named = named_incident(session.services, name)
-        context = session.context(named.tenant)
         if force:
-            may_force(context)
-        environment = _environment(session, named.tenant, named.number)
-        act = _Runs(session, str(named), named.tenant, environment, chosen)
+            may_force(session.context(named.tenant))
+        act = _Runs(session, str(named), named.tenant, named.environment, chosen)
         if detach and not dry_run:
             confirm(f"Leave {resolution} of {named} to the queue, without looking at what it writes?", yes=yes)
             tell_submitted(session, act.submit(), as_json=as_json)
@@ -113,15 +111,6 @@ class _Runs:
 
     def _config(self, *, dry_run: bool) -> dict[str, dict[str, Any]]:
         return {"reconcile": {"incident": self._incident, **self._chosen, "dry_run": dry_run}}
-
-
-def _environment(session: Session, tenant: str, number: int) -> str:
-    context = session.context(tenant)
-    with session.services.store.read(context) as work:
-        incident = work.incidents.by_number(number)
-        assert incident is not None  # noqa: S101 - it was just found, and incidents stay
-        slug: str = work.fleet.environment(incident.environment_id).slug
-    return slug
 
 
 def _ask(plan: Mapping[str, Any]) -> None:

@@ -23,6 +23,7 @@ class NamedIncident:
 
     tenant: str
     number: int
+    environment: str
     approval_id: UUID | None = None
     approval_kind: str | None = None
     approval_status: str | None = None
@@ -47,9 +48,10 @@ def named_incident(services: Services, name: str) -> NamedIncident:
         several = ", ".join(f"{row.id} ({row.tenant_slug}#{row.number})" for row in found)
         raise UsageError(f"{name!r} is the beginning of several incidents' ids", fix=f"write more of it: {several}")
     if found:
-        return NamedIncident(found[0].tenant_slug, found[0].number)
+        return NamedIncident(found[0].tenant_slug, found[0].number, found[0].environment)
     if request is not None:
-        return NamedIncident(request.tenant_slug, request.number, first, request.kind, request.status)
+        return NamedIncident(request.tenant_slug, request.number, request.environment, first, request.kind,
+                             request.status)
     raise UnknownIncident(f"there is no incident {name!r}", fix=_LIST)
 
 
@@ -73,10 +75,12 @@ def may_force(context: Context) -> None:
 def _by_number(services: Services, tenant: str, number: int) -> NamedIncident:
     context = services.context(tenant, actor="system:look-up")
     with services.store.read(context) as work:
-        if work.incidents.by_number(number) is None:
+        incident = work.incidents.by_number(number)
+        if incident is None:
             raise UnknownIncident(f"tenant {tenant} has no incident #{number}",
                                   fix=f"`wfops incident list {tenant} --all` shows those there are")
-    return NamedIncident(tenant, number)
+        environment = work.fleet.environment(incident.environment_id)
+    return NamedIncident(tenant, number, environment.slug)
 
 
 def _bounds(name: str) -> tuple[UUID, UUID]:

@@ -100,7 +100,8 @@ def _of_event(now: Situation, event: IncidentEvent) -> list[NextStep]:
         case IncidentEvent.STABILIZE:
             return [NextStep(f'wfops incident stabilize {name} --reason "…"', "it does no harm for now, and why", needs)]
         case IncidentEvent.CLOSE:
-            return [NextStep(f'wfops incident close {name} --reason "…"', "close it as it is; drift that is left opens another one", needs)]
+            return [NextStep(f'wfops incident close {name} --reason "…"',
+                             "close it as it is; drift that is left opens another one", needs)]
         case IncidentEvent.CANCEL:
             return [NextStep(f'wfops incident cancel {name} --reason "…"', "it never should have been one", needs)]
         case IncidentEvent.EXPIRE:

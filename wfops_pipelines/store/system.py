@@ -102,21 +102,25 @@ class SystemReads:
 
     def incidents_between(self, first: UUID, last: UUID, *, limit: int = 3) -> list[Row[Any]]:
         """Incidents whose ids lie within bounds, both among them: what a prefix of an id stands for. With
-        ``tenant_slug``."""
+        ``tenant_slug`` and ``environment``."""
         return list(self._connection.execute(
-            select(drift_incidents.c.id, drift_incidents.c.number, drift_incidents.c.detected_at,
-                   tenants.c.slug.label("tenant_slug"))
+            select(drift_incidents.c.id, drift_incidents.c.number, tenants.c.slug.label("tenant_slug"),
+                   environments.c.slug.label("environment"))
             .join(tenants, tenants.c.tenant_id == drift_incidents.c.tenant_id)
+            .join(environments, (environments.c.tenant_id == drift_incidents.c.tenant_id)
+                  & (environments.c.id == drift_incidents.c.environment_id))
             .where(drift_incidents.c.id.between(first, last), tenants.c.deleted_at.is_(None))
             .order_by(drift_incidents.c.id).limit(limit)))
 
     def approval(self, approval_id: UUID) -> Row[Any] | None:
-        """A request by its id: ``kind``, ``status``, the incident's ``number`` and ``tenant_slug``."""
+        """A request by its id: ``kind``, ``status``, the incident's ``number``, ``tenant_slug`` and ``environment``."""
         return self._connection.execute(
             select(drift_approvals.c.kind, drift_approvals.c.status, drift_incidents.c.number,
-                   tenants.c.slug.label("tenant_slug"))
+                   tenants.c.slug.label("tenant_slug"), environments.c.slug.label("environment"))
             .join(drift_incidents, (drift_incidents.c.tenant_id == drift_approvals.c.tenant_id)
                   & (drift_incidents.c.id == drift_approvals.c.incident_id))
+            .join(environments, (environments.c.tenant_id == drift_incidents.c.tenant_id)
+                  & (environments.c.id == drift_incidents.c.environment_id))
             .join(tenants, tenants.c.tenant_id == drift_approvals.c.tenant_id)
             .where(drift_approvals.c.id == approval_id, tenants.c.deleted_at.is_(None))).one_or_none()
 

@@ -59,7 +59,7 @@ def test_a_report_shows_its_incident_and_the_check_carries_its_number(drifted: G
     result = refresh(drifted)
     (report,) = [m for m in result.asset_materializations_for_node("refresh_environment")
                  if m.asset_key == dg.AssetKey("drift_report")]
-    metadata = {name: value.value for name, value in report.metadata.items()}
+    metadata: dict[str, Any] = {name: value.value for name, value in report.metadata.items()}
     assert (metadata["incident"], metadata["incident_severity"], metadata["incident_status"], metadata["look"]) == (
         "acme#1", "low", "detected", "wfops incident show acme#1")
     assert metadata["incident_title"].startswith("1 workflow changed in acme/prod: ")
@@ -131,6 +131,6 @@ def test_what_cannot_be_is_a_failure_that_is_not_tried_again(drifted: Given, job
 def test_the_launchpad_explains_every_field() -> None:
     for job, op in (("reconcile_incident", "reconcile"), ("incident_step", "take_step")):
         definition = defs.resolve_job_def(job)
-        fields = definition.get_node_named(op).definition.config_schema.config_type.fields
-        assert all(field.description for field in fields.values()), job
+        schema: Any = definition.get_node_named(op).definition.config_schema
+        assert all(field.description for field in schema.config_type.fields.values()), job
         assert definition.tags["dagster/max_retries"] == "0"

@@ -13,7 +13,7 @@ from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, workf
 
 
 def add(fleet: FleetUnderTest, *, environment: str | None = "prod", days: float = 1, dry_run: bool = False,
-        **said: str) -> dict[str, Any]:
+        **said: Any) -> dict[str, Any]:
     return add_rule(fleet.services, fleet.context, environment=environment, dry_run=dry_run,
                     expires_at=fleet.clock.time + timedelta(days=days), **{"owner": "ada", "reason": "known", **said})
 
@@ -70,7 +70,7 @@ def test_one_without_environment_is_for_all_and_expired_ones_are_listed(new_flee
     ({}, "must name a workflow"), ({"workflow": "*"}, "would hide everything"), ({"workflow": "A", "reason": " "}, "reason"),
     ({"parameter_path": "..x"}, "parameter_path"), ({"workflow": "A", "owner": ""}, "owner"),
 ])
-def test_what_does_not_fit_is_named(new_fleet: NewFleet, said: dict[str, str], field: str) -> None:
+def test_what_does_not_fit_is_named(new_fleet: NewFleet, said: dict[str, Any], field: str) -> None:
     fleet = new_fleet()
     with pytest.raises(InvalidFields, match=field):
         add(fleet, **said)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from wfops_pipelines.cli.incident_screen import incident_text
 from wfops_pipelines.domain.approval import ApprovalKind
 from wfops_pipelines.domain.errors import Blocked, Denied, UnknownEnvironment, UnknownIncident, UsageError
 from wfops_pipelines.domain.incident import IncidentEvent
@@ -19,6 +20,7 @@ from wfops_pipelines_tests.services.incidents import (
     acknowledge,
     drifted,
     fleet_with_incidents,
+    incident,
     open_incident,
     resolve,
     step,
@@ -183,6 +185,25 @@ class TestShow:
         shown(prod, number)
         listed(prod.fleet, everything=True)
         assert len(prod.fleet.events()) == before
+
+    def test_of_one_whose_payload_retention_removed_the_rest_is_told(self, new_fleet: NewFleet) -> None:
+        prod = fleet_with_incidents(new_fleet)["prod"]
+        number, _ = drifted(prod, workflow("Orders"))
+        step(prod, number, IncidentEvent.CLOSE, reason="done")
+        identity = incident(prod, number).id
+        prod.fleet.writing(lambda work: work.incidents.purge([identity], prod.fleet.clock.now()))
+        found = shown(prod, number)
+        assert (found["workflows"], found["cause"], found["reach"]) == ([], None, None)
+        text = incident_text(found)
+        assert "removed by retention" in text and "1 workflow changed in acme/prod: Orders" in text
+        with pytest.raises(UsageError, match="nothing to draw"):
+            draw_incident(prod.fleet.services, prod.fleet.context, number)
+
+    def test_the_screen_cannot_be_written_to_by_a_name(self, new_fleet: NewFleet) -> None:
+        prod = fleet_with_incidents(new_fleet)["prod"]
+        number, _ = drifted(prod, workflow("Or\x1b[31mders\u202e"))
+        assert "\x1b[31m" not in incident_text(shown(prod, number))
+        assert "\u202e" not in incident_text(shown(prod, number))
 
     def test_pictures_are_of_the_contents_then_and_audited(self, new_fleet: NewFleet) -> None:
         prod = fleet_with_incidents(new_fleet)["prod"]

@@ -11,6 +11,8 @@ from wfops_pipelines.domain.errors import InvalidFields, UnknownEnvironment, Usa
 from wfops_pipelines.services.policy_commands import PolicyChange, set_fields, show_policies, unset_fields
 from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet
 
+TTLS = ["severity_ttls.low", "severity_ttls.medium", "severity_ttls.high", "severity_ttls.critical"]
+
 
 def put(fleet: FleetUnderTest, environment: str | None = None, *, dry_run: bool = False, **fields: Any) -> PolicyChange:
     """Set fields; ``severity_ttls__high`` is ``severity_ttls.high``."""
@@ -76,9 +78,9 @@ def test_a_value_that_does_not_fit_is_named_and_nothing_is_stored(new_fleet: New
 
 def test_a_field_that_there_is_not_is_named_with_those_there_are(new_fleet: NewFleet) -> None:
     fleet = new_fleet()
-    for name in ("nope", "severity_ttls__awful", "severity_ttls", "drift_handling_mode"):
+    for name in ("nope", "severity_ttls.awful", "severity_ttls", "drift_handling_mode"):
         with pytest.raises(UsageError, match="has no field") as caught:
-            put(fleet, **{name: 1})
+            set_fields(fleet.services, fleet.context, {name: 1})
         assert "severity_ttls.critical" in str(caught.value.fix)
     with pytest.raises(UnknownEnvironment):
         put(fleet, "nowhere", enforce_ttl=True)
@@ -87,7 +89,5 @@ def test_a_field_that_there_is_not_is_named_with_those_there_are(new_fleet: NewF
 def test_two_at_once_lose_nothing(new_fleet: NewFleet) -> None:
     fleet = new_fleet()
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda name: put(fleet, "prod", **{name: 7}), [
-            "severity_ttls__low", "severity_ttls__medium", "severity_ttls__high", "severity_ttls__critical"]))
-    assert {holds(fleet, "prod", f"severity_ttls.{name}") for name in ("low", "medium", "high", "critical")} == {
-        (7, "environment")}
+        list(pool.map(lambda name: set_fields(fleet.services, fleet.context, {name: 7}, environment="prod"), TTLS))
+    assert {holds(fleet, "prod", name) for name in TTLS} == {(7, "environment")}

@@ -97,7 +97,6 @@ def reconcile(context: dg.OpExecutionContext, wfops: Wfops, config: ReconcileCon
     except WfopsError as error:
         yield dg.Output([{"result": None, "error": error}])
         raise as_failure(error) from error
-    _tag(context, done.tenant, done.environment, str(named))
     context.add_output_metadata(metadata.of_resolution(done))
     if done.waiting:
         context.log.warning("\n".join(done.notes))
@@ -119,7 +118,6 @@ def take_step(context: dg.OpExecutionContext, wfops: Wfops, config: StepConfig) 
     except WfopsError as error:
         yield dg.Output([{"result": None, "error": error}])
         raise as_failure(error) from error
-    _tag(context, done.tenant, done.environment, str(named))
     context.add_output_metadata({
         "incident": str(named), "step": done.step, "before": done.before, "after": done.after,
         "waiting_for_approval": done.waiting, "dry_run": done.dry_run, "notes": "\n".join(done.notes)})
@@ -154,9 +152,7 @@ def _take(context: dg.OpExecutionContext, wfops: Wfops, config: StepConfig) -> t
 
 
 def _context(context: dg.OpExecutionContext, wfops: Wfops, named: NamedIncident) -> Context:
+    """Who acts. The run is tagged by what it is about: one that was started in the launchpad is not, yet."""
+    context.instance.add_run_tags(context.run_id, {
+        TENANT_TAG: named.tenant, ENVIRONMENT_TAG: named.environment, INCIDENT_TAG: str(named)})
     return wfops.context_of(named.tenant, context.run, step=context.op.name)
-
-
-def _tag(context: dg.OpExecutionContext, tenant: str, environment: str, incident: str) -> None:
-    """So that the run is found by what it was about; one that was started in the launchpad has no such tags."""
-    context.instance.add_run_tags(context.run_id, {TENANT_TAG: tenant, ENVIRONMENT_TAG: environment, INCIDENT_TAG: incident})
