@@ -29,13 +29,15 @@ _GOOD: Final = "✅"
 @dataclass(frozen=True, slots=True)
 class Message:
     """A rendered notice, as the outbox keeps it: ``title`` (a mail's subject), ``body`` (plain text), ``short`` (one line
-    for chats and SMS, the link at its end), ``link`` where a base URL is set, and the severity's word."""
+    for chats and SMS, the link at its end), ``link`` where a base URL is set, the severity's word, and a ``picture`` (SVG)
+    where one says more, for receivers that take files."""
 
     title: str
     body: str
     short: str
     link: str | None
     severity: str
+    picture: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON with the fields' names as keys."""
@@ -44,7 +46,8 @@ class Message:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Message:
         """What :meth:`as_json` wrote."""
-        return cls(stored["title"], stored["body"], stored["short"], stored.get("link"), stored["severity"])
+        return cls(stored["title"], stored["body"], stored["short"], stored.get("link"), stored["severity"],
+                   stored.get("picture"))
 
 
 def mark(severity: Severity, *, good: bool = False) -> str:

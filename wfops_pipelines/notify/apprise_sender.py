@@ -39,12 +39,12 @@ class AppriseSender:
         self._read_timeout = read_timeout
         self._slots = threading.BoundedSemaphore(_MAX_HANGING)
 
-    def send(self, url: str, *, title: str, body: str, short: str, key: str) -> None:
+    def send(self, url: str, *, title: str, body: str, short: str, key: str, picture: str | None = None) -> None:
         """As :class:`~wfops_pipelines.notify.sender.Sender` says."""
         target = shown_target(url)
         if not self._slots.acquire(timeout=self._timeout):
             raise Unreachable(f"{_MAX_HANGING} earlier messages still wait for their receivers", target=target)
-        attempt = _Attempt(url, title=title, body=body, short=short, key=key)
+        attempt = _Attempt(url, title=title, body=body, short=short, key=key, picture=picture)
         reach("notify.before_send")
         thread = threading.Thread(target=self._run, args=(attempt,), name="wfops-notify", daemon=True)
         thread.start()
@@ -66,7 +66,8 @@ class AppriseSender:
 class _Attempt:
     """One message on its way; ``error`` is set when it did not arrive."""
 
-    def __init__(self, url: str, *, title: str, body: str, short: str, key: str) -> None:
+    def __init__(self, url: str, *, title: str, body: str, short: str, key: str, picture: str | None) -> None:
+        self._picture = picture
         self._url, self._title, self._body, self._short, self._key = url, title, body, short, key
         self.error: OutsideError | None = None
 
@@ -100,7 +101,20 @@ class _Attempt:
                 service.payload_extras.setdefault("id", self._key)
                 service.payload_extras.setdefault("short", self._short)
         return bool(service.notify(title="" if brief else self._title, body=self._short if brief else self._body,
-                                   notify_type=NotifyType.INFO, body_format=NotifyFormat.TEXT))
+                                   notify_type=NotifyType.INFO, body_format=NotifyFormat.TEXT,
+                                   attach=self._attachment(service)))
+
+    def _attachment(self, service: Any) -> Any:
+        """The picture as a file, for services that take files; for others the text has to do."""
+        if self._picture is None or not service.attachment_support:
+            return None
+        from apprise import AppriseAttachment  # noqa: PLC0415
+        from apprise.attachment import memory  # noqa: PLC0415
+
+        attach: Any = memory.AttachMemory  # apprise has no types here
+        files = AppriseAttachment()
+        files.add(attach(self._picture.encode(), name="change.svg", mimetype="image/svg+xml"))
+        return files
 
 
 def _service(url: str) -> Any:

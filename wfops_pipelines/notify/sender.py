@@ -15,11 +15,11 @@ _HOST_IS_A_HOST: Final = frozenset({
 class Sender(Protocol):
     """Sends one message. Made to be called from any thread, several at once."""
 
-    def send(self, url: str, *, title: str, body: str, short: str, key: str) -> None:
+    def send(self, url: str, *, title: str, body: str, short: str, key: str, picture: str | None = None) -> None:
         """Deliver a message to the target behind ``url``; returns once the other side has taken it.
 
         ``key`` is equal for every attempt at the same message: it travels along where the protocol has a place for it,
-        so that a receiver can drop repeats. Raises :class:`Unreachable` where trying again can help (it may have arrived
+        so that a receiver can drop repeats. ``picture`` (SVG) goes along as a file where the service takes files. Raises :class:`Unreachable` where trying again can help (it may have arrived
         all the same), else :class:`Refused`, :class:`NotFound` or :class:`Rejected`. No error shows the URL.
         """
 

@@ -45,6 +45,7 @@ MAX_EXPLAINED: Final = 200  # workflows whose cause an incident carries
 _MAX_LISTED: Final = 100  # of each list that tells how far it reaches
 _MAX_USERS: Final = 20  # workflows named per credential
 _CONTENTS: Final = 50  # contents held at a time
+_MAX_SENT: Final = 100_000  # characters of a picture that goes with a message
 _MAX_WHO: Final = 3  # who did what, in the summary
 
 JsonObject = dict[str, Any]
@@ -248,7 +249,7 @@ def _write(operation: RunningOperation, incident_id: UUID, values: JsonObject) -
         if all(getattr(incident, name) == value for name, value in values.items()):
             return {"written": False, **told}
         work.incidents.change(incident_id, forced=incident.forced, **values)
-        incident_explained(work, operation.environment, incident_id)
+        incident_explained(work, operation.environment, incident_id, _sent_along(work, incident))
         work.record("incident.explained", "incident", str(incident.number), environment=operation.environment.slug,
                     **told)  # not who: the trail keeps for ever what an incident forgets
     return {"written": True, **told}
@@ -273,6 +274,14 @@ def incident_pictures(services: Services, context: Context, incident: Row[Any],
             if picture is not None:
                 pictures.append(picture)
     return pictures
+
+
+def _sent_along(work: UnitOfWork, incident: Row[Any]) -> str | None:
+    """The picture that goes with the message: of the first workflow that changed, if it is not too large to be sent."""
+    rows = (row for row in (incident.drift_snapshot or {}).get("workflows", []) if row["diff"] and row["diff"]["changes"])
+    row = next(rows, None)
+    picture = _picture(work, row) if row is not None else None
+    return picture.svg if picture is not None and len(picture.svg) <= _MAX_SENT else None
 
 
 def _picture(work: UnitOfWork, row: Mapping[str, Any]) -> DriftPicture | None:

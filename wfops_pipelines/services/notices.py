@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -61,11 +62,12 @@ def incident_opened(work: UnitOfWork, environment: Row[Any], incident_id: UUID) 
     tell(work, IncidentOpened(_of(work, environment, incident_id), work.context.now()))
 
 
-def incident_explained(work: UnitOfWork, environment: Row[Any], incident_id: UUID) -> None:
-    """Its cause and reach are known: whoever has not been told of it yet is told of them too."""
+def incident_explained(work: UnitOfWork, environment: Row[Any], incident_id: UUID, picture: str | None) -> None:
+    """Its cause and reach are known: whoever has not been told of it yet is told of them too, with a picture (SVG)."""
     incident = _of(work, environment, incident_id)
     notice = IncidentOpened(incident, incident.detected_at)
-    work.outbox.rewrite(notice.subject, str(notice.event), render(notice, work.context.base_url).as_json())
+    message = replace(render(notice, work.context.base_url), picture=picture)
+    work.outbox.rewrite(notice.subject, str(notice.event), message.as_json())
 
 
 def incident_severity_rose(work: UnitOfWork, environment: Row[Any], incident_id: UUID, before: Severity) -> None:

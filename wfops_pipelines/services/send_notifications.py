@@ -213,7 +213,7 @@ class _Target:
             return Rejected(f"the message cannot be read ({type(error).__name__})", target=self._name)
         try:
             self._services.sender.send(batch.url, title=message.title, body=message.body, short=message.short,
-                                       key=digest_key([row.dedupe_key for row in batch.rows]))
+                                       key=digest_key([row.dedupe_key for row in batch.rows]), picture=message.picture)
         except WfopsError as error:
             return error
         except Exception as error:  # its text may hold the URL

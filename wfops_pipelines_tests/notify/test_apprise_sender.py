@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import threading
@@ -52,6 +53,28 @@ def test_a_webhook_gets_the_message_as_json_with_its_key() -> None:
     assert request.headers["idempotency-key"] == KEY
     told = json.loads(request.body)
     assert (told["title"], told["message"].strip(), told["short"], told["id"]) == (TITLE, BODY.strip(), SHORT, KEY)
+
+
+PICTURE = '<svg xmlns="http://www.w3.org/2000/svg"><title>Größe</title></svg>'
+
+
+def test_a_picture_goes_along_as_a_file_with_a_webhook() -> None:
+    with HostileServer(answering(200)) as server:
+        AppriseSender().send(f"json://127.0.0.1:{server.port}/", title=TITLE, body=BODY, short=SHORT, key=KEY,
+                             picture=PICTURE)
+        (request,) = server.requests
+    (attached,) = json.loads(request.body)["attachments"]
+    assert (attached["filename"], attached["mimetype"]) == ("change.svg", "image/svg+xml")
+    assert base64.b64decode(attached["base64"]).decode() == PICTURE
+
+
+def test_a_picture_goes_along_as_a_file_with_a_mail() -> None:
+    with MailServer() as server:
+        AppriseSender().send(mail_url(server), title=TITLE, body=BODY, short=SHORT, key=KEY, picture=PICTURE)
+    (mail,) = server.messages
+    (attached,) = mail.iter_attachments()
+    assert (attached.get_filename(), attached.get_content_type()) == ("change.svg", "image/svg+xml")
+    assert attached.get_content().decode() == PICTURE
 
 
 def test_a_webhook_keeps_fields_and_headers_of_its_url() -> None:

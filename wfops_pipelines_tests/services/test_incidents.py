@@ -325,3 +325,4 @@ def test_targets_hear_of_what_they_asked_for_once(new_fleet: NewFleet) -> None:
     assert any("Orders" in title for _, title in messages(prod))
     opened = next(row for row in fleet.reading(lambda work: work.outbox.listed()) if row.event == "incident.opened")
     assert "Cause" in opened.message["body"] and "Reach" in opened.message["body"]
+    assert opened.message["picture"].startswith("<svg") and "Say" in opened.message["picture"]
