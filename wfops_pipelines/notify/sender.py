@@ -19,8 +19,10 @@ class Sender(Protocol):
         """Deliver a message to the target behind ``url``; returns once the other side has taken it.
 
         ``key`` is equal for every attempt at the same message: it travels along where the protocol has a place for it,
-        so that a receiver can drop repeats. ``picture`` (SVG) goes along as a file where the service takes files. Raises :class:`Unreachable` where trying again can help (it may have arrived
-        all the same), else :class:`Refused`, :class:`NotFound` or :class:`Rejected`. No error shows the URL.
+        so that a receiver can drop repeats. ``picture`` (SVG) goes along as a file where the service takes files.
+
+        Raises :class:`Unreachable` where trying again can help (it may have arrived all the same), else :class:`Refused`,
+        :class:`NotFound` or :class:`Rejected`. No error shows the URL.
         """
 
 
