@@ -22,7 +22,8 @@ _WORKFLOWS = text("""
         'name', w -> 'name', 'kind', w -> 'kind', 'workflow_id', w -> 'workflow_id', 'canonical_id', w -> 'canonical_id',
         'path', w -> 'path') ORDER BY position)
       FROM jsonb_array_elements(i.drift_snapshot -> 'workflows') WITH ORDINALITY AS found(w, position)) AS workflows
-    FROM drift_incidents i WHERE i.tenant_id = ANY(:tenant_ids) AND i.id = ANY(:ids)""")
+    FROM unnest(CAST(:tenant_ids AS uuid[]), CAST(:ids AS uuid[])) AS wanted(tenant_id, id)
+    JOIN drift_incidents i USING (tenant_id, id)""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,5 +76,5 @@ def workflows_of(connection: Connection, rows: Collection[Row[Any]]) -> dict[UUI
     if not rows:
         return {}
     found = connection.execute(_WORKFLOWS, {"ids": [row.id for row in rows],
-                                            "tenant_ids": list({row.tenant_id for row in rows})})
+                                            "tenant_ids": [row.tenant_id for row in rows]})
     return {row.id: row.workflows or [] for row in found}
