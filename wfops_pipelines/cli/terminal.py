@@ -30,6 +30,7 @@ _STYLE_OF_WORD: Final = {
     "added": "green", "removed": "red", "create": "green", "update": "yellow", "delete": "red", "unmanaged": "dim",
     "completed": "green", "running": "cyan", "queued": "cyan", "failed": "red", "cancelled": "yellow",
     "compensated": "yellow", "ok": "green", "broken": "red", "FAIL": "red",
+    "sent": "green", "dead": "red", "dropped": "dim", "firing": "red", "fired": "red", "cleared": "green",
     "detected": "red", "expired": "red", "acknowledged": "yellow", "stabilized": "yellow", "reconciled": "green",
     "closed": "green", "critical": "red", "high": "red", "medium": "yellow", "low": "dim", "escalated": "yellow",
     "critical_overdue": "red", "overdue": "red", "pending": "yellow", "approved": "green", "rejected": "red",

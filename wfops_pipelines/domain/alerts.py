@@ -128,7 +128,7 @@ class AlertRule:
     def words(self) -> str:
         """The rule as a sentence without its end: ``drifted_environments > 3 environments for 10 minutes``."""
         lasting = f" for {_duration(self.window)}" if self.window else ""
-        return f"{self.metric.value} {self.comparison.value} {_number(self.threshold)} {self.metric.unit}{lasting}"
+        return f"{self.metric.value} {self.comparison.value} {_counted(self.threshold, self.metric.unit)}{lasting}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +180,7 @@ class AlertEvent:
 
     def words(self) -> str:
         """One line for people."""
-        found = "no figure" if self.value is None else f"{_number(self.value)} {self.rule.metric.unit}"
+        found = "no figure" if self.value is None else _counted(self.value, self.rule.metric.unit)
         verb = {AlertEventKind.FIRED: "fires", AlertEventKind.STILL_FIRING: "is still firing",
                 AlertEventKind.CLEARED: "is clear again"}[self.kind]
         return f"{self.rule.name} {verb}: {found} (rule: {self.rule.words()})"
@@ -346,6 +346,11 @@ class _RuleReader:
         if not isinstance(value, bool):
             self._wrong(field, "must be true or false")
         return value is True
+
+
+def _counted(value: float, unit: str) -> str:
+    number = _number(value)
+    return f"{number} {unit.removesuffix('s') if number == '1' else unit}"
 
 
 def _number(value: float) -> str:

@@ -238,7 +238,7 @@ def test_a_message_never_waits_longer_than_a_digest_takes(at: datetime, minutes:
 
 # -- tried together, tried together again --------------------------------------------------------------------------------
 
-def entries(*subjects: str, together: int | None = None, start: int = 1, now: datetime = NOW) -> list[Entry]:
+def written(*subjects: str, together: int | None = None, start: int = 1, now: datetime = NOW) -> list[Entry]:
     return [Entry(UUID(int=n), n, "slack", subject, now, together=UUID(int=together) if together else None)
             for n, subject in enumerate(subjects, start)]
 
@@ -248,21 +248,21 @@ def sequences(found: tuple[tuple[Entry, ...], ...]) -> list[list[int]]:
 
 
 def test_what_was_tried_together_goes_together_again_and_without_what_came_later() -> None:
-    queue = entries("a", "b", together=1) + entries("a", "c", start=3)
+    queue = written("a", "b", together=1) + written("a", "c", start=3)
     assert sequences(batches(queue, NOW, digest_from=2)) == [[1, 2], [4]]
     assert sequences(batches(queue, NOW)) == [[1, 2], [4]]
 
 
 def test_what_was_tried_alone_stays_alone() -> None:
-    queue = entries("a", together=1) + entries("b", together=2, start=2) + entries("c", "d", start=3)
+    queue = written("a", together=1) + written("b", together=2, start=2) + written("c", "d", start=3)
     assert sequences(batches(queue, NOW, digest_from=2)) == [[1], [2], [3, 4]]
 
 
 def test_what_was_tried_together_waits_for_all_of_it() -> None:
-    first, second = entries("a", "b", together=1)
+    first, second = written("a", "b", together=1)
     assert batches([first, replace(second, not_before=NOW + timedelta(hours=1))], NOW, digest_from=2) == ()
 
 
 def test_no_digest_is_larger_than_its_titles_fit() -> None:
-    found = sequences(batches(entries(*map(str, range(120))), NOW, digest_from=2))
+    found = sequences(batches(written(*map(str, range(120))), NOW, digest_from=2))
     assert len(found[0]) == MAX_DIGEST and found[0] == list(range(1, MAX_DIGEST + 1))

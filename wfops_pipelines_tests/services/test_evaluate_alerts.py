@@ -137,7 +137,7 @@ def test_a_rule_fires_once_is_told_and_clears(watched: FleetUnderTest) -> None:
     edit(watched, "hello")
     assert look(watched).cleared == 1 and look(watched).cleared == 0
     assert [(row.event, row.severity) for row in outbox(watched)] == [("alert.fired", "high"), ("alert.cleared", "high")]
-    assert "Alert for acme / prod: many fires: 1 workflows" in outbox(watched)[0].message["title"]
+    assert "Alert for acme / prod: many fires: 1 workflow (rule" in outbox(watched)[0].message["title"]
     assert [event["kind"] for event in rule_history(watched.services, watched.context, "many")] == ["cleared", "fired"]
     fired = watched.events("alert.fired")
     assert len(fired) == len(watched.events("alert.cleared")) == 1

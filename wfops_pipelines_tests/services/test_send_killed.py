@@ -66,7 +66,8 @@ def test_a_message_that_always_takes_its_process_down_is_given_up(new_fleet: New
         (row,) = outbox(fleet)
         for _ in range(12):
             until = fleet.clock.now()
-            fleet.writing(lambda work, until=until: work.outbox.claim([row.id], until))
+            with fleet.services.store.bookkeeping(fleet.context, "test") as work:
+                work.outbox.claim([row.id], until)
         fleet.clock.pass_time(seconds=1)
         assert send(fleet).dead == 1 and not hook.told
     assert "ended with its process" in outbox(fleet)[0].last_error

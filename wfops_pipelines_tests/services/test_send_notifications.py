@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import threading
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
 
 from wfops_pipelines.domain.incident import Severity
 from wfops_pipelines.notify.apprise_sender import AppriseSender
+from wfops_pipelines.notify.sender import Sender
 from wfops_pipelines_tests.servers.hostile import closed_port
 from wfops_pipelines_tests.servers.mail import MailServer
 from wfops_pipelines_tests.services.fleet import NewFleet
 from wfops_pipelines_tests.services.outbox import Incident, Receiver, declare, outbox, receivers, send, told, with_targets
+
+
+class Listening:
+    """Passes on, and notes to whom in which order."""
+
+    def __init__(self, sender: Sender, order: list[str]) -> None:
+        self._sender, self._order = sender, order
+
+    def send(self, url: str, **message: Any) -> None:
+        self._order.append(url)
+        self._sender.send(url, **message)
+
 
 # -- what arrives --------------------------------------------------------------------------------------------------------
 
@@ -72,6 +89,102 @@ def test_an_hour_without_delivery_loses_nothing_doubles_nothing_and_keeps_the_or
     for number in range(3):
         first, second = [title for title in hook.titles if f"incident {number}" in title]
         assert first.startswith("[high]") and "is closed" in second
+
+
+def test_a_mail_server_that_takes_nothing_for_an_hour_gets_each_mail_once_and_in_order(new_fleet: NewFleet) -> None:
+    with MailServer(data_reply="451 try later") as mail:
+        fleet = with_targets(new_fleet, mail=(
+            f"mailto://127.0.0.1:{mail.port}?from=wfops@example.com&mode=insecure&to=ada@example.com"))
+        one, two = Incident(fleet, "one"), Incident(fleet, "two")
+        told(fleet, one.opened(), two.opened(), one.closed(), two.closed())
+        for _ in range(12):
+            send(fleet)
+            fleet.clock.pass_time(minutes=5)
+        assert not mail.messages and {row.status for row in outbox(fleet)} == {"pending"}
+        mail.data_reply = None
+        for _ in range(13):
+            fleet.clock.pass_time(minutes=5)
+            send(fleet)
+    subjects = [message["Subject"] for message in mail.messages]
+    assert len(subjects) == len({message["Message-ID"] for message in mail.messages}) == 4
+    for title in ("one", "two"):
+        first, second = [subject for subject in subjects if subject.endswith(title)]
+        assert "Drift incident" in first and "is closed" in second
+
+
+def test_targets_that_hang_come_after_those_that_work(new_fleet: NewFleet) -> None:
+    release = threading.Event()
+
+    def hang(message: object) -> int:
+        release.wait(30)
+        return 200
+
+    with Receiver() as well, ExitStack() as stack:
+        hanging = [stack.enter_context(Receiver(hang)) for _ in range(4)]
+        fleet = with_targets(new_fleet, zebra=well.url, **{f"hanging{n}": hook.url for n, hook in enumerate(hanging)})
+        fleet.with_limits(send_concurrency=1)
+        fleet.with_sender(AppriseSender(timeout=0.3))
+        told(fleet, Incident(fleet).opened())
+        send(fleet)
+        told(fleet, Incident(fleet, "second").opened())
+        fleet.clock.pass_time(hours=1)
+        order: list[str] = []
+        address = well.url
+        fleet.with_sender(Listening(AppriseSender(timeout=0.3), order))
+        send(fleet)
+        release.set()
+    assert order[0] == address and len(well.told) == 2
+
+
+def test_no_transaction_is_open_while_a_message_is_sent(new_fleet: NewFleet) -> None:
+    found: list[int] = []
+
+    class Looking:
+        def send(self, url: str, **message: Any) -> None:
+            with psycopg.connect(fleet.urls.owner) as connection:
+                row = connection.execute(
+                    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend'"
+                    " AND xact_start IS NOT NULL AND pid <> pg_backend_pid()").fetchone()
+                assert row is not None
+                found.append(row[0])
+
+    fleet = with_targets(new_fleet, one="json://127.0.0.1:1/", two="json://127.0.0.1:1/")
+    fleet.with_limits(send_concurrency=1)
+    fleet.with_sender(Looking())
+    told(fleet, Incident(fleet).opened())
+    assert send(fleet).sent == 2 and found == [0, 0]
+
+
+def test_a_secret_that_no_key_opens_is_tried_again_and_sent_once_it_is_set_anew(new_fleet: NewFleet) -> None:
+    with Receiver() as hook:
+        fleet = with_targets(new_fleet, hook=hook.url)
+        told(fleet, Incident(fleet).opened())
+        fleet.writing(lambda work: work.connection.exec_driver_sql("UPDATE secrets SET token = 'broken'"))
+        assert send(fleet).retried == 1 and outbox(fleet)[0].last_error
+        fleet.apply()
+        fleet.clock.pass_time(minutes=1)
+        assert send(fleet).sent == 1
+
+
+def test_a_sender_with_an_error_of_its_own_keeps_the_message(new_fleet: NewFleet) -> None:
+    class Broken:
+        def send(self, url: str, **message: Any) -> None:
+            raise RuntimeError(url)
+
+    fleet = with_targets(new_fleet, hook="json://127.0.0.1:1/secret-path")
+    fleet.with_sender(Broken())
+    told(fleet, Incident(fleet).opened())
+    assert send(fleet).retried == 1
+    assert outbox(fleet)[0].last_error == "hook: sending failed with RuntimeError"
+
+
+def test_what_was_claimed_and_not_tried_is_given_back_as_it_was(new_fleet: NewFleet) -> None:
+    with Receiver(lambda message: 500) as hook:
+        fleet = with_targets(new_fleet, hook=hook.url)
+        told(fleet, *(Incident(fleet, f"number {n}").opened() for n in range(4)))
+        assert send(fleet).retried == 1
+    first, *others = outbox(fleet)
+    assert first.attempts == 1 and {(row.attempts, row.claimed_until, row.digest_of) for row in others} == {(0, None, None)}
 
 
 def test_a_target_that_is_gone_or_hangs_keeps_no_other_one_back(new_fleet: NewFleet) -> None:
