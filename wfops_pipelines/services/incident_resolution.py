@@ -19,7 +19,9 @@ from sqlalchemy import Row
 
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.drift import judge
+from wfops_pipelines.domain.drift_policy import check_touch
 from wfops_pipelines.domain.errors import Blocked, HeadMoved, MalformedFile, UsageError
+from wfops_pipelines.domain.fleet_fields import DriftHandlingMode
 from wfops_pipelines.domain.incident import IncidentEvent, IncidentStatus, Resolution, allowed_events, check_step, move
 from wfops_pipelines.domain.layout import read_file, render_file
 from wfops_pipelines.domain.mapping import MappingStatus
@@ -27,6 +29,7 @@ from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.domain.workflow import Content
 from wfops_pipelines.services import incident_steps
 from wfops_pipelines.services.detect_drift import compare_within
+from wfops_pipelines.services.drift_policies import policy_of
 from wfops_pipelines.services.export_environment import ATTEMPTS, AUTHOR, EMAIL, export_selected
 from wfops_pipelines.services.operations import RunningOperation, run_operation
 from wfops_pipelines.services.pairing import match_environment
@@ -129,6 +132,9 @@ def _begin(services: Services, context: Context, number: int, choice: Choice,
         _check_status(incident, choice, dry_run=dry_run)
         if choice.resolution in (Resolution.REVERT, Resolution.REPLACE) and not dry_run:
             _refuse_writes(context, environment)
+            policy = policy_of(work, environment)
+            if policy.drift_handling_mode is DriftHandlingMode.REQUIRE_ATTESTATION:
+                check_touch(policy, drifted=True, incident=IncidentStatus(incident.status), incident_reason=incident.reason)
         waiting = incident_steps.request_reconciliation(work, context, incident, environment, choice.as_arguments(),
                                                         dry_run=dry_run)
     return incident, environment, waiting

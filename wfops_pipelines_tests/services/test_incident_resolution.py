@@ -189,6 +189,22 @@ def test_what_nobody_acknowledged_is_not_reconciled(new_fleet: NewFleet) -> None
     assert resolve(prod, number, "revert", forced=True).status == "closed"
 
 
+def test_where_attestation_is_required_the_reason_comes_before_anything_is_written(new_fleet: NewFleet) -> None:
+    fleet = fleet_with_incidents(new_fleet)
+    fleet.declared("prod")["drift_handling_mode"] = "require_attestation"
+    fleet.apply()
+    prod = fleet["prod"]
+    number, (workflow_id,) = drifted(prod, workflow("Orders", text="right"))
+    with pytest.raises(Blocked, match="nobody has acknowledged it"):
+        resolve(prod, number, "revert", forced=True)
+    acknowledge(prod, number)
+    with pytest.raises(Blocked, match="without a reason"):
+        resolve(prod, number, "revert")
+    assert said(prod, workflow_id) == "edited by hand"
+    step(prod, number, IncidentEvent.STABILIZE, reason="seen by ada, harmless")
+    assert resolve(prod, number, "revert").status == "closed"
+
+
 def test_a_second_revert_finds_the_incident_closed(new_fleet: NewFleet) -> None:
     prod = fleet_with_incidents(new_fleet)["prod"]
     number, _ = drifted(prod, workflow("Orders"))
