@@ -29,8 +29,6 @@ Kind = Annotated[ApprovalKind | None, typer.Option("--kind", help="Of which step
 _DONE = {"acknowledge": "acknowledged", "stabilize": "stabilized", "close": "closed", "cancel": "cancelled",
          "extend": "extended"}
 
-incident.command("reconcile")(reconcile)
-
 
 @incident.command("list")
 def list_(
@@ -162,6 +160,9 @@ def stabilize(name: Incident, reason: Reason = None, force: Force = False, dry_r
         wfops incident stabilize acme#12 --reason "workflow is off until the release"
     """
     _step(name, "stabilize", reason=reason, force=force, dry_run=dry_run, as_json=as_json)
+
+
+incident.command("reconcile")(reconcile)
 
 
 @incident.command("close")
