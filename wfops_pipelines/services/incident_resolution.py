@@ -31,10 +31,11 @@ from wfops_pipelines.services import incident_steps
 from wfops_pipelines.services.detect_drift import compare_within
 from wfops_pipelines.services.drift_policies import policy_of
 from wfops_pipelines.services.export_environment import ATTEMPTS, AUTHOR, EMAIL, export_selected
+from wfops_pipelines.services.intended_writes import Written
 from wfops_pipelines.services.operations import RunningOperation, run_operation
 from wfops_pipelines.services.pairing import match_environment
 from wfops_pipelines.services.resolution_plan import ResolutionPlan, plan_revert
-from wfops_pipelines.services.runtime_writes import Written, undo, write
+from wfops_pipelines.services.runtime_writes import undo, write
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.services.sync_environment import read_environment
 from wfops_pipelines.services.sync_repository import read_repository

@@ -13,8 +13,8 @@ from wfops_pipelines.domain.operation import OperationKind, OperationState
 if TYPE_CHECKING:
     from sqlalchemy import Row
 
+    from wfops_pipelines.services.intended_writes import Written
     from wfops_pipelines.services.operations import RunningOperation
-    from wfops_pipelines.services.runtime_writes import Written
 
 log = logging.getLogger("wfops.operations")
 

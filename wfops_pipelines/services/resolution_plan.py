@@ -12,9 +12,9 @@ from wfops_pipelines.domain.diff import as_json, diff
 from wfops_pipelines.domain.drift import DriftKind, WorkflowDrift, judge
 from wfops_pipelines.domain.runtime_write import RuntimeState, WriteAction
 from wfops_pipelines.domain.workflow import Content, decode_content
+from wfops_pipelines.services.intended_writes import WantedWorkflow
 from wfops_pipelines.services.operations import RunningOperation
 from wfops_pipelines.services.pairing import match_environment
-from wfops_pipelines.services.runtime_writes import WantedWorkflow
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
 
