@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -27,12 +28,20 @@ from wfops_pipelines.domain.notices import (
 from wfops_pipelines.domain.notification import dedupe_key, render
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
+log = logging.getLogger("wfops.notifications")
+
 
 def timing(target: Row[Any]) -> Timing:
-    """When a notification target wants its messages."""
-    quiet = target.quiet_hours
-    return Timing(None if quiet is None else QuietHoursSpec.model_validate(quiet).hours(),
-                  timedelta(minutes=target.digest_minutes))
+    """When a notification target wants its messages. Quiet hours that this host cannot read (a time zone that it does not
+    know) are none: the event comes first, and its message rather too early than never."""
+    quiet = None
+    if target.quiet_hours is not None:
+        try:
+            quiet = QuietHoursSpec.model_validate(target.quiet_hours).hours()
+        except ValueError:
+            log.error("the quiet hours of a notification target cannot be read: it is told at once",  # noqa: TRY400
+                      extra={"target": target.name})
+    return Timing(quiet, timedelta(minutes=target.digest_minutes))
 
 
 def tell(work: UnitOfWork, *notices: Notice) -> int:

@@ -89,7 +89,7 @@ class SystemReads:
         """Slugs of tenants with messages that may be sent now."""
         return list(self._connection.execute(
             select(tenants.c.slug).where(tenants.c.deleted_at.is_(None), tenants.c.tenant_id.in_(
-                select(outbox.c.tenant_id).where(outbox.c.status == "pending", outbox.c.not_before <= now)))
+                select(outbox.c.tenant_id).where(text("outbox.status = 'pending'"), outbox.c.not_before <= now)))
             .order_by(tenants.c.slug)).scalars())
 
     def incidents(self, wanted: IncidentFilter, *, limit: int = 50) -> list[Row[Any]]:

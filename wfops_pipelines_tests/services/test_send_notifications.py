@@ -288,6 +288,15 @@ def test_quiet_hours_that_begin_while_a_message_waits_hold_it_back(new_fleet: Ne
         assert send(fleet).words() == "" and not hook.told
 
 
+def test_quiet_hours_that_cannot_be_read_keep_no_event_from_being_told(new_fleet: NewFleet) -> None:
+    with Receiver() as hook:
+        fleet = with_targets(new_fleet, hook=hook.url)
+        fleet.writing(lambda work: work.connection.exec_driver_sql(
+            """UPDATE notification_targets SET quiet_hours = '{"start": "00:00", "end": "23:59", "zone": "Mars/Olympus"}'"""))
+        told(fleet, Incident(fleet).opened())
+        assert send(fleet).sent == 1
+
+
 def test_a_digest_gathers_what_comes_up_within_its_minutes(new_fleet: NewFleet) -> None:
     with Receiver() as hook:
         fleet = with_targets(new_fleet, hook=hook.url)
