@@ -74,9 +74,11 @@ def reconcile(
         if dry_run:
             result = act.run(dry_run=True)
         else:
+            seen = None
             if not yes and resolution is not HowToResolve.ACKNOWLEDGE:
-                _ask(act.run(dry_run=True))
-            result = act.run(dry_run=False)
+                _ask(plan := act.run(dry_run=True))
+                seen = plan["checksum"]
+            result = act.run(dry_run=False, plan=seen)
     terminal.write(terminal.json_text(result) if as_json else _text(result))
     raise typer.Exit(_exit_code(result))
 
@@ -91,11 +93,11 @@ class _Runs:
         self._environment = environment
         self._chosen = {key: value for key, value in chosen.items() if value is not None}
 
-    def run(self, *, dry_run: bool) -> dict[str, Any]:
-        """Run it here; raises what stood in the way."""
+    def run(self, *, dry_run: bool, plan: str | None = None) -> dict[str, Any]:
+        """Run it here; raises what stood in the way. Another plan than ``plan`` is not carried out."""
         doing = "Planning" if dry_run else "Writing"
         with terminal.progress(f"{doing} {self._chosen['resolution']} of {self._incident}"):
-            launched = self._session.run("reconcile_incident", self._config(dry_run=dry_run), tenant=self._tenant,
+            launched = self._session.run("reconcile_incident", self._config(dry_run=dry_run, plan=plan), tenant=self._tenant,
                                          environment=self._environment)
         told: dict[str, Any] = launched.outputs[0] if launched.outputs else {"result": None, "error": None}
         if told["error"] is not None:
@@ -109,8 +111,9 @@ class _Runs:
         return self._session.run("reconcile_incident", self._config(dry_run=False), tenant=self._tenant,
                                  environment=self._environment, detach=True).run_id
 
-    def _config(self, *, dry_run: bool) -> dict[str, dict[str, Any]]:
-        return {"reconcile": {"incident": self._incident, **self._chosen, "dry_run": dry_run}}
+    def _config(self, *, dry_run: bool, plan: str | None = None) -> dict[str, dict[str, Any]]:
+        seen = {} if plan is None else {"plan": plan}
+        return {"reconcile": {"incident": self._incident, **self._chosen, **seen, "dry_run": dry_run}}
 
 
 def _ask(plan: Mapping[str, Any]) -> None:

@@ -265,7 +265,8 @@ def _decide(name: str, kind: ApprovalKind | None, reason: str | None, *, approve
         named = incident_names.named_request(session.services, name)
         asked = kind or (ApprovalKind(named.approval_kind) if named.approval_kind else None)
         return incident_steps.decide_request(session.services, session.context(named.tenant), named.number,
-                                             approve=approve, kind=asked, reason=reason, dry_run=dry_run)
+                                             approve=approve, kind=asked, approval_id=named.approval_id,
+                                             reason=reason, dry_run=dry_run)
 
     _run(act, as_json=as_json)
 

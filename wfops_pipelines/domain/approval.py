@@ -102,7 +102,7 @@ def decide(status: ApprovalStatus, *, approve: bool, requested_by: str, decided_
     asking = _people(requested_by, requested_through)
     if asking & _people(decided_by, decided_through):
         raise SelfApproval(f"{decided_by} asked for this step, and cannot decide on it",
-                           fix="somebody else with the role approves or rejects it; you can take it back")
+                           fix="somebody else with the role approves or rejects it")
     return decided
 
 

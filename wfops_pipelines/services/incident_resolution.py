@@ -10,30 +10,31 @@ closes itself.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import UUID
 
+import orjson
 from sqlalchemy import Row
 
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.drift import judge
 from wfops_pipelines.domain.drift_policy import check_touch
-from wfops_pipelines.domain.errors import Blocked, HeadMoved, MalformedFile, UsageError
+from wfops_pipelines.domain.errors import Blocked, MalformedFile, OutsideError, UsageError
 from wfops_pipelines.domain.fleet_fields import DriftHandlingMode
 from wfops_pipelines.domain.incident import IncidentEvent, IncidentStatus, Resolution, allowed_events, check_step, move
-from wfops_pipelines.domain.layout import read_file, render_file
 from wfops_pipelines.domain.mapping import MappingStatus
 from wfops_pipelines.domain.operation import OperationKind
-from wfops_pipelines.domain.workflow import Content
 from wfops_pipelines.services import incident_steps
 from wfops_pipelines.services.detect_drift import compare_within
 from wfops_pipelines.services.drift_policies import policy_of
-from wfops_pipelines.services.export_environment import ATTEMPTS, AUTHOR, EMAIL, export_selected
+from wfops_pipelines.services.export_environment import export_selected
 from wfops_pipelines.services.intended_writes import Written
 from wfops_pipelines.services.operations import RunningOperation, run_operation
 from wfops_pipelines.services.pairing import match_environment
+from wfops_pipelines.services.replaced_versions import commit_version, versions
 from wfops_pipelines.services.resolution_plan import ResolutionPlan, plan_revert
 from wfops_pipelines.services.runtime_writes import undo, write
 from wfops_pipelines.services.services import Services
@@ -43,7 +44,8 @@ from wfops_pipelines.services.sync_repository import read_repository
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """How an incident is to be resolved. ``version`` is the commit whose files ``replace`` takes."""
+    """How an incident is to be resolved. ``version`` is the commit whose files ``replace`` takes, ``plan`` the checksum of
+    the plan that somebody has looked at: another one is not carried out."""
 
     resolution: Resolution
     reason: str | None = None
@@ -51,10 +53,11 @@ class Choice:
     prune: bool = False
     allow_irreversible: bool = False
     forced: bool = False
+    plan: str | None = None
 
     def as_arguments(self) -> dict[str, Any]:
         """For the journal, and for a request that somebody approves."""
-        return {**asdict(self), "resolution": str(self.resolution)}
+        return {**asdict(self), "resolution": str(self.resolution), "plan": None}
 
     @classmethod
     def from_arguments(cls, arguments: dict[str, Any]) -> Choice:
@@ -65,7 +68,8 @@ class Choice:
 @dataclass
 class Reconciliation:
     """What was done, or with ``dry_run`` would be. ``plan`` and ``left`` are what is written to n8n and what is not,
-    ``files`` what is written to Git; ``status`` is that of the incident afterwards."""
+    ``files`` what is written to Git; ``status`` is that of the incident afterwards; ``checksum`` is that of all that is
+    written, by which a plan that somebody looked at is told from another one."""
 
     tenant: str
     environment: str
@@ -82,6 +86,7 @@ class Reconciliation:
     drift_status: str | None = None
     waiting: bool = False
     dry_run: bool = False
+    checksum: str | None = None
     notes: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
@@ -195,13 +200,14 @@ async def _write(operation: RunningOperation, choice: Choice, number: int, resul
     provider = operation.services.provider_of(operation.context, operation.environment)
     try:
         server = await provider.server()
-        versions = await asyncio.to_thread(_versions, operation, choice.version) if choice.version else None
+        contents = await asyncio.to_thread(versions, operation, choice.version) if choice.version else None
         plan: ResolutionPlan = await asyncio.to_thread(
             lambda: plan_revert(operation, generation=server.generation, prune=choice.prune,
-                                allow_irreversible=choice.allow_irreversible, versions=versions))
-        result.plan, result.left = plan.shown, plan.left
+                                allow_irreversible=choice.allow_irreversible, versions=contents))
+        result.plan, result.left, result.checksum = plan.shown, plan.left, plan.checksum()
         if result.dry_run:
             return
+        _same_plan(choice, result)
         if not plan.writes and plan.left:
             raise Blocked(f"incident #{number}: nothing of this drift can be {result.resolution}ed as asked: "
                           f"{plan.left[0]['name']}: {plan.left[0]['reason']}", fix="look at the plan with --dry-run")
@@ -212,8 +218,9 @@ async def _write(operation: RunningOperation, choice: Choice, number: int, resul
             told["writes"] = [item.as_json() for item in written]
         try:
             await settle(operation, operation.id, checkpoint, written, result=result)
-        except (HeadMoved, MalformedFile) as error:
-            await undo(operation, provider, operation.id, error)
+        except (OutsideError, MalformedFile, UsageError) as error:
+            if choice.version is not None and result.commit is None:  # n8n without Git is half of it
+                await undo(operation, provider, operation.id, error)
             raise
     finally:
         await provider.aclose()
@@ -240,7 +247,7 @@ async def settle(operation: RunningOperation, journal_id: UUID, checkpoint: dict
     await asyncio.to_thread(_link_created, operation, done)
     if len(done) == len(written):
         if choice.version is not None:
-            result.commit = await _commit_version(operation, choice.version)
+            result.commit = await commit_version(operation, choice.version)
         await asyncio.to_thread(_mark, operation, number, choice)
     check = await asyncio.to_thread(compare_within, operation)
     result.drift_status = check.status
@@ -291,12 +298,17 @@ def _reconciled(work: Any, incident: Row[Any], environment: Row[Any], choice: Ch
 
 
 async def _promote(operation: RunningOperation, choice: Choice, number: int, result: Reconciliation) -> None:
+    subjects = await asyncio.to_thread(_drifting, operation)
     if not result.dry_run:
+        if choice.plan is not None:
+            result.checksum = _checksum((await export_selected(operation, subjects, dry_run=True)).files)
+            _same_plan(choice, result)
         await asyncio.to_thread(_begin_promotion, operation, choice, number)
     async with operation.step("write") as told:
-        export = await export_selected(operation, await asyncio.to_thread(_drifting, operation), dry_run=result.dry_run)
+        export = await export_selected(operation, subjects, dry_run=result.dry_run)
         told.update({"commit": export.commit, "files": len(export.files)})
     result.files, result.commit, result.pull_request = export.files, export.commit, export.pull_request
+    result.checksum = _checksum(export.files)
     if result.dry_run:
         return
     if export.pull_request is not None:
@@ -308,6 +320,17 @@ async def _promote(operation: RunningOperation, choice: Choice, number: int, res
     with operation.services.store.read(operation.context) as work:
         incident = work.incidents.by_number(number)
         result.status = incident.status if incident is not None else ""
+
+
+def _checksum(files: list[dict[str, Any]]) -> str:
+    return hashlib.sha256(orjson.dumps(files, option=orjson.OPT_SORT_KEYS, default=str)).hexdigest()
+
+
+def _same_plan(choice: Choice, result: Reconciliation) -> None:
+    """What is written is what somebody looked at, or nothing."""
+    if choice.plan not in (None, result.checksum):
+        raise Blocked(f"incident #{result.number}: n8n or Git changed since the plan was looked at",
+                      fix="look at what would be written now, and confirm that")
 
 
 def _begin_promotion(operation: RunningOperation, choice: Choice, number: int) -> None:
@@ -325,70 +348,3 @@ def _drifting(operation: RunningOperation) -> set[str]:
     with operation.services.store.read(operation.context) as work:
         drifts = judge(match_environment(work, operation.environment))
     return {subject for drift in drifts if drift.is_drift for subject in (drift.workflow_id, drift.path) if subject}
-
-
-def _versions(operation: RunningOperation, version: str) -> dict[str, Content]:
-    """The contents of the environment's files at a commit, by path."""
-    return {path: read_file(path, data).content for path, data in _files_at(operation, version).items()}
-
-
-def _files_at(operation: RunningOperation, version: str) -> dict[str, bytes]:
-    """The files that drift now, as they were at a commit."""
-    opened = operation.services.repository_of(operation.context, operation.environment)
-    if opened is None:
-        raise UsageError(f"{operation.name} has no repository", fix="give the tenant or the environment one in fleet.yaml")
-    repository, branch, folder = opened
-    with operation.services.store.read(operation.context) as work:
-        wanted = {row.path for row in work.drift.of_environment(operation.environment.id) if row.path}
-    try:
-        head = repository.head(branch)
-        if head is None or not repository.contains(head, version):
-            raise UsageError(f"{version} is no commit of branch {branch} of {repository.display_url}",
-                             fix="name a commit by its full SHA: `git log` of the branch lists them")
-        entries = {e.path: e.blob for e in repository.tree(version, folder) if e.path in wanted}
-        found = dict(repository.read_blobs(version, entries.values()))
-        files = {path: data for path, blob in entries.items() if (data := found.get(blob)) is not None}
-    finally:
-        repository.close()
-    if not files:
-        raise UsageError(f"commit {version} has none of the files that drift", fix="name another commit")
-    return files
-
-
-async def _commit_version(operation: RunningOperation, version: str) -> str | None:
-    """Git's folder gets the same content, as one commit; what says so already is left as it is."""
-    files = await asyncio.to_thread(_files_at, operation, version)
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            commit = await asyncio.to_thread(_commit, operation, files, version)
-            break
-        except HeadMoved:
-            if attempt == ATTEMPTS:
-                raise
-    await read_repository(operation)
-    return commit
-
-
-def _commit(operation: RunningOperation, files: dict[str, bytes], version: str) -> str | None:
-    context, environment = operation.context, operation.environment
-    opened = operation.services.repository_of(context, environment)
-    assert opened is not None  # noqa: S101 - its files were just read
-    repository, branch, _ = opened
-    try:
-        head = repository.head(branch)
-        with operation.services.store.read(context) as work:
-            states = {row.path: row for row in work.git_states.of_environment(environment.id)}
-        changes: dict[str, bytes | None] = {}
-        for path, data in files.items():
-            state, file = states.get(path), read_file(path, data)
-            changes[path] = data if state is None else render_file(
-                file.content, workflow_id=state.workflow_id, canonical_id=state.canonical_id, active=state.wants_active,
-                tags=state.tags)
-        message = (f"{context.tenant_slug}/{environment.slug}: back to {version[:12]}\n\n"
-                   + "\n".join(f"- {path}" for path in sorted(changes))
-                   + f"\n\nWfops-Operation: {operation.id}\nWfops-Actor: {context.actor}\n")
-        commit = repository.commit(branch, expected_head=head, changes=changes, message=message, author=AUTHOR,
-                                   email=EMAIL, when=context.now())
-        return commit if commit != head else None
-    finally:
-        repository.close()

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Row
 
@@ -82,11 +83,11 @@ def extend(services: Services, context: Context, number: int, hours: int, *, rea
 
 
 def decide_request(services: Services, context: Context, number: int, *, approve: bool, kind: ApprovalKind | None = None,
-                   reason: str | None = None, dry_run: bool = False) -> IncidentStep:
-    """Approve or reject what waits, as somebody else than who asked; ``kind`` where several wait."""
+                   approval_id: UUID | None = None, reason: str | None = None, dry_run: bool = False) -> IncidentStep:
+    """Approve or reject what waits, as somebody else than who asked; ``kind`` or ``approval_id`` where several wait."""
     with _writing(services, context, "incident.decide", dry_run=dry_run) as work:
         incident, environment = find(work, context, number)
-        request = _waiting(work, incident, kind)
+        request = _waiting(work, incident, kind, approval_id)
         status = decide(ApprovalStatus(request.status), approve=approve, requested_by=request.requested_by,
                         decided_by=context.actor)
         if dry_run:
@@ -217,9 +218,9 @@ def _execute(work: UnitOfWork, context: Context, incident: Row[Any], environment
     return _take(work, context, incident, environment, request.arguments)
 
 
-def _waiting(work: UnitOfWork, incident: Row[Any], kind: ApprovalKind | None) -> Row[Any]:
+def _waiting(work: UnitOfWork, incident: Row[Any], kind: ApprovalKind | None, approval_id: UUID | None) -> Row[Any]:
     pending = [row for row in work.incidents.approvals_of(incident.id)
-               if row.status == ApprovalStatus.PENDING and kind in (None, row.kind)]
+               if row.status == ApprovalStatus.PENDING and kind in (None, row.kind) and approval_id in (None, row.id)]
     if not pending:
         raise UsageError(f"nothing of incident #{incident.number} waits for an approval"
                          + (f" of {kind}" if kind is not None else ""), fix="`wfops incident show` tells what happened")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 from sqlalchemy import Row
 
 from wfops_pipelines.domain.diff import as_json, diff
 from wfops_pipelines.domain.drift import DriftKind, WorkflowDrift, judge
+from wfops_pipelines.domain.normalize import content_hash
 from wfops_pipelines.domain.runtime_write import RuntimeState, WriteAction
 from wfops_pipelines.domain.workflow import Content, decode_content
 from wfops_pipelines.services.intended_writes import WantedWorkflow
@@ -26,6 +29,13 @@ class ResolutionPlan:
     writes: list[WantedWorkflow] = field(default_factory=list)
     shown: list[dict[str, Any]] = field(default_factory=list)
     left: list[dict[str, Any]] = field(default_factory=list)
+
+    def checksum(self) -> str:
+        """Equal for plans that write the same onto the same."""
+        told = [[str(w.action), w.workflow_id, str(w.canonical_id), w.active, w.archived, list(w.tags),
+                 w.before.as_json() if w.before is not None else None,
+                 content_hash(w.live) if w.live is not None else None] for w in self.writes]
+        return hashlib.sha256(orjson.dumps([told, self.left])).hexdigest()
 
 
 def plan_revert(operation: RunningOperation, *, generation: int, prune: bool, allow_irreversible: bool,

@@ -27,7 +27,7 @@ def fleet_with_incidents(new_fleet: NewFleet, slugs: Any = ("prod",), **options:
 
 def open_incident(environment: Environment) -> Row[Any]:
     """The environment's open incident."""
-    row = environment.fleet.reading(lambda work: work.incidents.open_of(environment.row.id))
+    row: Row[Any] | None = environment.fleet.reading(lambda work: work.incidents.open_of(environment.row.id))
     assert row is not None
     return row
 

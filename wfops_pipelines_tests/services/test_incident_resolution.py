@@ -7,7 +7,7 @@ import json
 import pytest
 
 from wfops_pipelines import failpoints
-from wfops_pipelines.domain.errors import Blocked, ForbiddenTransition, UsageError
+from wfops_pipelines.domain.errors import Blocked, ForbiddenTransition, UsageError, WfopsError
 from wfops_pipelines.domain.incident import IncidentEvent
 from wfops_pipelines_tests.servers.github import GitHubServer
 from wfops_pipelines_tests.services.child import run_in_child
@@ -203,6 +203,44 @@ def test_where_attestation_is_required_the_reason_comes_before_anything_is_writt
     assert said(prod, workflow_id) == "edited by hand"
     step(prod, number, IncidentEvent.STABILIZE, reason="seen by ada, harmless")
     assert resolve(prod, number, "revert").status == "closed"
+
+
+@pytest.mark.parametrize("resolution", ["revert", "promote"])
+def test_what_is_written_is_what_somebody_looked_at(new_fleet: NewFleet, resolution: str) -> None:
+    prod = fleet_with_incidents(new_fleet)["prod"]
+    number, (workflow_id,) = drifted(prod, workflow("Orders", text="right"))
+    acknowledge(prod, number)
+    seen = resolve(prod, number, resolution, dry_run=True).checksum
+    assert resolve(prod, number, resolution, dry_run=True).checksum == seen
+    prod.edit_in_n8n(workflow_id, "edited again")
+    before = prod.fleet.repository.head()
+    with pytest.raises(Blocked, match="changed since the plan was looked at"):
+        resolve(prod, number, resolution, plan=seen)
+    assert (said(prod, workflow_id), prod.fleet.repository.head()) == ("edited again", before)
+    assert resolve(prod, number, resolution, plan=resolve(prod, number, resolution, dry_run=True).checksum).status == "closed"
+
+
+def test_a_replacement_whose_commit_is_refused_is_undone_in_n8n(new_fleet: NewFleet) -> None:
+    prod = fleet_with_incidents(new_fleet)["prod"]
+    (workflow_id,) = prod.in_sync(workflow("Orders", text="first"))
+    first = prod.fleet.repository.head()
+    prod.edit_in_n8n(workflow_id, "second")
+    prod.export()
+    prod.edit_in_n8n(workflow_id, "by hand")
+    prod.check()
+    number = open_incident(prod).number
+    acknowledge(prod, number)
+    hook = prod.fleet.repository.path / "hooks" / "pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    with pytest.raises(WfopsError):
+        resolve(prod, number, "replace", version=first)
+    assert said(prod, workflow_id) == "by hand"
+    assert incident(prod, number).status == "acknowledged"
+    hook.unlink()
+    assert resolve(prod, number, "replace", version=first).status == "closed"
+    assert said(prod, workflow_id) == "first"
 
 
 def test_a_second_revert_finds_the_incident_closed(new_fleet: NewFleet) -> None:

@@ -61,6 +61,8 @@ class ReconcileConfig(dg.Config):
     allow_irreversible: bool = Field(
         default=False, description="With prune on n8n 1.x: delete them, which nobody can undo.")
     forced: bool = Field(default=False, description="Although its status does not allow it; for admins.")
+    plan: str | None = Field(default=None, description="The checksum of a dry run: what would write something else by now "
+                                                       "is refused.")
     dry_run: bool = Field(default=True, description="Show what would be written, and write nothing.")
 
 
@@ -92,7 +94,8 @@ def reconcile(context: dg.OpExecutionContext, wfops: Wfops, config: ReconcileCon
         if config.forced:
             may_force(use)
         choice = Choice(Resolution(config.resolution.value), reason=config.reason, version=config.version,
-                        prune=config.prune, allow_irreversible=config.allow_irreversible, forced=config.forced)
+                        prune=config.prune, allow_irreversible=config.allow_irreversible, forced=config.forced,
+                        plan=config.plan)
         done = asyncio.run(reconcile_incident(wfops.services, use, named.number, choice, dry_run=config.dry_run))
     except WfopsError as error:
         yield dg.Output([{"result": None, "error": error}])
@@ -140,6 +143,7 @@ def _take(context: dg.OpExecutionContext, wfops: Wfops, config: StepConfig) -> t
             raise UsageError(f"there is no kind of approval {kind!r}", fix=f"one of {', '.join(ApprovalKind)}")
         return named, decide_request(services, _context(context, wfops, named), named.number,
                                      approve=step is StepToTake.approve, kind=ApprovalKind(kind) if kind else None,
+                                     approval_id=named.approval_id,
                                      reason=config.reason, dry_run=config.dry_run)
     named = named_incident(services, config.incident)
     use = _context(context, wfops, named)
