@@ -1,0 +1,130 @@
+"""The order of a promotion's changes (§11.3): sub-workflows and error workflows before the workflows that name them.
+
+Workflows are named by a key: the canonical id as text, which is also what stands for an n8n id in portable content. A
+workflow ``needs`` those it calls and its error workflow; those in its ``callerIds`` it only ``mentions``: they are to be
+known there, but it runs without them, and they most often need it in turn.
+
+Where workflows need each other in a cycle, no order is right. They stand together, callees first as far
+as that goes, and the cycle is named. Whoever writes a workflow before one that it names exists in the target (a *late*
+reference) writes it **first without that reference** and switched off, and once more in full when the other one is
+there. So nothing calls what does not exist, and nothing runs half.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from wfops_pipelines.domain.normalize import STICKY_NOTE, caller_ids
+from wfops_pipelines.domain.references import called_workflow, error_workflow
+from wfops_pipelines.domain.workflow import Content
+
+_ITSELF: Final = frozenset({"itself", "self"})  # how portable content names the workflow that it is of
+
+
+@dataclass(frozen=True, slots=True)
+class NamedWorkflows:
+    """What a workflow names, as it stands in its portable content: keys, or what no key could be found for. A reference
+    to itself is its own key."""
+
+    needs: frozenset[str] = frozenset()
+    mentions: frozenset[str] = frozenset()
+
+    @property
+    def all(self) -> frozenset[str]:
+        """Both."""
+        return self.needs | self.mentions
+
+
+def named_workflows(content: Content, *, key: str) -> NamedWorkflows:
+    """What the portable ``content`` of the workflow ``key`` names. Disabled nodes count: their references are written
+    too. What an expression will yield is unknown and left out (``reach`` lists it)."""
+    needs = {called for node in content["nodes"] if node.get("type") != STICKY_NOTE and (called := called_workflow(node))}
+    settings = content.get("settings") or {}
+    if handler := error_workflow(settings):
+        needs.add(handler)
+    return NamedWorkflows(_own(needs, key), _own(caller_ids(settings.get("callerIds")), key))
+
+
+def _own(names: Iterable[str], key: str) -> frozenset[str]:
+    return frozenset(key if name in _ITSELF else name for name in names)
+
+
+def with_needed(chosen: Collection[str], needs: Mapping[str, Collection[str]]) -> frozenset[str]:
+    """``chosen`` and all that they need, directly or through others; what ``needs`` does not know needs nothing."""
+    found = set(chosen)
+    waiting = list(chosen)
+    while waiting:
+        new = set(needs.get(waiting.pop(), ())) - found
+        found |= new
+        waiting.extend(new)
+    return frozenset(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """``keys`` in the order to write them; ``cycles`` are groups of two or more that need each other, each in that order."""
+
+    keys: tuple[str, ...]
+    cycles: tuple[tuple[str, ...], ...] = ()
+
+
+def order(needs: Mapping[str, Collection[str]], *, name_of: Mapping[str, str]) -> Order:
+    """The keys of ``needs`` so that each comes after all that it needs (needed ones that are no keys do not count).
+
+    Where the needs leave it open, by name, then key: the same workflows come in the same order, however they are given.
+    """
+    def by_name(keys: Iterable[str]) -> list[str]:
+        return sorted(keys, key=lambda key: (name_of.get(key, ""), key))
+
+    walk = _Walk({key: by_name(set(needs[key]) & needs.keys() - {key}) for key in by_name(needs)})
+    place = {key: number for number, key in enumerate(walk.finished)}
+    cycles = [tuple(sorted(group, key=place.__getitem__)) for group in walk.groups if len(group) > 1]
+    return Order(tuple(walk.finished), tuple(sorted(cycles, key=lambda group: place[group[0]])))
+
+
+class _Walk:
+    """Depth first over all needs, in a loop (chains of calls may be long), with Tarjan's groups on the way. A workflow is
+    finished after all that it needs, except within a cycle."""
+
+    def __init__(self, needs: Mapping[str, list[str]]) -> None:
+        self.finished: list[str] = []
+        self.groups: list[list[str]] = []
+        self._needs = needs
+        self._met: dict[str, int] = {}
+        self._lowest: dict[str, int] = {}
+        self._open: dict[str, None] = {}  # met, and not yet in a group; in the order of meeting
+        for key in needs:
+            if key not in self._met:
+                self._from(key)
+
+    def _from(self, start: str) -> None:
+        path = [(start, iter(self._needs[self._meet(start)]))]
+        while path:
+            key, rest = path[-1]
+            for needed in rest:
+                if needed not in self._met:
+                    path.append((needed, iter(self._needs[self._meet(needed)])))
+                    break
+                if needed in self._open:
+                    self._lowest[key] = min(self._lowest[key], self._met[needed])
+            else:
+                path.pop()
+                self._finish(key)
+                if path:
+                    caller = path[-1][0]
+                    self._lowest[caller] = min(self._lowest[caller], self._lowest[key])
+
+    def _meet(self, key: str) -> str:
+        self._met[key] = self._lowest[key] = len(self._met)
+        self._open[key] = None
+        return key
+
+    def _finish(self, key: str) -> None:
+        self.finished.append(key)
+        if self._lowest[key] == self._met[key]:
+            group = [self._open.popitem()[0]]
+            while group[-1] != key:
+                group.append(self._open.popitem()[0])
+            self.groups.append(group)
