@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -39,8 +39,17 @@ def named_canonical(work: UnitOfWork, context: Context, wanted: str, *, deleted:
     if not found:
         raise UnknownWorkflow(f"tenant {context.tenant_slug} has no {'deleted ' if deleted else ''}canonical workflow "
                               f"{wanted!r}",
-                              fix=f"`wfops matrix {context.tenant_slug}` lists them with their ids")
+                              fix=_deleted_ones(rows) if deleted else
+                                  f"`wfops matrix {context.tenant_slug}` lists them with their ids")
     return found[0]
+
+
+def _deleted_ones(rows: Sequence[Row[Any]], shown: int = 10) -> str:
+    """The deleted workflows, the last deleted first: no listing shows them."""
+    newest = sorted(rows, key=lambda row: (row.deleted_at, row.id), reverse=True)
+    named = ", ".join(f"{row.name!r} ({row.id})" for row in newest[:shown])
+    more = f" and {len(rows) - shown} deleted before these" if len(rows) > shown else ""
+    return f"deleted are: {named}{more}" if rows else "none is deleted"
 
 
 def keep_undeleted(work: UnitOfWork, context: Context, canonical_ids: Iterable[UUID]) -> None:

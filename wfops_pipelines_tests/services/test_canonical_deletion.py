@@ -97,6 +97,16 @@ def test_taking_it_back_makes_the_mappings_what_they_were(two: FleetUnderTest) -
     assert len(two.events("mapping.undeleted")) == 2 and len(two.events("canonical.undeleted")) == 1
 
 
+def test_a_wrong_name_is_answered_with_what_is_deleted(two: FleetUnderTest) -> None:
+    with pytest.raises(UnknownWorkflow) as nothing:
+        undelete(two, "Ordres")
+    assert nothing.value.fix == "none is deleted"
+    change = delete(two, "Orders")
+    with pytest.raises(UnknownWorkflow) as refused:
+        undelete(two, "Ordres")
+    assert refused.value.fix == f"deleted are: 'Orders' ({change.canonical_id})"
+
+
 def test_what_vanished_meanwhile_is_missing_after_the_next_sync(two: FleetUnderTest) -> None:
     prod = two["prod"]
     delete(two, "Orders")
