@@ -85,7 +85,11 @@ def _workflow_id(selected: Any) -> str | None:
     if selected.startswith("="):
         return None
     if mode == "url":
-        return urlsplit(selected).path.rstrip("/").rpartition("/")[2] or None
+        try:
+            path = urlsplit(selected).path
+        except ValueError:  # "https://[" is no URL
+            return None
+        return path.rstrip("/").rpartition("/")[2] or None
     return selected or None
 
 
