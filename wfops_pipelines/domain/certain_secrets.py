@@ -34,8 +34,9 @@ _KEY: Final = re.compile("|".join(
     rf"(?<![A-Za-z0-9_-])(?P<f{index}>{form})(?![A-Za-z0-9_-])" for index, form in enumerate(_FORMS.values())))
 # One of these stands in every key above: looked for first, since most texts have none and all are looked through.
 _HINTS: Final = (
-    "sk-", "_live_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "npm_", "xox", "hooks.slack", "/webhooks/",
-    "AIza", "GOCSPX-", "SG.", "shpat_", "shpca_", "shppa_", "shpss_", "hf_", "gsk_", ":AA", "pat", "ntn_", "_v1_", "PRIVATE KEY",
+    "sk-", "_live_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "npm_", "xox", "hooks.slack",
+    "/webhooks/", "AIza", "GOCSPX-", "SG.", "shpat_", "shpca_", "shppa_", "shpss_", "hf_", "gsk_", ":AA", "pat", "ntn_",
+    "_v1_", "PRIVATE KEY",
 )
 _PROVIDERS: Final = tuple(_FORMS)
 _PEM: Final = re.compile(
