@@ -125,7 +125,7 @@ def _service(url: str) -> Any:
     if mail.make_msgid is make_msgid:
         mail.make_msgid = _stable_message_id  # apprise offers no other way to choose it
     asset = apprise.AppriseAsset(app_id="WorkflowOps", app_desc="WorkflowOps", app_url="", secure_logging=True,
-                                 async_mode=False)
+                                 async_mode=False, http_redirects=False)  # a POST would go on as a GET, without the message
     return apprise.Apprise.instantiate(url, asset=asset)
 
 

@@ -97,6 +97,15 @@ def test_the_status_of_a_webhook_tells_whether_to_try_again(status: int, kind: t
     assert type(error) is kind and error.status == status
 
 
+@pytest.mark.parametrize("scheme", ["json", "xml", "form"])
+def test_a_redirect_is_no_delivery_and_takes_no_secret_elsewhere(scheme: str) -> None:
+    with HostileServer(answering(200)) as other:
+        there = f"http://127.0.0.1:{other.port}/"
+        with HostileServer(lambda request: http(302, location=there)) as server:
+            error = refused_by(f"{scheme}://127.0.0.1:{server.port}/?+X-Token={SECRET}")
+    assert (type(error), error.status, other.requests) == (Rejected, 302, [])
+
+
 def test_a_closed_port_is_unreachable() -> None:
     with closed_port() as port:
         assert isinstance(refused_by(f"json://127.0.0.1:{port}/{SECRET}"), Unreachable)
