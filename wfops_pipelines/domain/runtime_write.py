@@ -7,12 +7,12 @@ loop ends when the state that was read back is the wanted one, and fails when a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from wfops_pipelines.domain.normalize import comparable_settings
+from wfops_pipelines.domain.normalize import comparable_settings, content_hash
 from wfops_pipelines.domain.workflow import Content
 
 JsonObject = dict[str, Any]
@@ -99,12 +99,14 @@ def _towards_running(current: RuntimeState, wanted: RuntimeState) -> Call | None
     return Call.PUT_DRAFT if current.draft_hash != wanted.draft_hash else None
 
 
-def explained(current: RuntimeState | None, before: RuntimeState | None, after: RuntimeState | None) -> bool:
+def explained(current: RuntimeState | None, before: RuntimeState | None, after: RuntimeState | None,
+              also: Collection[str] = ()) -> bool:
     """Whether ``current`` can be what a write from ``before`` to ``after`` left when it was interrupted. If not, somebody
-    else was there, and their work must not be overwritten."""
+    else was there, and their work must not be overwritten. ``also`` are further content hashes that the write can leave:
+    what n8n makes of it (:func:`merged`)."""
     if current is None:
         return before is None or after is None
-    known = {h for state in (before, after) if state is not None for h in (state.live_hash, state.draft_hash)}
+    known = {h for state in (before, after) if state is not None for h in (state.live_hash, state.draft_hash)} | {*also}
     return {current.live_hash, current.draft_hash} <= known
 
 
@@ -148,6 +150,29 @@ def _settings(wanted: Content, current: Mapping[str, Any], generation: int) -> J
     return settings
 
 
+def merged(wanted: Content, there: Content, *, generation: int) -> Content:
+    """What n8n holds after ``wanted`` was written over ``there``: the settings are merged, so it can be neither."""
+    written = _settings(wanted, there, generation)
+    return {**wanted, "settings": {**(there.get("settings") or {}), **written}}
+
+
 def kept_settings(wanted: Content, actual: Content) -> list[str]:
     """Settings that n8n still has although ``wanted`` does not: what its API cannot clear, by name."""
     return sorted(set(comparable_settings(actual.get("settings"))) - set(comparable_settings(wanted.get("settings"))))
+
+
+def unclearable_settings(wanted: Content, actual: Content, *, generation: int) -> list[str]:
+    """Settings that a write of ``wanted`` over ``actual`` would leave as they are, by name: n8n's API cannot clear them."""
+    cleared = _CLEARED if generation < 2 else _CLEARED_2
+    return [key for key in kept_settings(wanted, actual) if key not in cleared]
+
+
+def differs_by_kept_settings(actual: Content, wanted: Content, before: Content) -> bool:
+    """Whether ``actual`` is what a write of ``wanted`` makes of ``before`` where n8n keeps settings: the same but for
+    some that ``before`` had and ``wanted`` has not."""
+    there, had = actual.get("settings") or {}, before.get("settings") or {}
+    kept = kept_settings(wanted, actual)
+    if not kept or any(key not in had or had[key] != there[key] for key in kept):
+        return False
+    settings = {key: value for key, value in there.items() if key not in kept}
+    return content_hash({**actual, "settings": settings}) == content_hash(wanted)

@@ -13,7 +13,7 @@ from sqlalchemy import Row
 from wfops_pipelines.domain.diff import as_json, diff
 from wfops_pipelines.domain.drift import DriftKind, WorkflowDrift, judge
 from wfops_pipelines.domain.normalize import content_hash
-from wfops_pipelines.domain.runtime_write import RuntimeState, WriteAction
+from wfops_pipelines.domain.runtime_write import RuntimeState, WriteAction, unclearable_settings
 from wfops_pipelines.domain.workflow import Content, decode_content
 from wfops_pipelines.services.intended_writes import WantedWorkflow
 from wfops_pipelines.services.operations import RunningOperation
@@ -56,12 +56,12 @@ def plan_revert(operation: RunningOperation, *, generation: int, prune: bool, al
             elif drift.path is not None:
                 file = files[drift.path]
                 content = (versions or {}).get(drift.path) or _load(work, file.digest)
-                _plan_content(plan, work, drift, mapping, file, content)
+                _plan_content(plan, work, drift, mapping, file, content, generation)
     return plan
 
 
 def _plan_content(plan: ResolutionPlan, work: UnitOfWork, drift: WorkflowDrift, mapping: Row[Any] | None,
-                  file: Row[Any], content: Content) -> None:
+                  file: Row[Any], content: Content, generation: int) -> None:
     wants = file.wants_active
     tags = tuple(file.tags or ())
     if mapping is None:
@@ -78,6 +78,9 @@ def _plan_content(plan: ResolutionPlan, work: UnitOfWork, drift: WorkflowDrift, 
     else:
         action = WriteAction.ACTIVATE if active else WriteAction.DEACTIVATE
         content = live if active and DriftKind.ACTIVATION not in drift.kinds else content
+    if kept := unclearable_settings(content, live, generation=generation):
+        plan.left.append(_left(drift, f"n8n's API cannot clear its settings {', '.join(kept)}: clear them in n8n"))
+        return
     plan.writes.append(WantedWorkflow(action, drift.name, mapping.workflow_id, mapping.canonical_id or file.canonical_id,
                                       content, active=active, before=before, before_live=live, before_draft=draft))
     shown = _told(action, drift, live, content, active)

@@ -31,6 +31,7 @@ from wfops_pipelines.domain.runtime_write import (
     RuntimeState,
     WriteAction,
     content_to_write,
+    differs_by_kept_settings,
     explained,
     kept_settings,
     next_call,
@@ -108,6 +109,16 @@ class _Goal:
     draft: Content | None = None
 
 
+def _with_kept_settings(seen: _Seen | None, before: _Goal, after: _Goal) -> bool:
+    """Whether this is our own write, or its undoing, which n8n took but for settings that its API cannot clear."""
+    if seen is None or before.live is None or after.live is None:
+        return False
+    hashes = {h for goal in (before, after) if goal.state for h in (goal.state.live_hash, goal.state.draft_hash)}
+    return all(content_hash(content) in hashes or differs_by_kept_settings(content, after.live, before.live)
+               or differs_by_kept_settings(content, before.live, after.live)
+               for content in (seen.listed.live, seen.listed.draft))
+
+
 class _Writer:
     """The writes of one journal."""
 
@@ -133,7 +144,7 @@ class _Writer:
             before, after = await asyncio.to_thread(self._goals, row)
             try:
                 workflow_id = row.workflow_id or await self._create(row, after, look=self._resumed or attempt > 1)
-                seen = await self._converge(workflow_id, after, known=(before.state, after.state), row=row)
+                seen = await self._converge(workflow_id, after, known=(before, after), row=row)
                 await self._tag(row, seen)
                 break
             except OutsideError as error:
@@ -169,7 +180,7 @@ class _Writer:
         workflow_id = row.workflow_id or await self._find_created(row)
         if workflow_id is None:
             return None  # a create that did not happen
-        known = (before.state, after.state)
+        known = (before, after)
         try:
             await self._converge(workflow_id, before, known=known, row=row)
         except ChangedMeanwhile:
@@ -204,10 +215,10 @@ class _Writer:
         draft = live if listed.draft is listed.live else content_hash(listed.draft)
         return _Seen(raw, listed, RuntimeState(live, draft, listed.active, listed.archived))
 
-    async def _converge(self, workflow_id: str, goal: _Goal, *, known: tuple[RuntimeState | None, RuntimeState | None],
+    async def _converge(self, workflow_id: str, goal: _Goal, *, known: tuple[_Goal, _Goal],
                         row: Row[Any]) -> _Seen | None:
         """Call until n8n shows the goal; a call that changes nothing is not repeated. ``known`` are the states before and
-        after the write: what neither explains is somebody else's work."""
+        after the write: what neither explains is somebody else's work, unless n8n kept settings."""
         made: set[tuple[RuntimeState | None, Call]] = set()
         while True:
             seen = await self._see(workflow_id)
@@ -218,7 +229,7 @@ class _Writer:
             call = next_call(state, goal.state)
             if call is None:
                 return seen
-            if not explained(state, *known):
+            if not explained(state, known[0].state, known[1].state) and not _with_kept_settings(seen, *known):
                 raise ChangedMeanwhile(f"{row.name!r} ({workflow_id}) in {self._operation.name} was changed by somebody "
                                        "meanwhile", target=self._provider.base_url, fix="look at the change, and plan anew")
             if call is Call.CREATE:

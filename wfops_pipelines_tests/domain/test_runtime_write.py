@@ -13,9 +13,11 @@ from wfops_pipelines.domain.runtime_write import (
     Call,
     RuntimeState,
     content_to_write,
+    differs_by_kept_settings,
     explained,
     kept_settings,
     next_call,
+    unclearable_settings,
 )
 
 State = RuntimeState | None
@@ -121,3 +123,14 @@ def test_settings_are_cleared_as_far_as_n8n_can(generation: int, cleared: str | 
     assert (body["settings"]["timezone"], body["settings"].get("errorWorkflow")) == ("DEFAULT", cleared)
     assert "saveManualExecutions" not in body["settings"]
     assert kept_settings(wanted, {**wanted, "settings": {"saveManualExecutions": True}}) == ["saveManualExecutions"]
+
+
+def test_a_write_that_n8n_took_but_for_a_setting_is_known_as_ours() -> None:
+    before = {"name": "W", "nodes": [], "connections": {}, "settings": {"timezone": "Asia/Tokyo", "saveManualExecutions": True}}
+    wanted = {**before, "settings": {"executionOrder": "v1"}}
+    kept = {**before, "settings": {"executionOrder": "v1", "saveManualExecutions": True}}
+    assert differs_by_kept_settings(kept, wanted, before)
+    assert not differs_by_kept_settings({**kept, "name": "Somebody's"}, wanted, before)
+    assert not differs_by_kept_settings(kept, wanted, wanted), "nobody had that setting before: somebody else set it"
+    assert not differs_by_kept_settings(wanted, wanted, before)
+    assert unclearable_settings(wanted, before, generation=2) == ["saveManualExecutions"]

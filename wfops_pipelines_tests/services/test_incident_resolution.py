@@ -98,6 +98,21 @@ def test_what_is_left_keeps_the_incident_open(new_fleet: NewFleet) -> None:
     assert (done.status, done.drift_status) == ("reconciled", "DRIFT_INCIDENT_ACKNOWLEDGED")
 
 
+def test_what_n8n_cannot_clear_is_left_by_name_and_the_rest_is_reverted(new_fleet: NewFleet) -> None:
+    prod = fleet_with_incidents(new_fleet)["prod"]
+    edited, kept = prod.in_sync(workflow("A", text="right"), workflow("B", text="right"))
+    prod.edit_in_n8n(edited, "wrong")
+    prod.edit_in_n8n(kept, settings={"executionOrder": "v1", "timezone": "Europe/Berlin", "saveManualExecutions": True})
+    prod.check()
+    number = open_incident(prod).number
+    acknowledge(prod, number)
+    done = resolve(prod, number, "revert")
+    assert [(left["name"], "saveManualExecutions" in left["reason"]) for left in done.left] == [("B", True)]
+    assert (done.status, done.drift_status) == ("reconciled", "DRIFT_INCIDENT_ACKNOWLEDGED")
+    assert said(prod, edited) == "right"
+    assert prod.raw(kept).settings["timezone"] == "Europe/Berlin"
+
+
 def test_promote_commits_what_n8n_holds_and_closes(new_fleet: NewFleet) -> None:
     prod = fleet_with_incidents(new_fleet)["prod"]
     number, (_, other) = drifted(prod, workflow("Orders", text="right"), workflow("Billing"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from contextlib import suppress
 from typing import Any
@@ -162,6 +163,23 @@ def test_a_rollback_that_n8n_does_not_allow_blocks_the_environment_until_it_is_b
     assert prod.row.writes_blocked_at is None
     assert state(prod, ids) == "old"
     assert resolve(prod, 1, "revert").status == "closed"
+
+
+def test_a_setting_that_cannot_be_taken_back_is_named_and_everything_else_is(new_fleet: NewFleet) -> None:
+    prod = fleet_with_incidents(new_fleet)["prod"]
+    asked = {"executionOrder": "v1", "timezone": "Asia/Tokyo", "saveManualExecutions": True}
+    first, second = prod.in_sync({**workflow("A"), "settings": asked}, workflow("B"))
+    prod.delete_in_n8n(first)
+    (first,) = prod.create_in_n8n(workflow("A"))
+    prod.edit_in_n8n(second, "wrong")
+    path, file = next((path, json.loads(data)) for path, data in prod.files().items() if json.loads(data)["name"] == "A")
+    prod.push_files({path: json.dumps({**file, "id": first}).encode()})
+    prod.check()
+    acknowledge(prod, 1)
+    prod.sandbox.faults.add("status", method="PUT", path=f"/workflows/{second}$", status=400)
+    with pytest.raises(RollbackIncomplete, match="saveManualExecutions"):
+        resolve(prod, 1, "revert")
+    assert prod.raw(first).settings == {"executionOrder": "v1", "saveManualExecutions": True}
 
 
 def test_the_error_of_a_foreign_edit_names_the_workflow() -> None:
