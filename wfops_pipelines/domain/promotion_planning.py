@@ -1,0 +1,280 @@
+"""Making a plan (§11.3) from what the source and the target hold; see ``promotion_plan`` for the rules and what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from wfops_pipelines.domain.diff import WorkflowDiff, diff
+from wfops_pipelines.domain.errors import UnknownWorkflow
+from wfops_pipelines.domain.promotion_order import Order, order, with_needed
+from wfops_pipelines.domain.promotion_plan import (
+    BothSides,
+    Compared,
+    MissingReference,
+    Plan,
+    PlanAction,
+    PlannedChange,
+    PlannedState,
+    PortableWorkflow,
+    compare_sides,
+    content_digest,
+    used_credentials,
+)
+from wfops_pipelines.domain.reach import EnvironmentWorkflow, Reach, reach
+from wfops_pipelines.domain.reconciliation import DiffStatus
+from wfops_pipelines.domain.references import references
+from wfops_pipelines.domain.runtime_write import content_to_write, kept_settings
+from wfops_pipelines.domain.shown import one_line
+from wfops_pipelines.domain.workflow import Content, JsonObject
+
+
+def make_plan(
+    inputs: Iterable[BothSides], *, source: str, target: str, generation: int,
+    chosen: Collection[str] | None = None, with_needs: bool = True, prune: bool = False,
+    unmanaged: Sequence[EnvironmentWorkflow] = (), transformations: Sequence[JsonObject] = (),
+    bindings: Mapping[str, Any] | None = None,
+) -> Plan:
+    """The plan that makes the target hold what the source holds.
+
+    ``inputs`` are all workflows of both environments that have a key, whatever is chosen; ``unmanaged`` the target's
+    others (contents as portable as they can be, archived ones left out), which count towards the limits and the blast
+    radius. ``chosen`` are the keys to promote (``None``: all), together with what they need unless ``with_needs`` is false.
+    ``generation`` is that of the target's n8n.
+
+    The order of the inputs makes no difference. :class:`UnknownWorkflow` for a chosen key that neither side has.
+    """
+    compared = compare_sides(inputs)
+    if chosen is not None and (unknown := sorted(set(chosen) - compared.keys())):
+        raise UnknownWorkflow(f"neither {source} nor {target} has {', '.join(unknown)}", fix="look at what they hold")
+    needs = {key: each.names.needs for key, each in compared.items() if each.source is not None}
+    selected = _selected(compared, needs, chosen, with_needs=with_needs)
+    actions = {key: _action(each, key in selected, generation=generation, prune=prune) for key, each in compared.items()}
+    written = order({key: needs[key] for key in selected if actions[key].writes and not actions[key].removes},
+                    name_of={key: each.name for key, each in compared.items()})
+    removed = _removal_order(compared, actions)
+    rest = sorted((key for key in selected if not actions[key].writes), key=lambda key: (compared[key].name, key))
+    needed_by = _needed_by(chosen, needs, selected)
+    late = _late(written, compared, actions)
+    callers = _callers_left(compared, actions)
+    changes = tuple(_change(compared[key], actions[key], generation=generation, late=late.get(key, ()),
+                            needed_by=needed_by.get(key, ()), callers=callers.get(key, ()))
+                    for key in (*written.keys, *removed, *rest))
+    after = {key for key, each in compared.items() if _is_there_afterwards(each, actions[key])}
+    writes = [change for change in changes if change.action.writes]
+    uses = {change.key: references(change.content).credentials for change in writes if change.content is not None}
+    return Plan(
+        source=source, target=target, generation=generation, changes=changes,
+        cycles=_cycles(written, {key for key, action in actions.items() if action is PlanAction.CREATE}),
+        missing=_missing(writes, compared, after | {each.workflow_id for each in unmanaged}),
+        credentials=used_credentials(writes, uses),
+        reach=_reach(compared, writes, unmanaged),
+        target_holds=sum(each.live is not None for each in compared.values()) + len(unmanaged),
+        transformations=tuple(transformations), bindings=dict(bindings or {}),
+    )
+
+
+# -- what is done ----------------------------------------------------------------------------------------------------------
+
+def _selected(compared: Mapping[str, Compared], needs: Mapping[str, Collection[str]], chosen: Collection[str] | None, *,
+              with_needs: bool) -> frozenset[str]:
+    if chosen is None:
+        return frozenset(compared)
+    if not with_needs:
+        return frozenset(chosen)
+    return with_needed(chosen, needs) & frozenset(compared)
+
+
+def _action(each: Compared, selected: bool, *, generation: int, prune: bool) -> PlanAction:
+    if not selected:
+        return PlanAction.KEEP
+    if each.source is None:
+        if not prune:
+            return PlanAction.KEEP
+        return PlanAction.ARCHIVE if generation >= 2 else PlanAction.DELETE
+    if each.sides.target is None:
+        return PlanAction.CREATE
+    if each.status is not DiffStatus.UNCHANGED:
+        return PlanAction.UPDATE
+    before, after = _before(each), _after(each, PlanAction.UPDATE)
+    assert before is not None and after is not None  # noqa: S101 - what is unchanged is on both sides
+    differs = before.active != after.active or (after.tags is not None and set(after.tags) != set(before.tags or ()))
+    return PlanAction.UPDATE if differs else PlanAction.UNCHANGED
+
+
+def _before(each: Compared) -> PlannedState | None:
+    held = each.sides.target
+    if held is None or each.target_hash is None:
+        return None
+    tags = None if each.sides.wants_tags is None else tuple(sorted(held.tags))
+    return PlannedState(each.target_hash, held.active, held.archived, tags)
+
+
+def _after(each: Compared, action: PlanAction) -> PlannedState | None:
+    before = _before(each)
+    if action is PlanAction.DELETE:
+        return None
+    if action is PlanAction.ARCHIVE:
+        return None if before is None else PlannedState(before.content_hash, active=False, archived=True, tags=before.tags)
+    if not action.writes or each.source is None or each.source_hash is None:
+        return before
+    active = each.sides.wants_active
+    if active is None:
+        active = (each.live or each.source).active
+    tags = each.sides.wants_tags
+    return PlannedState(each.source_hash, active, tags=None if tags is None else tuple(sorted(set(tags))))
+
+
+def _change(each: Compared, action: PlanAction, *, generation: int, late: tuple[str, ...], needed_by: tuple[str, ...],
+            callers: tuple[str, ...]) -> PlannedChange:
+    held = each.sides.target
+    content = None
+    if action in {PlanAction.CREATE, PlanAction.UPDATE} and each.source is not None and each.source_hash != each.target_hash:
+        content = each.source.content
+    kept, no_way_back = _settings_that_stay(content, held, generation)
+    irreversible = [f"the setting {name}, once there, cannot be cleared through n8n's API" for name in no_way_back]
+    if action is PlanAction.DELETE:
+        irreversible.insert(0, "it is deleted, with its id and its executions: n8n 1.x has no archive")
+    return PlannedChange(
+        key=each.key, name=each.name, action=action, status=each.status, before=_before(each), after=_after(each, action),
+        diff=_diff(each, action), workflow_id=held.workflow_id if held is not None else None, content=content,
+        digest=None if content is None else content_digest(content), names=each.names, late=late, needed_by=needed_by,
+        kept_settings=kept, irreversible=tuple(irreversible), notes=_notes(each, action, callers),
+    )
+
+
+def _diff(each: Compared, action: PlanAction) -> WorkflowDiff:
+    """What the write does to the content that is there, in or out of the archive."""
+    held = each.sides.target.content if each.sides.target is not None else None
+    if action.removes:
+        return diff(held, None)
+    if each.source is None or each.source_hash == each.target_hash:
+        return WorkflowDiff(equal=True)
+    return diff(held, each.source.content)
+
+
+def _notes(each: Compared, action: PlanAction, callers: tuple[str, ...]) -> tuple[str, ...]:
+    notes = []
+    held = each.sides.target
+    if action.writes and each.source is not None and each.source.has_draft:
+        notes.append("the source has changes that are not published: they are not promoted")
+    if action.writes and held is not None and held.has_draft:
+        notes.append("the target has changes that are not published: they are lost")
+    if action is PlanAction.UPDATE and held is not None and held.archived:
+        notes.append("it comes back from the target's archive")
+    if callers:
+        notes.append(f"still called by {one_line(', '.join(callers), 200)}")
+    return tuple(notes)
+
+
+def _settings_that_stay(content: Content | None, held: PortableWorkflow | None, generation: int) -> tuple[
+        tuple[str, ...], tuple[str, ...]]:
+    """The settings of the target that the write cannot clear, and those that could not be cleared on the way back."""
+    if content is None or held is None:
+        return (), ()
+    wanted, there = _only_settings(content), _only_settings(held.content)
+    written = _merged(wanted, there, generation)
+    return tuple(kept_settings(wanted, written)), tuple(
+        name for name in kept_settings(there, _merged(there, written, generation)) if name in wanted["settings"])
+
+
+def _only_settings(content: Content) -> Content:
+    return {"name": "", "nodes": [], "connections": {}, "settings": content.get("settings") or {}}
+
+
+def _merged(wanted: Content, there: Content, generation: int) -> Content:
+    """What n8n holds after ``wanted`` was written over ``there``: it merges settings (facts of n8n's API)."""
+    body = content_to_write(wanted, there, generation=generation)
+    return _only_settings({**wanted, "settings": {**there["settings"], **body["settings"]}})
+
+
+# -- how the changes hang together -----------------------------------------------------------------------------------------
+
+def _is_there_afterwards(each: Compared, action: PlanAction) -> bool:
+    return not action.removes if action.writes else each.live is not None
+
+
+def _removal_order(compared: Mapping[str, Compared], actions: Mapping[str, PlanAction]) -> list[str]:
+    """Callers before what they call."""
+    removed = {key: compared[key].names.needs for key, action in actions.items() if action.removes}
+    return list(reversed(order(removed, name_of={key: compared[key].name for key in removed}).keys))
+
+
+def _needed_by(chosen: Collection[str] | None, needs: Mapping[str, Collection[str]],
+               selected: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """For each key that was not chosen itself, the chosen ones that need it."""
+    if chosen is None:
+        return {}
+    found: dict[str, list[str]] = {}
+    for key in sorted(chosen):
+        for needed in with_needed({key}, needs) - set(chosen):
+            if needed in selected:
+                found.setdefault(needed, []).append(key)
+    return {key: tuple(callers) for key, callers in found.items()}
+
+
+def _late(written: Order, compared: Mapping[str, Compared], actions: Mapping[str, PlanAction]) -> dict[str, tuple[str, ...]]:
+    """For each key, the workflows it names that are created after it, or are itself and new."""
+    place = {key: number for number, key in enumerate(written.keys)}
+    new = {key for key in place if actions[key] is PlanAction.CREATE}
+    return {key: tuple(sorted(named for named in compared[key].names.all & new if place[named] >= place[key]))
+            for key in place}
+
+
+def _cycles(written: Order, new: Collection[str]) -> tuple[tuple[str, ...], ...]:
+    """Only those that matter to the writer: where all exist already, every reference is known."""
+    return tuple(cycle for cycle in written.cycles if any(key in new for key in cycle))
+
+
+def _callers_left(compared: Mapping[str, Compared], actions: Mapping[str, PlanAction]) -> dict[str, tuple[str, ...]]:
+    """For each removed key, the names of workflows that stay in the target and need it."""
+    removed = {key for key, action in actions.items() if action.removes}
+    found: dict[str, list[str]] = {}
+    if removed:
+        for key, each in compared.items():
+            held = _content_afterwards(each, actions[key])
+            if held is not None:
+                for needed in each.names.needs & removed:
+                    found.setdefault(needed, []).append(each.name)
+    return {key: tuple(sorted(names)) for key, names in found.items()}
+
+
+def _content_afterwards(each: Compared, action: PlanAction) -> Content | None:
+    if action.removes or not _is_there_afterwards(each, action):
+        return None
+    if action.writes and each.source is not None:
+        return each.source.content
+    return each.live.content if each.live is not None else None
+
+
+def _missing(writes: Sequence[PlannedChange], compared: Mapping[str, Compared], there: Collection[str]) -> tuple[
+        MissingReference, ...]:
+    found = []
+    for change in writes:
+        if change.action.removes:
+            continue
+        for named in sorted(change.names.all - set(there)):
+            other = compared.get(named)
+            found.append(MissingReference(change.key, named, named in change.names.needs,
+                                          in_source=other is not None and other.source is not None))
+    return tuple(found)
+
+
+def _reach(compared: Mapping[str, Compared], writes: Sequence[PlannedChange],
+           unmanaged: Sequence[EnvironmentWorkflow]) -> Reach:
+    """The blast radius in the target as it will be; what goes is taken as it is. Keys stand for n8n ids."""
+    if not writes:
+        return reach((), ())
+    changes = {change.key: change for change in writes}
+
+    def picture() -> Iterable[EnvironmentWorkflow]:
+        for key, each in compared.items():
+            change = changes.get(key)
+            held = each.source if change is not None and not change.action.removes else each.live
+            if held is not None:
+                after = change.after if change is not None else None
+                active = held.active if after is None or after.archived else after.active
+                yield EnvironmentWorkflow(key, held.name, active, held.content)
+        yield from unmanaged
+
+    return reach(picture(), set(changes))

@@ -1,0 +1,228 @@
+"""Plans (§11.3): what is done to each workflow, in which order, and what is said about it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from wfops_pipelines.domain.errors import UnknownWorkflow
+from wfops_pipelines.domain.normalize import content_hash
+from wfops_pipelines.domain.promotion_plan import BothSides, MissingReference
+from wfops_pipelines.domain.reach import EnvironmentWorkflow
+from wfops_pipelines_tests.domain.plan_example import (
+    actions,
+    change_of,
+    changed,
+    content,
+    extra,
+    held,
+    new,
+    planned,
+    same,
+)
+
+# -- what is done ----------------------------------------------------------------------------------------------------------
+
+def test_new_changed_unchanged_and_what_the_target_alone_has_are_told_apart() -> None:
+    plan = planned(new("a"), changed("b"), same("c"), extra("d"))
+    assert actions(plan) == {"a": "create", "b": "update", "c": "unchanged", "d": "keep"}
+    assert {change.key: str(change.status) for change in plan.changes} == {
+        "a": "added", "b": "modified", "c": "unchanged", "d": "target_only"}
+    assert plan.counts() == {"create": 1, "update": 1, "archive": 0, "delete": 0, "unchanged": 1, "keep": 1}
+
+
+def test_before_and_after_are_portable_hashes() -> None:
+    plan = planned(new("a"), changed("b"), extra("d"), prune=True)
+    created, updated, removed = (change_of(plan, key) for key in "abd")
+    assert created.before is None
+    assert created.after is not None
+    assert created.after.content_hash == content_hash(content("A"))
+    assert updated.before is not None
+    assert updated.after is not None
+    assert (updated.before.content_hash, updated.after.content_hash) == (
+        content_hash(content("B")), content_hash(content("B", value=2)))
+    assert removed.after is not None
+    assert removed.after.archived
+    assert [change.kind for change in updated.diff.changes] == ["node_changed"]
+
+
+def test_hotfixes_and_conflicts_are_updates_that_overwrite() -> None:
+    base = content("A")
+    hotfix = BothSides("a", held(base), held(content("A", value=9)), base_hash=content_hash(base))
+    conflict = BothSides("b", held(content("B", value=2)), held(content("B", value=3)), base_hash=content_hash(base))
+    git_went_on = replace(hotfix, key="c", seen_in_sync=True)
+    plan = planned(hotfix, conflict, git_went_on, changed("d"))
+    assert {change.key: (str(change.status), change.overwrites) for change in plan.changes} == {
+        "a": ("target_hotfix", True), "b": ("conflict", True), "c": ("modified", False), "d": ("modified", False)}
+    assert set(actions(plan).values()) == {"update"}
+
+
+@pytest.mark.parametrize(("generation", "action"), [(1, "delete"), (2, "archive")])
+def test_nothing_is_removed_without_prune(generation: int, action: str) -> None:
+    assert actions(planned(extra("a"), generation=generation)) == {"a": "keep"}
+    assert actions(planned(extra("a"), generation=generation, prune=True)) == {"a": action}
+
+
+def test_an_archived_source_is_as_good_as_absent() -> None:
+    sides = BothSides("a", held(content("A"), archived=True), held(content("A")))
+    assert actions(planned(sides)) == {"a": "keep"}
+    assert planned(BothSides("a", held(content("A"), archived=True), None)).changes == ()
+
+
+def test_an_archived_target_comes_back_under_its_own_id() -> None:
+    archived = held(content("A"), archived=True, active=False, workflow_id="id-a")
+    change = change_of(planned(BothSides("a", held(content("A")), archived)), "a")
+    assert (change.action, change.workflow_id, change.content) == ("update", "id-a", None)  # its content is right already
+    assert change.after is not None
+    assert change.after.active
+    assert not change.after.archived
+    assert "archive" in change.notes[0]
+    other = change_of(planned(BothSides("a", held(content("A", value=2)), archived)), "a")
+    assert other.content is not None
+    assert not other.diff.equal
+
+
+def test_an_update_leaves_what_runs_running_and_what_is_off_off_unless_told() -> None:
+    off = replace(changed("a"), target=held(content("A"), active=False))
+    after = change_of(planned(off), "a").after
+    assert after is not None
+    assert not after.active
+    after = change_of(planned(replace(off, wants_active=True)), "a").after
+    assert after is not None
+    assert after.active
+
+
+def test_a_new_workflow_runs_when_its_source_does_unless_told() -> None:
+    def runs(**more: Any) -> bool:
+        change = change_of(planned(BothSides("a", held(content("A"), active=more.pop("active", True)), None, **more)), "a")
+        return change.after is not None and change.after.active
+
+    assert runs()
+    assert not runs(active=False)
+    assert not runs(wants_active=False)
+
+
+def test_activation_and_tags_alone_are_an_update_without_content() -> None:
+    for wish in ({"wants_active": False}, {"wants_tags": ("billing",)}):
+        change = change_of(planned(replace(same("a"), **wish)), "a")
+        assert (change.action, change.content, change.digest, change.diff.equal) == ("update", None, None, True)
+    tagged = BothSides("a", held(content("A")), held(content("A"), tags=("b", "a")), wants_tags=("a", "b"))
+    assert actions(planned(tagged)) == {"a": "unchanged"}
+
+
+def test_a_second_promotion_of_the_same_writes_nothing() -> None:
+    plan = planned(same("a", calls=("b",)), same("b"), extra("c"))
+    assert plan.is_empty
+    assert plan.writes == ()
+    assert (plan.missing, plan.credentials, plan.cycles) == ((), (), ())
+
+
+def test_drafts_on_either_side_are_reported() -> None:
+    sides = changed("a")
+    assert sides.source is not None
+    assert sides.target is not None
+    drafts = replace(sides, source=replace(sides.source, has_draft=True), target=replace(sides.target, has_draft=True))
+    notes = change_of(planned(drafts), "a").notes
+    assert "not promoted" in notes[0]
+    assert "lost" in notes[1]
+
+
+# -- what is chosen --------------------------------------------------------------------------------------------------------
+
+def test_chosen_workflows_bring_along_what_they_need_and_nothing_else() -> None:
+    plan = planned(new("a", calls=("b",)), new("b", calls=("c",)), changed("c"), new("d"), extra("e"), chosen=["a"])
+    assert actions(plan) == {"c": "update", "b": "create", "a": "create"}
+    assert [change.needed_by for change in plan.changes] == [("a",), ("a",), ()]
+
+
+def test_without_what_they_need_the_missing_ones_are_reported() -> None:
+    plan = planned(new("a", calls=("b", "c", "unknown")), new("b"), changed("c"), chosen=["a"], with_needs=False)
+    assert actions(plan) == {"a": "create"}
+    assert plan.missing == (MissingReference("a", "b", True, in_source=True),
+                            MissingReference("a", "unknown", True, in_source=False))
+
+
+def test_what_only_the_target_has_is_only_pruned_when_chosen() -> None:
+    sides = (new("a"), extra("b"), extra("c"))
+    assert actions(planned(*sides, chosen=["a", "b"], prune=True)) == {"a": "create", "b": "archive"}
+
+
+def test_a_chosen_workflow_that_nobody_has_is_refused() -> None:
+    with pytest.raises(UnknownWorkflow, match="nothing-of-it"):
+        planned(new("a"), chosen=["nothing-of-it"])
+
+
+# -- how they hang together ------------------------------------------------------------------------------------------------
+
+def test_sub_workflows_come_before_callers_and_removals_last_with_callers_first() -> None:
+    plan = planned(new("a", calls=("b",)), new("b"), extra("c", calls=("d",)), extra("d"), same("e"), prune=True)
+    assert list(actions(plan)) == ["b", "a", "c", "d", "e"]
+
+
+def test_a_cycle_of_new_workflows_is_named_and_its_first_one_is_written_without_the_call() -> None:
+    plan = planned(new("a", calls=("b",)), new("b", calls=("a",)))
+    assert plan.cycles == (("b", "a"),)
+    assert {change.key: change.late for change in plan.changes} == {"b": ("a",), "a": ()}
+    assert not planned(changed("a", calls=("b",)), changed("b", calls=("a",))).cycles  # both are there: nothing is open
+
+
+def test_a_new_workflow_that_calls_itself_learns_its_id_late() -> None:
+    assert change_of(planned(new("a", calls=("itself",))), "a").late == ("a",)
+    assert change_of(planned(changed("a", calls=("itself",))), "a").late == ()
+
+
+def test_allowed_callers_do_not_turn_the_order_and_are_late() -> None:
+    plan = planned(new("sub", callerIds="top"), new("top", calls=("sub",)))
+    assert list(actions(plan)) == ["sub", "top"]
+    assert change_of(plan, "sub").late == ("top",)
+    lonely = planned(new("sub", callerIds="gone"))
+    assert lonely.missing == (MissingReference("sub", "gone", needed=False, in_source=False),)
+
+
+def test_a_sub_workflow_that_the_target_has_is_not_missing_managed_or_not() -> None:
+    other = EnvironmentWorkflow("by-hand", "By hand", True, content("By hand"))
+    plan = planned(new("a", calls=("b", "by-hand")), extra("b"), unmanaged=[other])
+    assert plan.missing == ()
+    assert plan.target_holds == 2
+
+
+def test_a_sub_workflow_that_the_same_plan_removes_is_missing() -> None:
+    plan = planned(changed("a", calls=("b",)), extra("b"), prune=True)
+    assert [missing.reference for missing in plan.missing] == ["b"]
+    assert "still called by A" in change_of(plan, "b").notes
+
+
+def test_the_reach_is_that_of_the_target_as_it_will_be() -> None:
+    hook = {"name": "Hook", "type": "n8n-nodes-base.webhook", "typeVersion": 1, "webhookId": "w1",
+            "parameters": {"path": "orders"}}
+    sides = changed("a")
+    assert sides.source is not None
+    serving = replace(sides, source=held({**sides.source.content, "nodes": [*sides.source.content["nodes"], hook]}))
+    stranger = EnvironmentWorkflow("x", "Stranger", True, content("Stranger", calls=("a",)))
+    plan = planned(serving, same("caller", calls=("a",)), unmanaged=[stranger])
+    assert [caller.workflow.name for caller in plan.reach.callers] == ["CALLER", "Stranger"]
+    assert [served.entry.path for served in plan.reach.entry_points] == ["/webhook/orders"]
+
+
+def test_credentials_of_what_is_written_are_listed_once() -> None:
+    def using(key: str, sides: BothSides) -> BothSides:
+        node = {"name": "Pay", "type": "x.pay", "typeVersion": 1, "parameters": {},
+                "credentials": {"httpBasicAuth": {"name": "key:stripe"}}}
+        assert sides.source is not None
+        return replace(sides, source=held({**sides.source.content, "nodes": [node]}))
+
+    plan = planned(using("a", new("a")), using("b", changed("b")), same("c"))
+    assert [(used.type, used.name, used.used_by) for used in plan.credentials] == [
+        ("httpBasicAuth", "key:stripe", ("a", "b"))]
+
+
+def test_the_plan_as_json_shows_no_secret_and_no_content() -> None:
+    plan = planned(changed("a", value={"password": "hunter2-is-secret"}), new("b"), transformations=[{"token": "sk-12345"}])
+    shown = json.dumps(plan.as_json())
+    assert "hunter2" not in shown
+    assert "sk-12345" not in shown
+    assert json.loads(shown)["checksum"] == plan.checksum
+    assert [change["action"] for change in json.loads(shown)["changes"]] == ["update", "create"]
