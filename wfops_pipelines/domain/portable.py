@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from wfops_pipelines.domain.normalize import caller_ids
-from wfops_pipelines.domain.references import CALLING_NODES, called_workflow, error_workflow
+from wfops_pipelines.domain.references import called_workflow, error_workflow
 from wfops_pipelines.domain.workflow import Content
 
 
@@ -40,7 +40,7 @@ def _each_once(names: Iterable[str]) -> Iterator[str]:
 
 def _node(node: dict[str, Any], meant: Any, key_of: Mapping[tuple[str, str], str]) -> dict[str, Any]:
     changed: dict[str, Any] = {}
-    if node.get("type") in CALLING_NODES and (called := called_workflow(node)):
+    if called := called_workflow(node):
         changed["parameters"] = {**node["parameters"], "workflowId": meant(called)}
     credentials = node.get("credentials")
     if isinstance(credentials, dict) and key_of:

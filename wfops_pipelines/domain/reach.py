@@ -231,7 +231,8 @@ def _read_nodes(facts: _Facts, nodes: Iterable[Any], workflow_id: str, *, within
             continue
         name = within or str(node.get("name"))
         _read_credentials(facts, node.get("credentials"), name)
-        if node.get("type") in CALLING_NODES:
+        kind = node.get("type")
+        if isinstance(kind, str) and kind in CALLING_NODES:
             _read_call(facts, node, name, workflow_id, depth)
         if within is None:  # the triggers of an inline workflow start nothing
             _read_starts(facts, node, workflow_id)

@@ -214,3 +214,9 @@ def test_callers_are_exactly_the_workflows_from_which_calls_lead_there(calls: li
     for _ in range(8):
         lead |= {source for source, target in calls if target == 0 or target in lead}
     assert set(callers(reach(known, {"0"}))) == {str(i) for i in lead}
+
+
+@pytest.mark.parametrize("kind", [{"a": 1}, ["x"], None, 5])
+def test_a_node_whose_type_is_no_text_calls_nobody(kind: Any) -> None:
+    found = reach([workflow("a"), calling("b", "a", kind)], {"a"})
+    assert (found.callers, found.unknown) == ((), ())
