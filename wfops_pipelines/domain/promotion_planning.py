@@ -24,7 +24,7 @@ from wfops_pipelines.domain.promotion_plan import (
 from wfops_pipelines.domain.reach import EnvironmentWorkflow, Reach, reach
 from wfops_pipelines.domain.reconciliation import DiffStatus
 from wfops_pipelines.domain.references import references
-from wfops_pipelines.domain.runtime_write import content_to_write, kept_settings
+from wfops_pipelines.domain.runtime_write import kept_settings, merged
 from wfops_pipelines.domain.shown import one_line
 from wfops_pipelines.domain.workflow import Content, JsonObject
 
@@ -172,20 +172,9 @@ def _settings_that_stay(content: Content | None, held: PortableWorkflow | None, 
     """The settings of the target that the write cannot clear, and those that could not be cleared on the way back."""
     if content is None or held is None:
         return (), ()
-    wanted, there = _only_settings(content), _only_settings(held.content)
-    written = _merged(wanted, there, generation)
-    return tuple(kept_settings(wanted, written)), tuple(
-        name for name in kept_settings(there, _merged(there, written, generation)) if name in wanted["settings"])
-
-
-def _only_settings(content: Content) -> Content:
-    return {"name": "", "nodes": [], "connections": {}, "settings": content.get("settings") or {}}
-
-
-def _merged(wanted: Content, there: Content, generation: int) -> Content:
-    """What n8n holds after ``wanted`` was written over ``there``: it merges settings (facts of n8n's API)."""
-    body = content_to_write(wanted, there, generation=generation)
-    return _only_settings({**wanted, "settings": {**there["settings"], **body["settings"]}})
+    written = merged(content, held.content, generation=generation)
+    restored = merged(held.content, written, generation=generation)
+    return tuple(kept_settings(content, written)), tuple(kept_settings(held.content, restored))
 
 
 # -- how the changes hang together -----------------------------------------------------------------------------------------
