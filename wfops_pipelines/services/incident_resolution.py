@@ -160,6 +160,7 @@ def _accept(services: Services, context: Context, number: int, choice: Choice, r
     """It stays as it is, and why: nothing is written but that."""
     with services.store.unit_of_work(context, "incident.accept") as work:
         incident, environment = incident_steps.find(work, context, number)
+        incident_steps.begin_reconciliation(work, incident, environment, choice.as_arguments())
         _reconciled(work, incident, environment, choice, None)
     result.status = str(IncidentStatus.RECONCILED)
 
@@ -214,7 +215,7 @@ async def _write(operation: RunningOperation, choice: Choice, number: int, resul
         checkpoint = {"incident": number, "choice": choice.as_arguments()}
         async with operation.step("write") as told:
             written = await write(operation, provider, plan.writes, checkpoint=checkpoint,
-                                  within=lambda work: _spend(work, operation.context, number))
+                                  within=lambda work: _spend(work, operation.context, number, choice))
             told["writes"] = [item.as_json() for item in written]
         try:
             await settle(operation, operation.id, checkpoint, written, result=result)
@@ -226,9 +227,11 @@ async def _write(operation: RunningOperation, choice: Choice, number: int, resul
         await provider.aclose()
 
 
-def _spend(work: Any, context: Context, number: int) -> None:
-    incident, _ = incident_steps.find(work, context, number)
-    incident_steps.spend_reconciliation(work, incident)
+def _spend(work: Any, context: Context, number: int, choice: Choice) -> None:
+    """Begin, unless somebody ended the incident or used up the approval while both sides were read."""
+    incident, environment = incident_steps.find(work, context, number)
+    _check_status(incident, choice, dry_run=False)
+    incident_steps.begin_reconciliation(work, incident, environment, choice.as_arguments())
 
 
 async def settle(operation: RunningOperation, journal_id: UUID, checkpoint: dict[str, Any], written: Sequence[Written], *,
@@ -337,7 +340,7 @@ def _begin_promotion(operation: RunningOperation, choice: Choice, number: int) -
     """What is about to be committed, and for which incident: should this process die, the check that finds the drift gone
     knows why (:mod:`follow_drift`)."""
     with operation.services.store.unit_of_work(operation.context, "incident.promote", held=operation.held) as work:
-        _spend(work, operation.context, number)
+        _spend(work, operation.context, number, choice)
         operation.save_checkpoint(work, {"incident": number, "choice": choice.as_arguments()})
         work.record("incident.promotion_begun", "incident", str(number), environment=operation.environment.slug,
                     reason=choice.reason)

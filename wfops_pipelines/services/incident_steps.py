@@ -131,6 +131,18 @@ def request_reconciliation(work: UnitOfWork, context: Context, incident: Row[Any
     return _request(work, context, incident, environment, ApprovalKind.RECONCILE, arguments, dry_run=dry_run)
 
 
+def begin_reconciliation(work: UnitOfWork, incident: Row[Any], environment: Row[Any], arguments: Mapping[str, Any]) -> None:
+    """Spend the approval of a reconciliation, in the transaction in which its writing begins. Somebody may have spent it,
+    or the policy may have begun to want one, since :func:`request_reconciliation` looked: :class:`Blocked`."""
+    waiting = work.incidents.waiting(incident.id, ApprovalKind.RECONCILE, lock=True)
+    approved = (waiting is not None and waiting.status == ApprovalStatus.APPROVED
+                and dict(waiting.arguments) == dict(arguments))
+    if not approved and _needs_approval(work, environment, ApprovalKind.RECONCILE):
+        raise Blocked(f"incident #{incident.number}: its reconciliation is not approved any more, or not yet",
+                      fix="an approval serves once: ask anew")
+    spend_reconciliation(work, incident)
+
+
 def spend_reconciliation(work: UnitOfWork, incident: Row[Any]) -> None:
     """The approval of a reconciliation is used up, in the transaction in which the writing begins."""
     waiting = work.incidents.waiting(incident.id, ApprovalKind.RECONCILE)

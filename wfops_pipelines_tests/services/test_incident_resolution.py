@@ -9,10 +9,15 @@ import pytest
 from wfops_pipelines import failpoints
 from wfops_pipelines.domain.errors import Blocked, ForbiddenTransition, UsageError, WfopsError
 from wfops_pipelines.domain.incident import IncidentEvent
+from wfops_pipelines.services import incident_resolution
+from wfops_pipelines.services.incident_steps import decide_request, spend_reconciliation
+from wfops_pipelines.services.operations import RunningOperation
 from wfops_pipelines_tests.servers.github import GitHubServer
 from wfops_pipelines_tests.services.child import run_in_child
 from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, workflow
 from wfops_pipelines_tests.services.incidents import (
+    BOSS,
+    POLICY,
     acknowledge,
     drifted,
     fleet_with_incidents,
@@ -280,6 +285,43 @@ def test_a_draft_that_nobody_published_is_named_before_it_is_lost(new_fleet: New
     assert resolve(prod, number, "revert", dry_run=True).plan[0]["loses_draft"]
     assert resolve(prod, number, "revert").drift_status == "IN_SYNC"
     assert said(prod, workflow_id) == "right"
+
+
+@pytest.mark.parametrize("resolution", ["revert", "promote"])
+@pytest.mark.parametrize("meanwhile", ["cancelled", "approval wanted", "approval used up"])
+def test_what_changes_while_both_sides_are_read_counts(
+        new_fleet: NewFleet, monkeypatch: pytest.MonkeyPatch, resolution: str, meanwhile: str) -> None:
+    fleet = fleet_with_incidents(new_fleet)
+    prod = fleet["prod"]
+    number, (workflow_id,) = drifted(prod, workflow("Orders", text="right"))
+    acknowledge(prod, number)
+    if meanwhile == "approval used up":
+        wanting_approval(fleet)
+        assert resolve(prod, number, resolution).waiting
+        decide_request(fleet.services, fleet.services.context("acme", actor=BOSS), number, approve=True)
+    reading = incident_resolution._read
+
+    async def read_slowly(operation: RunningOperation) -> None:
+        await reading(operation)
+        if meanwhile == "cancelled":
+            step(prod, number, IncidentEvent.CANCEL)
+        elif meanwhile == "approval wanted":
+            wanting_approval(fleet)
+        else:
+            fleet.writing(lambda work: spend_reconciliation(work, work.incidents.by_number(number)))
+
+    monkeypatch.setattr(incident_resolution, "_read", read_slowly)
+    files = prod.files()
+    with pytest.raises((Blocked, ForbiddenTransition)):
+        resolve(prod, number, resolution)
+    assert said(prod, workflow_id) == "edited by hand"
+    assert prod.files() == files
+
+
+def wanting_approval(fleet: FleetUnderTest) -> None:
+    """The policy wants reconciliations approved."""
+    fleet.tenant["drift_policy"] = POLICY | {"require_approval_for": ["reconcile"]}
+    fleet.apply()
 
 
 def pushing_meanwhile(fleet: FleetUnderTest, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
