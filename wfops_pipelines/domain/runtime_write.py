@@ -7,7 +7,7 @@ loop ends when the state that was read back is the wanted one, and fails when a 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -99,14 +99,12 @@ def _towards_running(current: RuntimeState, wanted: RuntimeState) -> Call | None
     return Call.PUT_DRAFT if current.draft_hash != wanted.draft_hash else None
 
 
-def explained(current: RuntimeState | None, before: RuntimeState | None, after: RuntimeState | None,
-              also: Collection[str] = ()) -> bool:
+def explained(current: RuntimeState | None, before: RuntimeState | None, after: RuntimeState | None) -> bool:
     """Whether ``current`` can be what a write from ``before`` to ``after`` left when it was interrupted. If not, somebody
-    else was there, and their work must not be overwritten. ``also`` are further content hashes that the write can leave:
-    what n8n makes of it (:func:`merged`)."""
+    else was there, and their work must not be overwritten."""
     if current is None:
         return before is None or after is None
-    known = {h for state in (before, after) if state is not None for h in (state.live_hash, state.draft_hash)} | {*also}
+    known = {h for state in (before, after) if state is not None for h in (state.live_hash, state.draft_hash)}
     return {current.live_hash, current.draft_hash} <= known
 
 
@@ -148,12 +146,6 @@ def _settings(wanted: Content, current: Mapping[str, Any], generation: int) -> J
         if settings.get(key) is None and key in cleared:
             settings[key] = cleared[key]
     return settings
-
-
-def merged(wanted: Content, there: Content, *, generation: int) -> Content:
-    """What n8n holds after ``wanted`` was written over ``there``: the settings are merged, so it can be neither."""
-    written = _settings(wanted, there, generation)
-    return {**wanted, "settings": {**(there.get("settings") or {}), **written}}
 
 
 def kept_settings(wanted: Content, actual: Content) -> list[str]:
