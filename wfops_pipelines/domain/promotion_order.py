@@ -1,6 +1,6 @@
 """The order of a promotion's changes (§11.3): sub-workflows and error workflows before the workflows that name them.
 
-Workflows are named by a key: the canonical id as text, which is also what stands for an n8n id in portable content. A
+Workflows are named by a key: the canonical id as text, which is also what the terms of portable content name. A
 workflow ``needs`` those it calls and its error workflow; those in its ``callerIds`` it only ``mentions``: they are to be
 known there, but it runs without them, and they most often need it in turn.
 
@@ -18,15 +18,16 @@ from typing import Final
 
 from wfops_pipelines.domain.normalize import STICKY_NOTE, caller_ids
 from wfops_pipelines.domain.references import called_workflow, error_workflow
+from wfops_pipelines.domain.transform_terms import ITSELF, canonical_of
 from wfops_pipelines.domain.workflow import Content
 
-_ITSELF: Final = frozenset({"itself", "self"})  # how portable content names the workflow that it is of
+_ITSELF: Final = frozenset({ITSELF, "itself"})  # the term, and what ``portable.to_portable`` writes
 
 
 @dataclass(frozen=True, slots=True)
 class NamedWorkflows:
-    """What a workflow names, as it stands in its portable content: keys, or what no key could be found for. A reference
-    to itself is its own key."""
+    """What a workflow names in its portable content: keys, or the n8n id that stands there where lift found none. A
+    reference to itself is its own key."""
 
     needs: frozenset[str] = frozenset()
     mentions: frozenset[str] = frozenset()
@@ -48,7 +49,7 @@ def named_workflows(content: Content, *, key: str) -> NamedWorkflows:
 
 
 def _own(names: Iterable[str], key: str) -> frozenset[str]:
-    return frozenset(key if name in _ITSELF else name for name in names)
+    return frozenset(key if named in _ITSELF else named for named in (canonical_of(name) or name for name in names))
 
 
 def with_needed(chosen: Collection[str], needs: Mapping[str, Collection[str]]) -> frozenset[str]:

@@ -1,8 +1,8 @@
 """The plan of a promotion or a restore (§11.3): what would be written to the target, in order, and nothing done yet.
 
-Everything here is in **portable form** (§11.4): references are keys of workflows (the canonical id as text; in a restore
-the n8n id of a workflow that has none), credentials are keys, URLs and values placeholders. So the checksum depends on no
-id that does not exist yet. The rules:
+Everything here is in **portable form** (§11.4), as ``lift`` gives it. Each workflow has a key: the canonical id as text; in
+a restore, for a workflow that has none, its n8n id (lift is to be told so, by the table of workflow ids). So the checksum
+depends on no id that does not exist yet. The rules:
 
 * What a workflow is, is said by the statuses of §8. Archived workflows are not live: an archived source is as good as
   absent, an archived target is brought back (n8n 2.x) under its own id.
@@ -27,8 +27,9 @@ from typing import Any, Final
 from wfops_pipelines.domain.canonical_json import canonical_numbers, encode, encode_if_canonical
 from wfops_pipelines.domain.diff import WorkflowDiff
 from wfops_pipelines.domain.diff import as_json as diff_as_json
+from wfops_pipelines.domain.lift import hash_portable
 from wfops_pipelines.domain.masking import mask
-from wfops_pipelines.domain.normalize import NORMALIZER_VERSION, content_hash
+from wfops_pipelines.domain.normalize import NORMALIZER_VERSION
 from wfops_pipelines.domain.promotion_order import NamedWorkflows, named_workflows
 from wfops_pipelines.domain.reach import Reach
 from wfops_pipelines.domain.reconciliation import DiffStatus, diff_status
@@ -61,7 +62,7 @@ class PortableWorkflow:
 class BothSides:
     """One workflow, by key, as the source and the target hold it (``None``: not there).
 
-    ``base_hash`` is the :func:`~wfops_pipelines.domain.normalize.content_hash` of the base's portable content (§8: the
+    ``base_hash`` is the :func:`~wfops_pipelines.domain.lift.hash_portable` of the base's portable content (§8: the
     target's Git content, else what was promoted there last); ``seen_in_sync`` says that the target's live content is what
     was last seen in sync there. ``wants_active`` and ``wants_tags`` are what the target shall have, where somebody says so.
     """
@@ -98,10 +99,10 @@ class PlanAction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PlannedState:
-    """A workflow before or after: the content hash of its portable content, and how it stands. ``tags`` are ``None`` where
+    """A workflow before or after: the hash of its portable content, and how it stands. ``tags`` are ``None`` where
     they are left as they are."""
 
-    content_hash: str
+    portable_hash: str
     active: bool
     archived: bool = False
     tags: tuple[str, ...] | None = None
@@ -112,7 +113,7 @@ class PlannedChange:
     """One workflow of the plan; ``before`` and ``after`` are ``None`` where the target does not have it.
 
     ``content`` is the portable content to write (``None`` where nothing is, or the workflow goes), ``digest`` the SHA-256
-    of all of it, also of what the content hash leaves out. ``names`` are the workflows that it names; ``late`` those of
+    of all of it, also of what the hash leaves out. ``names`` are the workflows that it names; ``late`` those of
     them that the target does not have yet when its turn comes: see ``promotion_order``. ``needed_by`` are the keys of the
     chosen workflows that brought it into the plan, if it was not chosen itself. ``kept_settings`` are those of the
     target that n8n's API cannot clear, ``irreversible`` says in words what could not be undone; ``notes`` are for people.
@@ -267,8 +268,8 @@ def compare_sides(inputs: Iterable[BothSides]) -> dict[str, Compared]:
     found: dict[str, Compared] = {}
     for sides in sorted(inputs, key=lambda each: each.key):
         source, live = _unless_archived(sides.source), _unless_archived(sides.target)
-        source_hash = content_hash(source.content) if source is not None else None
-        target_hash = content_hash(sides.target.content) if sides.target is not None else None
+        source_hash = hash_portable(source.content) if source is not None else None
+        target_hash = hash_portable(sides.target.content) if sides.target is not None else None
         status = diff_status(source=source_hash, target=target_hash if live is not None else None, base=sides.base_hash,
                              last_in_sync=target_hash if sides.seen_in_sync else None)
         if status is None:
@@ -303,5 +304,5 @@ def used_credentials(changes: Sequence[PlannedChange], uses: Mapping[str, Collec
 def _state_json(state: PlannedState | None) -> JsonObject | None:
     if state is None:
         return None
-    return {"content_hash": state.content_hash, "active": state.active, "archived": state.archived,
+    return {"portable_hash": state.portable_hash, "active": state.active, "archived": state.archived,
             "tags": None if state.tags is None else sorted(state.tags)}

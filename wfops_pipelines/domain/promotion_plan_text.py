@@ -128,8 +128,12 @@ def _sections(plan: Plan) -> Iterator[tuple[str, list[str]]]:
 
 
 def _transformation(transformation: JsonObject) -> str:
-    what = transformation.get("what")
-    return one_line(what if isinstance(what, str) else encode(mask(transformation)).decode(), 160)
+    """As ``lift`` and ``lower`` report it, with the workflow's name if the caller added one; others as JSON."""
+    if not {"from", "to"} <= transformation.keys():
+        return one_line(encode(mask(transformation)).decode(), 160)
+    place = [transformation.get(part) for part in ("workflow", "node", "path")]
+    where = ", ".join(str(part) for part in place if part)
+    return one_line(f"{where}: {transformation['from']} → {transformation['to']}", 160)
 
 
 def _named(keys: tuple[str, ...], names: dict[str, str], limit: int = 5) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from wfops_pipelines.domain.diff import WorkflowDiff, diff
 from wfops_pipelines.domain.errors import UnknownWorkflow
+from wfops_pipelines.domain.portable import to_portable
 from wfops_pipelines.domain.promotion_order import Order, order, with_needed
 from wfops_pipelines.domain.promotion_plan import (
     BothSides,
@@ -26,6 +29,7 @@ from wfops_pipelines.domain.reconciliation import DiffStatus
 from wfops_pipelines.domain.references import references
 from wfops_pipelines.domain.runtime_write import kept_settings, merged
 from wfops_pipelines.domain.shown import one_line
+from wfops_pipelines.domain.transform_terms import ITSELF, workflow_term
 from wfops_pipelines.domain.workflow import Content, JsonObject
 
 
@@ -38,7 +42,7 @@ def make_plan(
     """The plan that makes the target hold what the source holds.
 
     ``inputs`` are all workflows of both environments that have a key, whatever is chosen; ``unmanaged`` the target's
-    others (contents as portable as they can be, archived ones left out), which count towards the limits and the blast
+    others (contents lifted too, archived ones left out), which count towards the limits and the blast
     radius. ``chosen`` are the keys to promote (``None``: all), together with what they need unless ``with_needs`` is false.
     ``generation`` is that of the target's n8n.
 
@@ -115,7 +119,7 @@ def _after(each: Compared, action: PlanAction) -> PlannedState | None:
     if action is PlanAction.DELETE:
         return None
     if action is PlanAction.ARCHIVE:
-        return None if before is None else PlannedState(before.content_hash, active=False, archived=True, tags=before.tags)
+        return None if before is None else PlannedState(before.portable_hash, active=False, archived=True, tags=before.tags)
     if not action.writes or each.source is None or each.source_hash is None:
         return before
     active = each.sides.wants_active
@@ -255,6 +259,12 @@ def _reach(compared: Mapping[str, Compared], writes: Sequence[PlannedChange],
     if not writes:
         return reach((), ())
     changes = {change.key: change for change in writes}
+    keys = {*compared, *(each.workflow_id for each in unmanaged)}
+    key_of = {**{workflow_term(key): key for key in keys}, **{key: key for key in keys}}
+
+    def by_key(key: str, content: Content) -> Content:
+        return to_portable(content, self_id=None, canonical_id_of=ChainMap({workflow_term(ITSELF): key}, key_of),
+                           credential_key_of={})
 
     def picture() -> Iterable[EnvironmentWorkflow]:
         for key, each in compared.items():
@@ -263,7 +273,8 @@ def _reach(compared: Mapping[str, Compared], writes: Sequence[PlannedChange],
             if held is not None:
                 after = change.after if change is not None else None
                 active = held.active if after is None or after.archived else after.active
-                yield EnvironmentWorkflow(key, held.name, active, held.content)
-        yield from unmanaged
+                yield EnvironmentWorkflow(key, held.name, active, by_key(key, held.content))
+        for other in unmanaged:
+            yield replace(other, content=by_key(other.workflow_id, other.content))
 
     return reach(picture(), set(changes))

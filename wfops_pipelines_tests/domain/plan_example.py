@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from wfops_pipelines.domain.normalize import content_hash
+from wfops_pipelines.domain.lift import hash_portable
 from wfops_pipelines.domain.promotion_plan import BothSides, Plan, PlannedChange, PortableWorkflow
 from wfops_pipelines.domain.promotion_planning import make_plan
+from wfops_pipelines.domain.transform_terms import workflow_term
 
 JsonObject = dict[str, Any]
 EXECUTE = "n8n-nodes-base.executeWorkflow"
@@ -17,7 +18,7 @@ def content(name: str, *, value: Any = 1, calls: tuple[str, ...] = (), **setting
     nodes: list[JsonObject] = [{"id": "n1", "name": "Set", "type": "n8n-nodes-base.set", "typeVersion": 1,
                                 "position": [0, 0], "parameters": {"value": value}}]
     nodes += [{"id": f"c-{called}", "name": f"Call {called}", "type": EXECUTE, "typeVersion": 1, "position": [0, 100],
-               "parameters": {"workflowId": called}} for called in calls]
+               "parameters": {"workflowId": workflow_term(called)}} for called in calls]
     return {"name": name, "nodes": nodes, "connections": {}, "settings": settings}
 
 
@@ -40,7 +41,7 @@ def changed(key: str, *, value: Any = 2, **more: Any) -> BothSides:
     """The source went on from what the target has."""
     old = content(key.upper(), **more)
     return BothSides(key, held(content(key.upper(), value=value, **more)), held(old, workflow_id=f"id-{key}"),
-                     base_hash=content_hash(old))
+                     base_hash=hash_portable(old))
 
 
 def extra(key: str, **more: Any) -> BothSides:

@@ -31,13 +31,13 @@ def call(called: Any, **more: Any) -> dict[str, Any]:
 # -- what a workflow names -------------------------------------------------------------------------------------------------
 
 def test_called_workflows_and_the_error_workflow_are_needed_and_allowed_callers_only_mentioned() -> None:
-    found = named_workflows(content(call("b"), call({"mode": "id", "value": "c"}), errorWorkflow="d", callerIds="e, f"),
+    found = named_workflows(content(call("b"), call({"mode": "url", "value": "{{wfops.base_url}}/workflow/{{wfops.workflow.c}}"}), errorWorkflow="d", callerIds="e, f"),
                             key="a")
     assert found == NamedWorkflows(frozenset("bcd"), frozenset("ef"))
     assert found.all == frozenset("bcdef")
 
 
-@pytest.mark.parametrize("itself", ["a", "itself", "self"])
+@pytest.mark.parametrize("itself", ["a", "itself", "{{wfops.workflow.self}}", "{{wfops.workflow.a}}"])
 def test_a_reference_to_itself_is_its_own_key(itself: str) -> None:
     assert named_workflows(content(call(itself)), key="a").needs == {"a"}
 

@@ -37,11 +37,12 @@ def test_the_text_names_cycles_missing_callers_credentials_transformations_and_r
     pay = {"name": "Pay", "type": "x.pay", "parameters": {}, "credentials": {"httpBasicAuth": {"name": "key:stripe"}}}
     paying = BothSides("c", held({**content("C", callerIds="gone"), "nodes": [pay]}), None)
     plan = planned(new("a", calls=("b",)), new("b", calls=("a",)), paying, same("d", calls=("c",)),
-                   transformations=[{"what": "URL of the API → {{env.API_BASE}}"}, {"other": 1}])
+                   transformations=[{"workflow": "A", "node": "Get", "path": "parameters.url", "kind": "base_url", "from": "a", "to": "b"},
+                                    {"other": 1}])
     text = render_plan(plan, colour=False)
     for part in ("workflows that need each other\n  B → A → B", "written first without its reference to A",
                  "allowed callers that the target will not have\n  gone (of C)", "key:stripe (httpBasicAuth): C",
-                 "URL of the API → {{env.API_BASE}}", '{"other":1}', "called by (3)"):
+                 "A, Get, parameters.url: a → b", '{"other":1}', "called by (3)"):
         assert part in text
 
 

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from wfops_pipelines.domain.errors import UnknownWorkflow
-from wfops_pipelines.domain.normalize import content_hash
-from wfops_pipelines.domain.promotion_plan import BothSides, MissingReference
+from wfops_pipelines.domain.lift import hash_portable, lift
+from wfops_pipelines.domain.promotion_plan import BothSides, MissingReference, PortableWorkflow
 from wfops_pipelines.domain.reach import EnvironmentWorkflow
+from wfops_pipelines.domain.transform_tables import CredentialRow, EnvironmentTables
 from wfops_pipelines_tests.domain.plan_example import (
+    EXECUTE,
     actions,
     change_of,
     changed,
@@ -39,11 +41,11 @@ def test_before_and_after_are_portable_hashes() -> None:
     created, updated, removed = (change_of(plan, key) for key in "abd")
     assert created.before is None
     assert created.after is not None
-    assert created.after.content_hash == content_hash(content("A"))
+    assert created.after.portable_hash == hash_portable(content("A"))
     assert updated.before is not None
     assert updated.after is not None
-    assert (updated.before.content_hash, updated.after.content_hash) == (
-        content_hash(content("B")), content_hash(content("B", value=2)))
+    assert (updated.before.portable_hash, updated.after.portable_hash) == (
+        hash_portable(content("B")), hash_portable(content("B", value=2)))
     assert removed.after is not None
     assert removed.after.archived
     assert [change.kind for change in updated.diff.changes] == ["node_changed"]
@@ -51,8 +53,8 @@ def test_before_and_after_are_portable_hashes() -> None:
 
 def test_hotfixes_and_conflicts_are_updates_that_overwrite() -> None:
     base = content("A")
-    hotfix = BothSides("a", held(base), held(content("A", value=9)), base_hash=content_hash(base))
-    conflict = BothSides("b", held(content("B", value=2)), held(content("B", value=3)), base_hash=content_hash(base))
+    hotfix = BothSides("a", held(base), held(content("A", value=9)), base_hash=hash_portable(base))
+    conflict = BothSides("b", held(content("B", value=2)), held(content("B", value=3)), base_hash=hash_portable(base))
     git_went_on = replace(hotfix, key="c", seen_in_sync=True)
     plan = planned(hotfix, conflict, git_went_on, changed("d"))
     assert {change.key: (str(change.status), change.overwrites) for change in plan.changes} == {
@@ -170,8 +172,8 @@ def test_a_cycle_of_new_workflows_is_named_and_its_first_one_is_written_without_
 
 
 def test_a_new_workflow_that_calls_itself_learns_its_id_late() -> None:
-    assert change_of(planned(new("a", calls=("itself",))), "a").late == ("a",)
-    assert change_of(planned(changed("a", calls=("itself",))), "a").late == ()
+    assert change_of(planned(new("a", calls=("self",))), "a").late == ("a",)
+    assert change_of(planned(changed("a", calls=("self",))), "a").late == ()
 
 
 def test_allowed_callers_do_not_turn_the_order_and_are_late() -> None:
@@ -226,3 +228,24 @@ def test_the_plan_as_json_shows_no_secret_and_no_content() -> None:
     assert "sk-12345" not in shown
     assert json.loads(shown)["checksum"] == plan.checksum
     assert [change["action"] for change in json.loads(shown)["changes"]] == ["update", "create"]
+
+
+def test_what_was_lifted_from_two_environments_is_compared_by_what_it_means() -> None:
+    dev = EnvironmentTables("dev", workflow_ids={"sub": "d1", "top": "d2"}, credentials=[CredentialRow("k", "t", "pay-dev")])
+    staging = EnvironmentTables("staging", workflow_ids={"sub": "s1", "top": "s2"},
+                                credentials=[CredentialRow("k", "t", "pay-staging")])
+
+    def top(environment: EnvironmentTables, called: Any, credential: str) -> PortableWorkflow:
+        node = {"name": "Call", "type": EXECUTE, "parameters": {"workflowId": called},
+                "credentials": {"t": {"id": environment.environment, "name": credential}}}
+        raw = {"name": "Top", "nodes": [node], "connections": {}, "settings": {"callerIds": environment.workflow_ids["sub"]}}
+        return held(lift(raw, environment, self_id=environment.workflow_ids["top"]).content)
+
+    picked = {"__rl": True, "mode": "list", "value": "s1", "cachedResultName": "Sub"}
+    same_top = BothSides("top", top(dev, "d1", "pay-dev"), top(staging, picked, "pay-staging"))
+    assert planned(same_top, same("sub")).is_empty
+    plan = planned(replace(same_top, target=None), new("sub"))
+    assert list(actions(plan)) == ["sub", "top"]
+    assert plan.missing == ()
+    assert [(used.name, used.used_by) for used in plan.credentials] == [("key:k", ("top",))]
+    assert [caller.workflow.name for caller in plan.reach.callers] == ["Top"]
