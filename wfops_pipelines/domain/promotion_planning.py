@@ -27,7 +27,7 @@ from wfops_pipelines.domain.promotion_plan import (
 from wfops_pipelines.domain.reach import EnvironmentWorkflow, Reach, reach
 from wfops_pipelines.domain.reconciliation import DiffStatus
 from wfops_pipelines.domain.references import references
-from wfops_pipelines.domain.runtime_write import kept_settings, merged
+from wfops_pipelines.domain.runtime_write import unclearable_settings
 from wfops_pipelines.domain.shown import one_line
 from wfops_pipelines.domain.transform_terms import ITSELF, workflow_term
 from wfops_pipelines.domain.workflow import Content, JsonObject
@@ -176,9 +176,8 @@ def _settings_that_stay(content: Content | None, held: PortableWorkflow | None, 
     """The settings of the target that the write cannot clear, and those that could not be cleared on the way back."""
     if content is None or held is None:
         return (), ()
-    written = merged(content, held.content, generation=generation)
-    restored = merged(held.content, written, generation=generation)
-    return tuple(kept_settings(content, written)), tuple(kept_settings(held.content, restored))
+    return tuple(unclearable_settings(content, held.content, generation=generation)), tuple(
+        unclearable_settings(held.content, content, generation=generation))
 
 
 # -- how the changes hang together -----------------------------------------------------------------------------------------
