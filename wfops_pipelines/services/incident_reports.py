@@ -96,7 +96,7 @@ def show_incident(services: Services, context: Context, number: int, *, any_tena
 
 
 def incident_history(services: Services, context: Context, number: int) -> list[dict[str, Any]]:
-    """An incident's audit events, and those of the operation that resolved it, in order."""
+    """An incident's audit events, and those of the operations that resolved it or tried to, in order."""
     with services.store.read(context) as work:
         incident, _ = find(work, context, number)
         return _timeline(work, incident)
@@ -176,11 +176,14 @@ def _escalations(incident: Row[Any]) -> list[dict[str, Any]]:
 
 
 def _timeline(work: UnitOfWork, incident: Row[Any]) -> list[dict[str, Any]]:
-    """Audit events about the incident, and of the operation that resolved it what it wrote, in order."""
+    """Audit events about the incident, and what operations that were to resolve it wrote or undid, in order."""
     encoded = work.audit.events(subject=("incident", str(incident.number)), limit=_EVENTS)
     events: dict[int, AuditEvent] = {event.sequence: event for event in map(decode, encoded)}
-    if incident.resolved_by_operation is not None:
-        for event in map(decode, work.audit.events(operation_id=incident.resolved_by_operation, limit=_EVENTS)):
+    acted = work.operations.about_incident(incident.environment_id, incident.number, since=incident.detected_at)
+    if incident.resolved_by_operation is not None and incident.resolved_by_operation not in acted:
+        acted.append(incident.resolved_by_operation)
+    for operation_id in acted:
+        for event in map(decode, work.audit.events(operation_id=operation_id, limit=_EVENTS)):
             if event.action.startswith("runtime.") or event.action in _RESOLVING:
                 events.setdefault(event.sequence, event)
     return [event_json(events[sequence]) for sequence in sorted(events)]

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from wfops_pipelines.domain.operation import OperationState, check_transition
+from wfops_pipelines.domain.operation import OperationKind, OperationState, check_transition
 from wfops_pipelines.store.tables.operations import operation_steps, operations
 
 _CHECKPOINT = update(operations).where(
@@ -97,6 +97,15 @@ class Operations:
                                      operations.c.environment_id == environment_id)
             .order_by(operations.c.created_at.desc()).limit(1)
         ).one_or_none()
+
+    def about_incident(self, environment_id: UUID, number: int, *, since: datetime) -> list[UUID]:
+        """The operations of an environment that began to write for one of its incidents, however they ended."""
+        return list(self._connection.execute(
+            select(operations.c.id).where(
+                operations.c.tenant_id == self._tenant_id, operations.c.environment_id == environment_id,
+                operations.c.kind == OperationKind.INCIDENT_RESOLUTION, operations.c.created_at >= since,
+                operations.c.checkpoint["incident"].as_integer() == number)
+            .order_by(operations.c.created_at)).scalars())
 
     def _move(self, operation_id: UUID, to: OperationState) -> None:
         state = self._connection.execute(

@@ -8,7 +8,7 @@ import pytest
 
 from wfops_pipelines.cli.incident_screen import incident_text
 from wfops_pipelines.domain.approval import ApprovalKind
-from wfops_pipelines.domain.errors import Blocked, Denied, UnknownEnvironment, UnknownIncident, UsageError
+from wfops_pipelines.domain.errors import Blocked, Denied, UnknownEnvironment, UnknownIncident, UsageError, WfopsError
 from wfops_pipelines.domain.incident import IncidentEvent
 from wfops_pipelines.services.incident_names import may_force, named_incident, named_request
 from wfops_pipelines.services.incident_pictures import draw_incident
@@ -284,3 +284,14 @@ class TestDryRuns:
         plan = resolve(prod, number, "revert", dry_run=True)
         assert plan.waiting and [write["name"] for write in plan.plan] == ["Orders"]
         assert shown(prod, number)["approvals"] == []
+
+
+def test_an_attempt_that_failed_is_told_too(new_fleet: NewFleet) -> None:
+    prod = fleet_with_incidents(new_fleet)["prod"]
+    number, (workflow_id,) = drifted(prod, workflow("Orders", text="right"))
+    acknowledge(prod, number)
+    prod.sandbox.faults.add("status", method="PUT", path=f"/workflows/{workflow_id}$", status=400)
+    with pytest.raises(WfopsError):
+        resolve(prod, number, "revert")
+    told = [event["action"] for event in incident_history(prod.fleet.services, prod.fleet.context, number)]
+    assert told[-2:] == ["runtime.intended", "runtime.undone"]
