@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from wfops_pipelines.domain.masking import mask_text
 from wfops_pipelines.domain.normalize import STICKY_NOTE, caller_ids
 from wfops_pipelines.domain.parameter_paths import Place
+from wfops_pipelines.domain.portable import to_portable
 from wfops_pipelines.domain.references import CALLING_NODES, called_workflow, error_workflow, portable_bytes, references
 from wfops_pipelines.domain.transform_tables import KEY_PREFIX, EnvironmentTables
 from wfops_pipelines.domain.transform_terms import (
@@ -37,6 +38,12 @@ from wfops_pipelines.domain.transform_texts import TextKind, lift_text, lower_te
 from wfops_pipelines.domain.workflow import Content, JsonObject
 
 _CALLS_ITSELF: Final = frozenset({"={{$workflow.id}}"})  # an expression, but one that means the same everywhere
+
+
+class _Terms(TypedDict):
+    self_id: str
+    canonical_id_of: dict[str, str]
+    credential_key_of: dict[tuple[str, str], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +114,25 @@ def promoted_texts(portable: Content, environment: EnvironmentTables) -> tuple[P
 def hash_portable(portable: Content) -> str:
     """The hash of portable content, equal to the portable hash (§4.7) of the content that it was lifted from wherever
     no address or value was lifted: what plans compare, and checksum."""
+    return hashlib.sha256(portable_bytes(portable, **_terms(portable))).hexdigest()
+
+
+def comparable_portable(portable: Content) -> Content:
+    """Portable content as diffs between environments show it: two of them differ exactly where :func:`hash_portable`
+    does. The form in which a workflow is picked is not compared; it is needed to lower, so take this only to show."""
+    return to_portable(portable, **_terms(portable))
+
+
+def _terms(portable: Content) -> _Terms:
+    """The terms in portable content, as tables of their own."""
     meant = references(portable)
-    canonical = {term: canonical_id for term in meant.workflow_ids
-                 if (canonical_id := canonical_of(term)) is not None and canonical_id != ITSELF}
-    keys = {(kind, name): name.removeprefix(KEY_PREFIX) for kind, name in meant.credentials if name.startswith(KEY_PREFIX)}
-    return hashlib.sha256(portable_bytes(portable, self_id=workflow_term(ITSELF), canonical_id_of=canonical,
-                                         credential_key_of=keys)).hexdigest()
+    return {
+        "self_id": workflow_term(ITSELF),
+        "canonical_id_of": {term: canonical_id for term in meant.workflow_ids
+                            if (canonical_id := canonical_of(term)) is not None and canonical_id != ITSELF},
+        "credential_key_of": {(kind, name): name.removeprefix(KEY_PREFIX) for kind, name in meant.credentials
+                              if name.startswith(KEY_PREFIX)},
+    }
 
 
 class _Lifting:

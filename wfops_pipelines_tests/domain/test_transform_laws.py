@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from wfops_pipelines.domain.diff import diff
 from wfops_pipelines.domain.errors import MalformedWorkflow
-from wfops_pipelines.domain.lift import Lifted, hash_portable, lift, promoted_texts
+from wfops_pipelines.domain.lift import Lifted, comparable_portable, hash_portable, lift, promoted_texts
 from wfops_pipelines.domain.lower import Lowered, lower
 from wfops_pipelines.domain.references import portable_hash, references
 from wfops_pipelines.domain.transform_tables import CredentialRow, EnvironmentTables, check_tables
@@ -23,9 +23,12 @@ from wfops_pipelines.domain.transform_texts import BASE_URL, lift_text, lower_te
 from wfops_pipelines.domain.workflow import Content, parse_json, read_content
 from wfops_pipelines_tests.domain.promotion_strategies import (
     ALL,
+    CANONICAL,
     DEV,
+    FORMS,
     PROD,
     STAGING,
+    picker,
     plain_texts,
     portable_contents,
     portable_texts,
@@ -90,6 +93,19 @@ def test_without_texts_to_replace_it_is_the_portable_hash_of_every_environment(p
     there = lowered(portable, target).content
     assert portable_hash(there, self_id=OWN, canonical_id_of=target.canonical_ids,
                          credential_key_of=target.credential_keys) == hash_portable(portable)
+
+
+@law
+@given(portable_contents(), environments, st.data())
+def test_portable_contents_differ_exactly_where_their_hashes_do(portable: JsonObject, target: EnvironmentTables, data: Any) -> None:
+    other = copy.deepcopy(lifted_again(lowered(portable, target).content, portable, target).content)
+    if data.draw(st.booleans()):
+        other["settings"]["errorWorkflow"] = data.draw(st.sampled_from(["{{wfops.workflow.self}}", "{{wfops.workflow.3f0c-a}}", "raw"]))
+    for node in other["nodes"]:
+        if (picked := node["parameters"].get("workflowId")) and "wfops" in str(picked) and data.draw(st.booleans()):
+            node["parameters"]["workflowId"] = picker(f"{{{{wfops.workflow.{data.draw(st.sampled_from(CANONICAL))}}}}}", "{{wfops.base_url}}",
+                                                      data.draw(st.sampled_from(FORMS)))
+    assert diff(comparable_portable(portable), comparable_portable(other)).equal is (hash_portable(portable) == hash_portable(other))
 
 
 @law
