@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from wfops_pipelines.domain.certain_secrets import is_placeholder, providers_of_secrets
@@ -70,13 +71,12 @@ def _workflow_name(content: Content, _: LintContext) -> Iterator[LintFinding]:
 
 
 def _incomplete_nodes(content: Content, _: LintContext) -> Iterator[LintFinding]:
+    """Fields without which, or with which, n8n takes no node. Null is as good as absent: it is not sent."""
     for node in content["nodes"]:
-        name, kind, position = node.get("name"), node.get("type"), node.get("position")
-        missing = [field for field, there in (
-            ("name", bool(name)), ("type", isinstance(kind, str) and bool(kind)), ("position", _is_position(position)),
-        ) if not there]
-        if missing:
-            yield _finding(LintRule.INCOMPLETE_NODE, ERROR, name, f"the node has no {' and no '.join(missing)}",
+        wrong = [field for field, is_right in _NODE_FIELDS.items() if not is_right(node.get(field))]
+        if wrong:
+            yield _finding(LintRule.INCOMPLETE_NODE, ERROR, node["name"],
+                           f"the node has no usable {' and no usable '.join(wrong)}",
                            "n8n 2.x refuses such nodes: open and save the workflow in its editor")
 
 
@@ -265,9 +265,25 @@ def _enabled(content: Content) -> Iterator[JsonObject]:
     return (node for node in content["nodes"] if node.get("disabled") is not True and node.get("type") != STICKY_NOTE)
 
 
-def _is_position(position: Any) -> bool:
-    return isinstance(position, list) and len(position) == 2 and all(
-        isinstance(number, int | float) and not isinstance(number, bool) for number in position)
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _is_position(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and len(value) == 2 and all(map(_is_number, value)))
+
+
+_NODE_FIELDS: Final[Mapping[str, Callable[[Any], bool]]] = MappingProxyType({
+    "name": _is_text, "type": _is_text, "position": _is_position,  # none becomes the origin when it is written
+    "typeVersion": lambda value: value is None or _is_number(value),
+    "parameters": lambda value: value is None or isinstance(value, dict),
+    "disabled": lambda value: value is None or isinstance(value, bool),
+    "id": lambda value: value is None or isinstance(value, str),
+})
 
 
 def _targets(kinds: Any) -> Iterator[Any]:
@@ -288,7 +304,7 @@ def _targets(kinds: Any) -> Iterator[Any]:
 def _is_target(target: JsonObject) -> bool:
     index = target.get("index")
     return (all(isinstance(target.get(field), str) and target[field] for field in ("node", "type"))
-            and isinstance(index, int) and not isinstance(index, bool) and index >= 0)
+            and _is_number(index) and index >= 0 and index % 1 == 0)
 
 
 def _served(entry: EntryPoint) -> str:
