@@ -54,6 +54,12 @@ def without_own_ids(content: Content) -> Content:
                                  for node in content["nodes"]]}
 
 
+def changed_places(before: Content, after: Content) -> set[tuple[str | None, str]]:
+    """The places that the semantic diff names, written as transformations write them."""
+    below = {"credentials_changed": "credentials.", "settings_changed": "settings."}
+    return {(change.node, f"{below.get(change.kind.value, '')}{change.path}") for change in diff(before, after).changes}
+
+
 def test_these_tables_are_not_refused() -> None:
     check_tables(ALL)
 
@@ -66,8 +72,8 @@ def test_lift_undoes_lower(portable: JsonObject, target: EnvironmentTables) -> N
     back = lifted_again(there.content, portable, target)
     assert back.content == portable == before
     assert not back.unresolved
-    done, undone = (Counter((each.node, each.path, each.kind, *sides(each)) for each in part.transformations)
-                    for part, sides in ((there, lambda each: (each.before, each.after)), (back, lambda each: (each.after, each.before))))
+    done = Counter((each.node, each.path, each.kind, each.before, each.after) for each in there.transformations)
+    undone = Counter((each.node, each.path, each.kind, each.after, each.before) for each in back.transformations)
     assert done == undone
 
 
@@ -112,12 +118,7 @@ def test_portable_contents_differ_exactly_where_their_hashes_do(portable: JsonOb
 @given(portable_contents(), environments)
 def test_lowering_changes_exactly_what_it_says(portable: JsonObject, target: EnvironmentTables) -> None:
     result = lowered(portable, target)
-    said = {(each.node, each.path) for each in result.transformations}
-    seen = set()
-    for change in diff(portable, result.content).changes:
-        prefix = {"credentials_changed": "credentials.", "settings_changed": "settings."}.get(change.kind.value, "")
-        seen.add((change.node, f"{prefix}{change.path}"))
-    assert seen == said
+    assert changed_places(portable, result.content) == {(each.node, each.path) for each in result.transformations}
     assert json.loads(json.dumps(result.as_json())) == result.as_json()
 
 
@@ -225,9 +226,11 @@ def test_the_laws_hold_on_real_workflows() -> None:
                 continue
             resolved += 1
             for target in (dev, staging, prod):
-                there = lowered(portable, target).content
+                down = lowered(portable, target)
+                there = down.content
                 back = lifted_again(there, portable, target).content
                 assert back == portable
+                assert changed_places(portable, there) == {(each.node, each.path) for each in down.transformations}
                 assert hash_portable(back) == hash_portable(portable)
                 assert lowered(back, prod).content == lowered(portable, prod).content
             assert diff(content, lowered(portable, dev).content).equal
