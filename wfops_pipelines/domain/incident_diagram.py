@@ -23,13 +23,13 @@ from wfops_pipelines.domain.incident import (
 def draw_incident() -> str:
     """The lifecycle as a Mermaid state diagram, without a newline at its end."""
     moves = ((before, event, after) for (before, event), after in TRANSITIONS.items())
-    return _mermaid(IncidentStatus.DETECTED, "drift found", moves, (s for s in IncidentStatus if s in TERMINAL))
+    return mermaid(IncidentStatus.DETECTED, "drift found", moves, (s for s in IncidentStatus if s in TERMINAL))
 
 
 def draw_approval() -> str:
     """The lifecycle of a request for approval, in the same way."""
     moves = ((before, event, after) for (before, event), after in APPROVAL_TRANSITIONS.items())
-    return _mermaid(ApprovalStatus.PENDING, "asked for", moves, (s for s in ApprovalStatus if s.is_final))
+    return mermaid(ApprovalStatus.PENDING, "asked for", moves, (s for s in ApprovalStatus if s.is_final))
 
 
 def draw_steps() -> str:
@@ -50,9 +50,9 @@ DRAWINGS: Final[Mapping[str, Callable[[], str]]] = {
 """What stands between ``<!-- NAME: drawn -->`` and ``<!-- NAME: end -->`` in a page."""
 
 
-def redraw(page: str) -> str:
+def redraw(page: str, drawings: Mapping[str, Callable[[], str]] = DRAWINGS) -> str:
     """The page with every drawing made anew between its marks; :class:`UsageError` where a mark is missing."""
-    for name, draw in DRAWINGS.items():
+    for name, draw in drawings.items():
         begin, end = f"<!-- {name}: drawn -->", f"<!-- {name}: end -->"
         before, found, rest = page.partition(begin)
         _, closed, after = rest.partition(end)
@@ -62,7 +62,9 @@ def redraw(page: str) -> str:
     return page
 
 
-def _mermaid(first: str, first_event: str, moves: Iterable[tuple[str, str, str]], last: Iterable[str]) -> str:
+def mermaid(first: str, first_event: str, moves: Iterable[tuple[str, str, str]], last: Iterable[str]) -> str:
+    """A Mermaid state diagram, without a newline at its end: ``moves`` are (before, event, after), ``last`` the terminal
+    statuses."""
     def lines() -> Iterator[str]:
         yield "stateDiagram-v2"
         yield f"    [*] --> {first}: {first_event}"
