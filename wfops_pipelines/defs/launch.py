@@ -22,9 +22,9 @@ import dagster as dg
 from dagster_postgres.utils import DagsterPostgresException
 
 from wfops_pipelines.bootstrap import Installation, use_installation
+from wfops_pipelines.defs.actors import actor_tags
 from wfops_pipelines.defs.location import defs
 from wfops_pipelines.defs.partitions import sync_partitions
-from wfops_pipelines.defs.resources import ACTOR_TAG
 from wfops_pipelines.defs.run_process import process_tags
 from wfops_pipelines.defs.storage import STORAGE_VARIABLE
 from wfops_pipelines.domain.errors import WfopsError
@@ -93,13 +93,15 @@ def run_job(installation: Installation, job: str, ops: Mapping[str, Mapping[str,
     """
     config: dict[str, Any] = {"ops": {name: {"config": dict(values)} for name, values in ops.items()}}
     use_installation(installation)
+    run_id = str(uuid.uuid4())
+    proved = {**(tags or {}), **actor_tags(actor, run_id, installation.services.store.audit_key)}
     with dagster_instance(installation) as instance:
         if detach:
-            return _submit(job, config, {**(tags or {}), ACTOR_TAG: actor})
+            return _submit(job, config, run_id, proved)
         config["loggers"] = {"console": {"config": {"log_level": "CRITICAL"}}}  # the screen is the caller's
         result = defs.resolve_job_def(job).execute_in_process(
             instance=instance, run_config=config, raise_on_error=False,
-            tags={**(tags or {}), ACTOR_TAG: actor, **process_tags()})
+            run_id=run_id, tags={**proved, **process_tags()})
     outputs: list[dict[str, Any]] = []
     for name in ops:
         if any(event.is_successful_output and event.node_name == name for event in result.all_events):
@@ -128,9 +130,8 @@ def _reason(failed: dg.DagsterEvent) -> str:
     return error.message.strip() if error is not None else "no reason recorded"
 
 
-def _submit(job: str, config: Mapping[str, Any], tags: Mapping[str, str]) -> Launched:
+def _submit(job: str, config: Mapping[str, Any], run_id: str, tags: Mapping[str, str]) -> Launched:
     """Submit through Dagster's own command: it loads the workspace and leaves the run to the daemon's queue."""
-    run_id = str(uuid.uuid4())
     workspace = Path(__file__).parent / "workspace.yaml"
     done = subprocess.run(
         [sys.executable, "-m", "dagster", "job", "launch", "-w", str(workspace), "-j", job, "--run-id", run_id,

@@ -3,13 +3,14 @@
 import dagster as dg
 
 from wfops_pipelines.bootstrap import Installation, process_installation
+from wfops_pipelines.defs.actors import ACTOR_TAG, actor_of
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.settings import Settings
 
+__all__ = ["ACTOR_TAG", "DISCARDING", "Discarding", "Wfops"]
+
 DISCARDING = "discarding_io_manager"
-ACTOR_TAG = "wfops/actor"
-UI_ACTOR = "dagster-ui"  # who acts when a run was started in the UI (§2.3)
 
 
 class Wfops(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -30,9 +31,16 @@ class Wfops(dg.ConfigurableResource):  # type: ignore[type-arg]
         """How this installation runs."""
         return self.installation.settings
 
-    def context_of(self, tenant: str, run: dg.DagsterRun, *, step: str | None = None) -> Context:
-        """A context for a run: its actor is in a tag, else it was started in the UI."""
-        return self.services.context(tenant, actor=run.tags.get(ACTOR_TAG, UI_ACTOR), run_id=run.run_id, step=step)
+    def actor_of(self, run: dg.DagsterRun, *, person: bool = False) -> str:
+        """Who a run acts for. One that Dagster retries acts for whom the first one did; where a ``person`` decides,
+        only this very run's own proof counts."""
+        retried = not person and "dagster/retry_number" in run.tags and run.root_run_id is not None
+        ids = {run.run_id, *([run.root_run_id] if retried and run.root_run_id is not None else [])}
+        return actor_of(run.tags, ids, self.services.store.audit_key, person=person)
+
+    def context_of(self, tenant: str, run: dg.DagsterRun, *, step: str | None = None, person: bool = False) -> Context:
+        """A context for a run, with who it acts for."""
+        return self.services.context(tenant, actor=self.actor_of(run, person=person), run_id=run.run_id, step=step)
 
 
 class Discarding(dg.IOManager):

@@ -159,4 +159,4 @@ def _context(context: dg.OpExecutionContext, wfops: Wfops, named: NamedIncident)
     """Who acts. The run is tagged by what it is about: one that was started in the launchpad is not, yet."""
     context.instance.add_run_tags(context.run_id, {
         TENANT_TAG: named.tenant, ENVIRONMENT_TAG: named.environment, INCIDENT_TAG: str(named)})
-    return wfops.context_of(named.tenant, context.run, step=context.op.name)
+    return wfops.context_of(named.tenant, context.run, step=context.op.name, person=True)

@@ -9,7 +9,7 @@ from pydantic import Field
 from wfops_pipelines.defs.cadence import sensor_status_of
 from wfops_pipelines.defs.failures import as_failure
 from wfops_pipelines.defs.ownership import OWNERS, TAGS
-from wfops_pipelines.defs.resources import ACTOR_TAG, DISCARDING, UI_ACTOR, Wfops
+from wfops_pipelines.defs.resources import ACTOR_TAG, DISCARDING, Wfops
 from wfops_pipelines.services.retention import run_retention
 from wfops_pipelines.settings import process_settings
 
@@ -24,7 +24,7 @@ class RetentionConfig(dg.Config):
 @dg.op(name="remove_old_rows", tags=TAGS, out=dg.Out(dict, io_manager_key=DISCARDING, is_required=False),
        description="Remove what has been kept long enough, in batches: a run that is cut off is gone on with by the next.")
 def remove_old_rows(context: dg.OpExecutionContext, wfops: Wfops, config: RetentionConfig) -> Iterator[Any]:
-    done = run_retention(wfops.services, config.tenants, actor=context.run.tags.get(ACTOR_TAG, UI_ACTOR),
+    done = run_retention(wfops.services, config.tenants, actor=wfops.actor_of(context.run),
                          keep=wfops.settings.keep_days, run_id=context.run_id, dry_run=config.dry_run)
     context.add_output_metadata({"total": done.total, "dry_run": done.dry_run, "removed": dg.MetadataValue.table(
         [dg.TableRecord({"tenant": one.tenant, "environment": one.environment or "", "what": one.what,
