@@ -294,3 +294,9 @@ def test_a_picker_with_a_broken_url_calls_nothing() -> None:
     content = calling(locator("https://[", "url"))
     up = lift(content, DEV, self_id=None)
     assert (up.content, up.unresolved) == (content, ())
+
+
+def test_of_values_that_begin_alike_the_longest_is_lifted() -> None:
+    tables = EnvironmentTables("dev", variables={"HOST": "api.dev", "API": "api.dev/v1"})
+    known = [PromotedText("A", "parameters.text", "{{env.HOST}} {{env.API}}")]
+    assert text_of(lift(saying("api.dev/v1/x, api.dev"), tables, self_id=None, promoted=known).content) == "{{env.API}}/x, {{env.HOST}}"
