@@ -42,7 +42,7 @@ def test_what_nobody_said_has_its_default() -> None:
     assert found.as_json() == {
         "environment_class": "production", "drift_handling_mode": "warn_only",
         "severity_ttls": {"critical": 24, "high": 48, "medium": 72, "low": 168},
-        "enforce_ttl": False, "enforce_sla": True, "auto_create_incidents": True,
+        "enforce_ttl": False, "enforce_sla": True, "auto_create_incidents": False,
         "auto_create_for_production_only": True, "block_on_active_drift": False, "require_approval_for": [],
         "closed_incident_retention_days": 365, "reconciliation_artifact_retention_days": 180,
     }
@@ -151,18 +151,19 @@ def test_an_incident_is_opened_only_where_everything_says_so(affected: int, alre
 ])
 def test_the_reason_is_the_first_that_holds(changed: dict[str, Any], reason: str) -> None:
     arguments: dict[str, Any] = {"has_feature": True, "affected": 1, "has_open_incident": False, **changed}
-    assert opens_incident(policy(), **arguments).reason == reason
+    assert opens_incident(policy({"auto_create_incidents": True}), **arguments).reason == reason
 
 
 def test_the_policy_keeps_staging_dev_and_what_is_switched_off_apart() -> None:
     def reason(said: dict[str, Any], environment_class: EnvironmentClass) -> str:
-        return opens_incident(policy(said, None, environment_class), has_feature=True, affected=1,
+        return opens_incident(policy({"auto_create_incidents": True} | said, None, environment_class), has_feature=True, affected=1,
                               has_open_incident=False).reason
 
     assert reason({}, STAGING) == "out_of_scope"
     assert reason({"auto_create_for_production_only": False}, STAGING) == "opened"
     assert reason({"auto_create_for_production_only": False}, DEV) == "development"
     assert reason({"auto_create_incidents": False}, PRODUCTION) == "switched_off"
+    assert opens_incident(policy(), has_feature=True, affected=1, has_open_incident=False).reason == "switched_off"
 
 
 def test_what_somebody_opens_by_hand_asks_neither_policy_nor_scope() -> None:
