@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from wfops_pipelines.domain.certain_secrets import is_placeholder, providers_of_secrets
 from wfops_pipelines.domain.entry_points import EntryPoint, entry_points
@@ -134,10 +134,9 @@ def _trigger(content: Content, context: LintContext) -> Iterator[LintFinding]:
 def _unknown_types(content: Content, context: LintContext) -> Iterator[LintFinding]:
     if context.known_types is None:
         return
-    known = set(context.known_types) | {STICKY_NOTE}
     for node in content["nodes"]:
         kind = node.get("type")
-        if not isinstance(kind, str) or kind in known:
+        if not isinstance(kind, str) or kind == STICKY_NOTE or kind in context.known_types:
             continue
         refused = context.active and node.get("disabled") is not True
         yield _finding(LintRule.UNKNOWN_NODE_TYPE, ERROR if refused else WARNING, node["name"],
@@ -159,10 +158,9 @@ def _webhook_paths(content: Content, context: LintContext) -> Iterator[LintFindi
                 seen.add((entry.node, entry.path, ""))
                 yield _finding(LintRule.WEBHOOK_PATH_TWICE, severity, entry.node,
                                f"{_served(entry)} is that of '{one_line(first, 80)}' too", "give one of them another path")
-            for taken in context.taken_paths or ():
+            for taken in (context.taken_paths or {}).get((entry.method, entry.path), ()):
                 mine = (entry.node, entry.path, taken.workflow_id)
-                if mine in seen or taken.workflow_id == context.workflow_id or (
-                        taken.method, taken.path) != (entry.method, entry.path):
+                if mine in seen or taken.workflow_id == context.workflow_id:
                     continue
                 seen.add(mine)
                 refused = context.active and taken.active
@@ -265,7 +263,7 @@ def _enabled(content: Content) -> Iterator[JsonObject]:
     return (node for node in content["nodes"] if node.get("disabled") is not True and node.get("type") != STICKY_NOTE)
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

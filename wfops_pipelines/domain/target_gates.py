@@ -210,7 +210,8 @@ def lint(_: StageRules, facts: GateFacts, __: datetime) -> GateResult:
                           "mend it in the source, or waive it for a while with a reason", details)
     warnings = sum(len(report.findings) for report in reports)
     waived = sum(len(report.waived) for report in reports)
-    return GateResult(Gate.LINT, PASSED, f"no errors; {warnings} warnings and remarks, {waived} waived{over}", None, details)
+    return GateResult(Gate.LINT, PASSED, f"no errors; warnings and remarks: {warnings}, waived: {waived}{over}", None,
+                      details)
 
 
 def _names(workflows: Iterable[NamedWorkflow]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ reported where it would have done something.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -70,21 +70,29 @@ class TakenPath:
     active: bool = True
 
 
+def by_path(taken: Iterable[TakenPath]) -> dict[tuple[str, str], list[TakenPath]]:
+    """What the workflows of a target serve, by method and path: made once for all workflows that are linted."""
+    found: dict[tuple[str, str], list[TakenPath]] = {}
+    for path in taken:
+        found.setdefault((path.method, path.path), []).append(path)
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class LintContext:
     """What is known about the place where the workflow shall be.
 
     ``active``: whether it shall run there. ``workflow_id``: its n8n id there, none when it is new. ``pinned_nodes``: names
-    of nodes with pinned data, which content does not hold. ``known_types``: the node types that the target has, and
-    ``taken_paths``: what its other workflows serve (its own are left out by ``workflow_id``); ``None`` where that cannot be
-    had: the rule is then skipped, and the report says so.
+    of nodes with pinned data, which content does not hold. ``known_types``: the node types that the target has (best a
+    set), and ``taken_paths``: what its workflows serve (:func:`by_path`; its own are left out by ``workflow_id``); ``None``
+    where that cannot be had: the rule is then skipped, and the report says so.
     """
 
     active: bool
     workflow_id: str | None = None
     pinned_nodes: Collection[str] = ()
     known_types: Collection[str] | None = None
-    taken_paths: Collection[TakenPath] | None = None
+    taken_paths: Mapping[tuple[str, str], Sequence[TakenPath]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from wfops_pipelines.domain.workflow_lint import (
     LintWaiver,
     TakenPath,
     apply_waivers,
+    by_path,
     new_waiver,
 )
 
@@ -50,7 +51,8 @@ def workflow(*nodes: dict[str, Any], name: str = "Orders", connections: dict[str
 
 
 def lint(content: Content, *, active: bool = True, **known: Any) -> LintReport:
-    return lint_workflow(content, LintContext(active, "own", **{"known_types": None, "taken_paths": (), **known}))
+    taken = by_path(known.pop("taken_paths", ()))
+    return lint_workflow(content, LintContext(active, "own", taken_paths=taken, **known))
 
 
 def found(report: LintReport) -> list[tuple[str, str, str | None]]:
