@@ -170,7 +170,7 @@ def on_the_clock(window: dict[str, Any], now: datetime) -> bool:
 
 
 @given(weeklies, moments)
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_a_weekly_window_covers_what_the_clock_shows_and_more_only_where_clocks_go_back(
         window: dict[str, Any], now: datetime) -> None:
     [read] = read_windows([{**window, "kind": "deny"}])
@@ -202,7 +202,7 @@ def test_the_next_open_moment_is_open_not_before_now_and_the_first_one(
 
 
 @given(window_sets(), moments)
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 def test_deny_beats_allow_everywhere_and_the_order_makes_no_difference(
         windows: tuple[FreezeWindow, ...], now: datetime) -> None:
     deny = [window for window in windows if window.kind == "deny"]
@@ -212,5 +212,6 @@ def test_deny_beats_allow_everywhere_and_the_order_makes_no_difference(
 
 
 @given(window_sets())
+@settings(deadline=None)
 def test_stored_windows_are_read_back_as_they_were(windows: tuple[FreezeWindow, ...]) -> None:
     assert read_windows([window.as_json() for window in windows]) == windows

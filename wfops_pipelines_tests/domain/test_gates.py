@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wfops_pipelines.domain.drift import EnvironmentDriftStatus as Drift
@@ -351,6 +351,7 @@ def test_names_of_workflows_are_shown_without_secrets_and_control_characters() -
 
 
 @given(st.lists(st.sampled_from(CASES), max_size=6))
+@settings(deadline=None)
 def test_a_report_of_anything_is_complete_and_its_verdict_follows_from_its_results(cases: list[Case]) -> None:
     facts, rules = CLEAN, StageRules()
     for case in cases:
@@ -366,6 +367,7 @@ def test_a_report_of_anything_is_complete_and_its_verdict_follows_from_its_resul
 
 @given(st.lists(st.builds(Decision, st.sampled_from("abcd"), st.sampled_from(["sum", "old"]), st.just(True),
                           st.none() | st.sampled_from("abcd")), max_size=8), st.integers(1, 4))
+@settings(deadline=None)
 def test_no_quorum_is_reached_by_fewer_people_than_it_asks_for(decisions: list[Decision], quorum: int) -> None:
     facts = replace(CLEAN, approvals=ApprovalFacts("sum", "a", None, tuple(decisions)))
     result = evaluate(Gate.APPROVALS, StageRules(approvers=quorum), facts, NOW)
