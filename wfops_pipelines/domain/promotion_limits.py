@@ -28,6 +28,7 @@ class PlanProblemKind(StrEnum):
     IRREVERSIBLE = "irreversible"  # needs --allow-irreversible
     MISSING_WORKFLOW = "missing_workflow"  # a sub-workflow or error workflow that the target will not have
     KEPT_SETTING = "kept_setting"  # the target has a setting that the API cannot clear: it would not be what was promoted
+    UNPUBLISHED_CALL = "unpublished_call"  # it would run and call what is not published, which n8n 2.x refuses
     ARCHIVED = "archived"  # in the archive of an n8n 1.x, which nothing brings back through the API
 
 
@@ -89,6 +90,11 @@ def _impossible(plan: Plan, change: PlannedChange) -> Iterator[PlanProblem]:
             f"{_name(change)} would keep {', '.join(change.kept_settings)}, which {plan.target} has and n8n's API cannot "
             "clear",
             "set it in the source to what it shall be, or clear it in the target's editor", (change.key,))
+    if change.unpublished:
+        yield PlanProblem(
+            PlanProblemKind.UNPUBLISHED_CALL,
+            f"{_name(change)} calls {', '.join(change.unpublished)}, not published in {plan.target}: n8n would refuse to "
+            "publish the caller", "publish it there, or let it be published with this promotion", (change.key,))
     archived = change.before is not None and change.before.archived
     if archived and change.action is PlanAction.UPDATE and plan.generation < 2:
         yield PlanProblem(

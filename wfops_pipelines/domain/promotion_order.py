@@ -4,10 +4,11 @@ Workflows are named by a key: the canonical id as text, which is also what the t
 workflow ``needs`` those it calls and its error workflow; those in its ``callerIds`` it only ``mentions``: they are to be
 known there, but it runs without them, and they most often need it in turn.
 
-Where workflows need each other in a cycle, no order is right. They stand together, callees first as far
-as that goes, and the cycle is named. Whoever writes a workflow before one that it names exists in the target (a *late*
-reference) writes it **first without that reference** and switched off, and once more in full when the other one is
-there. So nothing calls what does not exist, and nothing runs half.
+Where workflows need each other in a cycle, no order is right. They stand together, callees first as far as that goes, and
+the cycle is named. A reference is *late* where the workflow that it names does not exist in the target when its turn comes
+(or, on n8n 2.x, is not published, without which n8n publishes no caller). Whoever writes such a workflow writes it **first
+without its late references** and switched off, and once more in full when the others are there. So nothing calls what does
+not exist, and nothing runs half.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ _ITSELF: Final = frozenset({ITSELF, "itself"})  # the term, and what ``portable.
 @dataclass(frozen=True, slots=True)
 class NamedWorkflows:
     """What a workflow names in its portable content: keys, or the n8n id that stands there where lift found none. A
-    reference to itself is its own key."""
+    reference to itself is its own key. ``calls`` are those of ``needs`` that nodes which are not disabled call."""
 
     needs: frozenset[str] = frozenset()
     mentions: frozenset[str] = frozenset()
+    calls: frozenset[str] = frozenset()
 
     @property
     def all(self) -> frozenset[str]:
@@ -41,11 +43,16 @@ class NamedWorkflows:
 def named_workflows(content: Content, *, key: str) -> NamedWorkflows:
     """What the portable ``content`` of the workflow ``key`` names. Disabled nodes count: their references are written
     too. What an expression will yield is unknown and left out (``reach`` lists it)."""
-    needs = {called for node in content["nodes"] if node.get("type") != STICKY_NOTE and (called := called_workflow(node))}
+    needs, calls = set(), set()
+    for node in content["nodes"]:
+        if node.get("type") != STICKY_NOTE and (called := called_workflow(node)):
+            needs.add(called)
+            if node.get("disabled") is not True:
+                calls.add(called)
     settings = content.get("settings") or {}
     if handler := error_workflow(settings):
         needs.add(handler)
-    return NamedWorkflows(_own(needs, key), _own(caller_ids(settings.get("callerIds")), key))
+    return NamedWorkflows(_own(needs, key), _own(caller_ids(settings.get("callerIds")), key), _own(calls, key))
 
 
 def _own(names: Iterable[str], key: str) -> frozenset[str]:

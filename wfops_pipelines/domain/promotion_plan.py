@@ -7,7 +7,8 @@ depends on no id that does not exist yet. The rules:
 * What a workflow is, is said by the statuses of §8. Archived workflows are not live: an archived source is as good as
   absent, an archived target is brought back (n8n 2.x) under its own id.
 * The target keeps its activation: an update changes whether it runs only when asked (``wants_active``), a new workflow
-  runs when its source does.
+  runs when its source does. On n8n 2.x a new one that a running one calls is published too: without that, n8n refuses to
+  publish the caller, and on 1.x sub-workflows are called without being active.
 * What only the target has stays, but for ``prune``: then it is archived (2.x) or deleted (1.x, which cannot be undone).
 * Conflicts and hotfixes are planned as updates with their status; whether they may be overwritten is the gates' to say.
 
@@ -116,7 +117,8 @@ class PlannedChange:
     of all of it, also of what the hash leaves out. ``names`` are the workflows that it names; ``late`` those of
     them that the target does not have yet when its turn comes: see ``promotion_order``. ``needed_by`` are the keys of the
     chosen workflows that brought it into the plan, if it was not chosen itself. ``kept_settings`` are those of the
-    target that n8n's API cannot clear, ``irreversible`` says in words what could not be undone; ``notes`` are for people.
+    target that n8n's API cannot clear, ``unpublished`` the workflows that it would call although they are not published
+    (n8n 2.x refuses that); ``irreversible`` says in words what could not be undone; ``notes`` are for people.
     """
 
     key: str
@@ -133,6 +135,7 @@ class PlannedChange:
     late: tuple[str, ...] = ()
     needed_by: tuple[str, ...] = ()
     kept_settings: tuple[str, ...] = ()
+    unpublished: tuple[str, ...] = ()
     irreversible: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -147,7 +150,8 @@ class PlannedChange:
             "key": self.key, "name": one_line(self.name, 200), "action": str(self.action), "status": str(self.status),
             "workflow_id": self.workflow_id, "before": _state_json(self.before), "after": _state_json(self.after),
             "digest": self.digest, "late": list(self.late), "needed_by": list(self.needed_by),
-            "kept_settings": list(self.kept_settings), "irreversible": list(self.irreversible), "notes": list(self.notes),
+            "kept_settings": list(self.kept_settings), "unpublished": list(self.unpublished),
+            "irreversible": list(self.irreversible), "notes": list(self.notes),
             "diff": diff_as_json(self.diff),
         }
 

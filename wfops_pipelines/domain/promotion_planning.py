@@ -59,17 +59,21 @@ def make_plan(
     removed = _removal_order(compared, actions)
     rest = sorted((key for key in selected if not actions[key].writes), key=lambda key: (compared[key].name, key))
     needed_by = _needed_by(chosen, needs, selected)
-    late = _late(written, compared, actions)
+    afters = _afters(compared, actions, generation)
+    pending = _pending(compared, actions, afters, generation)
+    late = _late(written, compared, pending)
+    unpublished = _unpublished(compared, actions, afters) if generation >= 2 else {}
     callers = _callers_left(compared, actions)
-    changes = tuple(_change(compared[key], actions[key], generation=generation, late=late.get(key, ()),
-                            needed_by=needed_by.get(key, ()), callers=callers.get(key, ()))
+    changes = tuple(_change(compared[key], actions[key], afters[key], generation=generation, late=late.get(key, ()),
+                            unpublished=unpublished.get(key, ()), needed_by=needed_by.get(key, ()),
+                            callers=callers.get(key, ()))
                     for key in (*written.keys, *removed, *rest))
     after = {key for key, each in compared.items() if _is_there_afterwards(each, actions[key])}
     writes = [change for change in changes if change.action.writes]
     uses = {change.key: references(change.content).credentials for change in writes if change.content is not None}
     return Plan(
         source=source, target=target, generation=generation, changes=changes,
-        cycles=_cycles(written, {key for key, action in actions.items() if action is PlanAction.CREATE}),
+        cycles=tuple(cycle for cycle in written.cycles if not pending.isdisjoint(cycle)),  # others are all known there
         missing=_missing(writes, compared, after | {each.workflow_id for each in unmanaged}),
         credentials=used_credentials(writes, uses),
         reach=_reach(compared, writes, unmanaged),
@@ -129,8 +133,54 @@ def _after(each: Compared, action: PlanAction) -> PlannedState | None:
     return PlannedState(each.source_hash, active, tags=None if tags is None else tuple(sorted(set(tags))))
 
 
-def _change(each: Compared, action: PlanAction, *, generation: int, late: tuple[str, ...], needed_by: tuple[str, ...],
-            callers: tuple[str, ...]) -> PlannedChange:
+def _afters(compared: Mapping[str, Compared], actions: Mapping[str, PlanAction],
+            generation: int) -> dict[str, PlannedState | None]:
+    """How each workflow stands afterwards; on n8n 2.x, new ones that running ones call are published."""
+    afters = {key: _after(each, actions[key]) for key, each in compared.items()}
+    waiting = [key for key in afters if generation >= 2 and _is_published(afters[key]) and actions[key].writes]
+    while waiting:
+        for called in compared[waiting.pop()].names.calls:
+            state = afters.get(called)
+            if state is not None and not state.active and _comes(compared[called], actions[called]) and (
+                    compared[called].sides.wants_active is None):
+                afters[called] = replace(state, active=True)
+                waiting.append(called)
+    return afters
+
+
+def _is_published(state: PlannedState | None) -> bool:
+    return state is not None and state.active and not state.archived
+
+
+def _comes(each: Compared, action: PlanAction) -> bool:
+    """Whether the target does not have it live before and does afterwards."""
+    return action.writes and not action.removes and each.live is None
+
+
+def _pending(compared: Mapping[str, Compared], actions: Mapping[str, PlanAction],
+             afters: Mapping[str, PlannedState | None], generation: int) -> frozenset[str]:
+    """What cannot be named before its turn: it does not exist, or (n8n 2.x) it is not published yet."""
+    return frozenset(key for key, action in actions.items() if action is PlanAction.CREATE or (
+        generation >= 2 and action is PlanAction.UPDATE and _is_published(afters[key])
+        and not _is_published(_before(compared[key]))))
+
+
+def _unpublished(compared: Mapping[str, Compared], actions: Mapping[str, PlanAction],
+                 afters: Mapping[str, PlannedState | None]) -> dict[str, tuple[str, ...]]:
+    """For each written key that will run, the names of workflows it calls that are there and not published."""
+    found = {}
+    for key, action in actions.items():
+        if action.writes and _is_published(afters[key]):
+            names = sorted(compared[called].name for called in compared[key].names.calls - {key}
+                           if called in compared and (compared[called].live is not None or _comes(
+                               compared[called], actions[called]))
+                           and not actions[called].removes and not _is_published(afters[called]))
+            found[key] = tuple(names)
+    return found
+
+
+def _change(each: Compared, action: PlanAction, after: PlannedState | None, *, generation: int, late: tuple[str, ...],
+            unpublished: tuple[str, ...], needed_by: tuple[str, ...], callers: tuple[str, ...]) -> PlannedChange:
     held = each.sides.target
     content = None
     if action in {PlanAction.CREATE, PlanAction.UPDATE} and each.source is not None and each.source_hash != each.target_hash:
@@ -140,10 +190,11 @@ def _change(each: Compared, action: PlanAction, *, generation: int, late: tuple[
     if action is PlanAction.DELETE:
         irreversible.insert(0, "it is deleted, with its id and its executions: n8n 1.x has no archive")
     return PlannedChange(
-        key=each.key, name=each.name, action=action, status=each.status, before=_before(each), after=_after(each, action),
+        key=each.key, name=each.name, action=action, status=each.status, before=_before(each), after=after,
         diff=_diff(each, action), workflow_id=held.workflow_id if held is not None else None, content=content,
         digest=None if content is None else content_digest(content), names=each.names, late=late, needed_by=needed_by,
-        kept_settings=kept, irreversible=tuple(irreversible), notes=_notes(each, action, callers),
+        kept_settings=kept, unpublished=tuple(one_line(name, 60) for name in unpublished),
+        irreversible=tuple(irreversible), notes=_notes(each, action, after, callers),
     )
 
 
@@ -157,7 +208,7 @@ def _diff(each: Compared, action: PlanAction) -> WorkflowDiff:
     return diff(held, each.source.content)
 
 
-def _notes(each: Compared, action: PlanAction, callers: tuple[str, ...]) -> tuple[str, ...]:
+def _notes(each: Compared, action: PlanAction, after: PlannedState | None, callers: tuple[str, ...]) -> tuple[str, ...]:
     notes = []
     held = each.sides.target
     if action.writes and each.source is not None and each.source.has_draft:
@@ -166,6 +217,9 @@ def _notes(each: Compared, action: PlanAction, callers: tuple[str, ...]) -> tupl
         notes.append("the target has changes that are not published: they are lost")
     if action is PlanAction.UPDATE and held is not None and held.archived:
         notes.append("it comes back from the target's archive")
+    usual = _after(each, action)
+    if after is not None and usual is not None and after.active != usual.active:
+        notes.append("it is published, though the source's is not active: a workflow that runs calls it")
     if callers:
         notes.append(f"still called by {one_line(', '.join(callers), 200)}")
     return tuple(notes)
@@ -205,17 +259,11 @@ def _needed_by(chosen: Collection[str] | None, needs: Mapping[str, Collection[st
     return {key: tuple(callers) for key, callers in found.items()}
 
 
-def _late(written: Order, compared: Mapping[str, Compared], actions: Mapping[str, PlanAction]) -> dict[str, tuple[str, ...]]:
-    """For each key, the workflows it names that are created after it, or are itself and new."""
+def _late(written: Order, compared: Mapping[str, Compared], pending: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """For each key, the workflows it names that are pending until after it, or are itself and new."""
     place = {key: number for number, key in enumerate(written.keys)}
-    new = {key for key in place if actions[key] is PlanAction.CREATE}
-    return {key: tuple(sorted(named for named in compared[key].names.all & new if place[named] >= place[key]))
-            for key in place}
-
-
-def _cycles(written: Order, new: Collection[str]) -> tuple[tuple[str, ...], ...]:
-    """Only those that matter to the writer: where all exist already, every reference is known."""
-    return tuple(cycle for cycle in written.cycles if any(key in new for key in cycle))
+    return {key: tuple(sorted(named for named in compared[key].names.all & set(pending) if place[named] > place[key] or (
+        named == key and compared[key].sides.target is None))) for key in place}
 
 
 def _callers_left(compared: Mapping[str, Compared], actions: Mapping[str, PlanAction]) -> dict[str, tuple[str, ...]]:

@@ -114,3 +114,9 @@ def test_all_that_speaks_against_a_plan_is_said_at_once() -> None:
         check_plan(plan)
     assert len(str(refused.value.message).splitlines()) == 3
     assert [problem.as_json()["kind"] for problem in plan_problems(plan)] == ["large", "irreversible", "missing_workflow"]
+
+
+def test_a_caller_of_what_is_not_published_stops_the_plan() -> None:
+    stopped = BothSides("b", held(content("B")), held(content("B"), active=False))
+    with pytest.raises(Blocked, match="'A' calls B"):
+        check_plan(planned(new("a", calls=("b",)), stopped))

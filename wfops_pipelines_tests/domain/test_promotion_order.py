@@ -33,7 +33,7 @@ def call(called: Any, **more: Any) -> dict[str, Any]:
 def test_called_workflows_and_the_error_workflow_are_needed_and_allowed_callers_only_mentioned() -> None:
     found = named_workflows(content(call("b"), call({"mode": "url", "value": "{{wfops.base_url}}/workflow/{{wfops.workflow.c}}"}), errorWorkflow="d", callerIds="e, f"),
                             key="a")
-    assert found == NamedWorkflows(frozenset("bcd"), frozenset("ef"))
+    assert found == NamedWorkflows(frozenset("bcd"), frozenset("ef"), frozenset("bc"))
     assert found.all == frozenset("bcdef")
 
 
@@ -44,7 +44,9 @@ def test_a_reference_to_itself_is_its_own_key(itself: str) -> None:
 
 def test_disabled_nodes_count_and_expressions_and_notes_do_not() -> None:
     note = {"name": "N", "type": "n8n-nodes-base.stickyNote", "parameters": {"workflowId": "z"}}
-    assert named_workflows(content(call("b", disabled=True), call("={{ $json.id }}"), note), key="a").needs == {"b"}
+    found = named_workflows(content(call("b", disabled=True), call("={{ $json.id }}"), note), key="a")
+    assert found.needs == {"b"}
+    assert not found.calls
 
 
 @law

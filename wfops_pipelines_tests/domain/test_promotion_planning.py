@@ -10,7 +10,7 @@ import pytest
 
 from wfops_pipelines.domain.errors import UnknownWorkflow
 from wfops_pipelines.domain.lift import hash_portable, lift
-from wfops_pipelines.domain.promotion_plan import BothSides, MissingReference, PortableWorkflow
+from wfops_pipelines.domain.promotion_plan import BothSides, MissingReference, Plan, PortableWorkflow
 from wfops_pipelines.domain.reach import EnvironmentWorkflow
 from wfops_pipelines.domain.transform_tables import CredentialRow, EnvironmentTables
 from wfops_pipelines_tests.domain.plan_example import (
@@ -249,3 +249,42 @@ def test_what_was_lifted_from_two_environments_is_compared_by_what_it_means() ->
     assert plan.missing == ()
     assert [(used.name, used.used_by) for used in plan.credentials] == [("key:k", ("top",))]
     assert [caller.workflow.name for caller in plan.reach.callers] == ["Top"]
+
+
+def off(sides: BothSides) -> BothSides:
+    """The same, and the source's does not run."""
+    assert sides.source is not None
+    return replace(sides, source=replace(sides.source, active=False))
+
+
+def states(plan: Plan) -> dict[str, bool]:
+    return {change.key: change.after is not None and change.after.active for change in plan.changes}
+
+
+def test_on_n8n_2_a_new_workflow_that_a_running_one_calls_is_published_and_on_1_it_is_not() -> None:
+    sides = (new("a", calls=("b",)), off(new("b", calls=("c",))), off(new("c")), off(new("d")))
+    assert states(planned(*sides)) == {"c": True, "b": True, "a": True, "d": False}
+    assert "it is published" in change_of(planned(*sides), "c").notes[0]
+    assert states(planned(*sides, generation=1)) == {"c": False, "b": False, "a": True, "d": False}
+
+
+def test_what_somebody_switched_off_in_the_target_stays_off_and_its_new_caller_is_named() -> None:
+    stopped = BothSides("b", held(content("B")), held(content("B"), active=False))
+    plan = planned(new("a", calls=("b",)), stopped)
+    assert (states(plan), change_of(plan, "a").unpublished) == ({"a": True, "b": False}, ("B",))
+    assert change_of(planned(new("a", calls=("b",)), stopped, generation=1), "a").unpublished == ()
+    unwanted = replace(new("b"), wants_active=False)
+    assert change_of(planned(new("a", calls=("b",)), unwanted), "a").unpublished == ("B",)
+    assert change_of(planned(off(new("a", calls=("b",))), unwanted), "a").unpublished == ()
+
+
+def test_on_n8n_2_workflows_that_call_each_other_are_late_until_both_are_published() -> None:
+    def stopped(key: str, called: str) -> BothSides:
+        sides = changed(key, calls=(called,))
+        assert sides.target is not None
+        return replace(sides, target=replace(sides.target, active=False), wants_active=True)
+
+    plan = planned(stopped("a", "b"), stopped("b", "a"))
+    assert plan.cycles == (("b", "a"),)
+    assert {change.key: change.late for change in plan.changes} == {"b": ("a",), "a": ()}
+    assert planned(stopped("a", "b"), stopped("b", "a"), generation=1).cycles == ()
