@@ -34,9 +34,10 @@ KIND_OF_EVENT: Final[Mapping[IncidentEvent, ApprovalKind]] = MappingProxyType({
     IncidentEvent.ACKNOWLEDGE: ApprovalKind.ACKNOWLEDGE,
     IncidentEvent.RECONCILE: ApprovalKind.RECONCILE,
     IncidentEvent.CLOSE: ApprovalKind.CLOSE,
+    IncidentEvent.CANCEL: ApprovalKind.CLOSE,
 })
 """The approval that an event of the lifecycle can need when somebody causes it; the clock and a check that finds no drift
-need none."""
+need none. Cancelling ends an incident as closing does, so it needs the same one."""
 
 
 class ApprovalStatus(StrEnum):

@@ -264,6 +264,15 @@ def test_an_approved_closing_is_done_once_by_somebody_else(new_fleet: NewFleet) 
     assert (approval.status, approval.decided_by) == ("executed", BOSS)
 
 
+def test_cancelling_is_no_way_around_the_approval_of_closing(new_fleet: NewFleet) -> None:
+    prod = fleet_with_incidents(new_fleet, policy={"require_approval_for": ["close"]})["prod"]
+    number, _ = drifted(prod, workflow("A"))
+    assert step(prod, number, IncidentEvent.CANCEL, reason="never was one").waiting
+    assert incident(prod, number).status == "detected"
+    decide(prod, number)
+    assert incident(prod, number).status == "cancelled"
+
+
 def test_a_rejected_request_is_over_and_may_be_asked_anew(new_fleet: NewFleet) -> None:
     prod = fleet_with_incidents(new_fleet, policy={"require_approval_for": ["acknowledge"]})["prod"]
     number, _ = drifted(prod, workflow("A"))
