@@ -32,6 +32,7 @@ from wfops_pipelines.cli import (
     secrets,
     sync,
     system,
+    unblocking,
 )
 from wfops_pipelines.cli.compare import diff
 from wfops_pipelines.cli.failures import Commands
@@ -84,6 +85,7 @@ app.command("conflicts", rich_help_panel=DAILY)(resolving.conflicts)
 app.command("resolve", rich_help_panel=DAILY)(resolving.resolve)
 app.command("delete", rich_help_panel=DAILY)(deletion.delete)
 app.command("undelete", rich_help_panel=DAILY)(deletion.undelete)
+app.command("unblock", rich_help_panel=DAILY)(unblocking.unblock)
 
 app.add_typer(incidents.incident, name="incident", rich_help_panel=FOLLOW)
 app.add_typer(ignore_rules.rules, name="ignore-rule", rich_help_panel=FOLLOW)

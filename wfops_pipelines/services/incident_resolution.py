@@ -153,7 +153,7 @@ def _refuse_writes(context: Context, environment: Row[Any]) -> None:
                       fix="set allow_production: true on it in fleet.yaml, and run `wfops apply`")
     if environment.writes_blocked_at is not None:
         raise Blocked(f"{name} takes no writes: {environment.writes_blocked_reason}",
-                      fix="`wfops drift` tries to restore it once n8n answers again")
+                      fix="`wfops drift` tries to restore it once n8n answers again; `wfops unblock` gives up on that")
 
 
 def _accept(services: Services, context: Context, number: int, choice: Choice, result: Reconciliation) -> None:

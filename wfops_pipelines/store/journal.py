@@ -46,6 +46,13 @@ class RuntimeJournal:
                                   journal.c.position == position)
             .values(state=state, ended_at=now, **values))
 
+    def abandon(self, environment_id: UUID, now: datetime) -> list[str]:
+        """Nobody comes back any more to what could not be undone in an environment; the names of those workflows."""
+        return list(self._connection.execute(
+            update(journal).where(journal.c.tenant_id == self._tenant_id, journal.c.environment_id == environment_id,
+                                  journal.c.state == "failed")
+            .values(state="abandoned", ended_at=now).returning(journal.c.name)).scalars())
+
     def settle(self, operation_id: UUID) -> None:
         """What follows from the writes of an operation has been done too: nobody has to come back to them."""
         self._connection.execute(

@@ -70,7 +70,7 @@ def _journals(asked: _Asked) -> Select[Any]:
         operations.c.tenant_id == asked.tenant_id, operations.c.environment_id == asked.environment_id,
         operations.c.created_at < asked.before,  # by the index; what follows is exact
         operations.c.ended_at < asked.before, operations.c.state.not_in(("queued", "running")),
-        exists().where(own), ~exists().where(own, journal.c.state.not_in(("settled", "undone"))),
+        exists().where(own), ~exists().where(own, journal.c.state.not_in(("settled", "undone", "abandoned"))),
     ).order_by(operations.c.created_at, operations.c.id)
 
 

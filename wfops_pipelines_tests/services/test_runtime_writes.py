@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from wfops_pipelines import failpoints
-from wfops_pipelines.domain.errors import ChangedMeanwhile, RollbackIncomplete, WfopsError
+from wfops_pipelines.domain.errors import ChangedMeanwhile, RollbackIncomplete, UsageError, WfopsError
 from wfops_pipelines.failpoints import FailpointReached
+from wfops_pipelines.services.unblocking import unblock
 from wfops_pipelines_tests.services.child import run_in_child
-from wfops_pipelines_tests.services.fleet import Environment, NewFleet, workflow
+from wfops_pipelines_tests.services.fleet import Environment, NewFleet, run, workflow
 from wfops_pipelines_tests.services.incidents import (
     acknowledge,
     fleet_with_incidents,
@@ -180,6 +181,29 @@ def test_a_setting_that_cannot_be_taken_back_is_named_and_everything_else_is(new
     with pytest.raises(RollbackIncomplete, match="saveManualExecutions"):
         resolve(prod, 1, "revert")
     assert prod.raw(first).settings == {"executionOrder": "v1", "saveManualExecutions": True}
+
+
+def test_an_admin_can_unblock_with_a_reason_what_cannot_be_restored(new_fleet: NewFleet) -> None:
+    prod, ids = scene(new_fleet)
+    prod.sandbox.faults.add("status", method="POST", path=r"/workflows$", status=400)
+    prod.sandbox.faults.add("status", method="POST", path=r"/archive$", status=500)
+    with pytest.raises(RollbackIncomplete):
+        resolve(prod, 1, "revert")
+    services, context = prod.fleet.services, prod.fleet.context
+    with pytest.raises(UsageError, match="needs a reason"):
+        run(unblock(services, context, "prod", reason=" "))
+    assert run(unblock(services, context, "prod", reason="right as it is", dry_run=True)).changed
+    assert prod.row.writes_blocked_at is not None
+    done = run(unblock(services, context, "prod", reason="right as it is"))
+    assert done.changed and done.abandoned == ["Archived"]
+    assert prod.row.writes_blocked_at is None
+    assert not run(unblock(services, context, "prod", reason="again")).changed
+    prod.sandbox.faults.clear()
+    prod.check()
+    assert not prod.raw(ids["Archived"]).archived  # nobody comes back to it
+    assert resolve(prod, 1, "revert").status == "closed"
+    (event,) = [e for e in prod.fleet.events("environment.writes_unblocked") if e.details["reason"] == "right as it is"]
+    assert event.details["abandoned"] == ["Archived"]
 
 
 def test_the_error_of_a_foreign_edit_names_the_workflow() -> None:

@@ -141,7 +141,7 @@ runtime_journal = Table(
     Column("position", Integer, primary_key=True),
     uuid_column("environment_id"),
     text_column("action"),  # update | create | activate | deactivate | archive | unarchive | delete
-    text_column("state"),  # intended | done | settled | undone | failed
+    text_column("state"),  # intended | done | settled | undone | failed | abandoned
     text_column("workflow_id", nullable=True),  # n8n's; of a create, once it is known
     uuid_column("canonical_id", nullable=True),
     display_column("name"),
@@ -154,7 +154,7 @@ runtime_journal = Table(
     refers("environment_id", "environments"),
     CheckConstraint("action in ('update', 'create', 'activate', 'deactivate', 'archive', 'unarchive', 'delete')",
                     name="action"),
-    CheckConstraint("state in ('intended', 'done', 'settled', 'undone', 'failed')", name="state"),
+    CheckConstraint("state in ('intended', 'done', 'settled', 'undone', 'failed', 'abandoned')", name="state"),
     Index("ix_runtime_journal_unfinished", "tenant_id", "environment_id",
           postgresql_where=text("state in ('intended', 'done', 'failed')")),
 )

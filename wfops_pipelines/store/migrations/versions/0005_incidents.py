@@ -338,7 +338,8 @@ def upgrade() -> None:
             name=op.f("ck_runtime_journal_action"),
         ),
         sa.CheckConstraint(
-            "state in ('intended', 'done', 'settled', 'undone', 'failed')", name=op.f("ck_runtime_journal_state")
+            "state in ('intended', 'done', 'settled', 'undone', 'failed', 'abandoned')",
+            name=op.f("ck_runtime_journal_state"),
         ),
         sa.ForeignKeyConstraint(
             ["tenant_id", "environment_id"],
