@@ -252,11 +252,16 @@ async def settle(operation: RunningOperation, journal_id: UUID, checkpoint: dict
         if choice.version is not None:
             result.commit = await commit_version(operation, choice.version)
         await asyncio.to_thread(_mark, operation, number, choice)
+    await _compare_again(operation, journal_id, result)
+
+
+async def _compare_again(operation: RunningOperation, journal_id: UUID, result: Reconciliation) -> None:
+    """Where both sides stand now: without drift, that closes the incident. Nobody has to come back to the writes then."""
     check = await asyncio.to_thread(compare_within, operation)
     result.drift_status = check.status
     with operation.services.store.bookkeeping(operation.context, "incident.settled", held=operation.held) as work:
         work.journal.settle(journal_id)
-        incident = work.incidents.by_number(number)
+        incident = work.incidents.by_number(result.number)
         result.status = incident.status if incident is not None else ""
 
 
@@ -318,11 +323,7 @@ async def _promote(operation: RunningOperation, choice: Choice, number: int, res
         result.notes.append(f"the drift is gone once {export.pull_request} is merged")
         return
     await asyncio.to_thread(_mark, operation, number, choice)
-    check = await asyncio.to_thread(compare_within, operation)
-    result.drift_status = check.status
-    with operation.services.store.read(operation.context) as work:
-        incident = work.incidents.by_number(number)
-        result.status = incident.status if incident is not None else ""
+    await _compare_again(operation, operation.id, result)
 
 
 def _checksum(files: list[dict[str, Any]]) -> str:

@@ -16,10 +16,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
 import yaml
 from pydantic import SecretStr
 from sqlalchemy import Row
 
+from wfops_pipelines import failpoints
 from wfops_pipelines.bootstrap import build_services
 from wfops_pipelines.domain.audit import decode
 from wfops_pipelines.domain.context import Context
@@ -317,6 +319,16 @@ class FleetUnderTest:
         """Another way to send messages from now on."""
         self.services = replace(self.services, sender=sender)
 
+    def push_meanwhile(self, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+        """Somebody pushes right before we do, so many times."""
+        left = [times]
+
+        def reach(name: str) -> None:
+            if name == "export.before_write" and left[0]:
+                left[0] -= 1
+                self.repository.commit({f"other-{left[0]}.txt": b"theirs"})
+        monkeypatch.setattr(failpoints, "reach", reach)
+
     # -- the audit trail and operations ------------------------------------------------------------------------------
 
     def events(self, action: str | None = None) -> list[Any]:
@@ -347,6 +359,10 @@ class FleetUnderTest:
         """Change the store behind the use cases' back."""
         with self.services.store.bookkeeping(self.context, "test") as work:
             change(work)
+
+
+def commits(fleet: FleetUnderTest, branch: str = "main") -> int:
+    return int(fleet.repository.text("rev-list", "--count", branch)) if fleet.repository.head(branch) else 0
 
 
 NewFleet = Callable[..., FleetUnderTest]

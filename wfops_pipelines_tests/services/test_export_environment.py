@@ -10,18 +10,11 @@ from typing import Any
 import pytest
 
 from wfops_pipelines import failpoints
-from wfops_pipelines.domain.diff import as_json, diff
 from wfops_pipelines.domain.errors import Blocked, HeadMoved, Rejected, Unreachable, UsageError
-from wfops_pipelines.domain.workflow import read_content
-from wfops_pipelines.services.export_text import field_changes, left_out, pull_request_text
+from wfops_pipelines.services.export_text import field_changes, left_out
 from wfops_pipelines_tests.end_to_end.real_workflows import CORPUS, workflows
-from wfops_pipelines_tests.servers.github import GitHubServer
 from wfops_pipelines_tests.services.child import run_in_child
-from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, calling, file_bytes, workflow
-
-
-def commits(fleet: FleetUnderTest, branch: str = "main") -> int:
-    return int(fleet.repository.text("rev-list", "--count", branch)) if fleet.repository.head(branch) else 0
+from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, calling, commits, file_bytes, workflow
 
 
 def changes(export: Any) -> dict[str, str]:
@@ -316,22 +309,11 @@ def test_a_first_baseline_of_real_workflows_leaves_nothing_out(fleet: FleetUnder
 # -- others write too, or say no -----------------------------------------------------------------------------------------
 
 
-def pushing_meanwhile(fleet: FleetUnderTest, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
-    """Somebody pushes right before the export does, so many times."""
-    left = [times]
-
-    def reach(name: str) -> None:
-        if name == "export.before_write" and left[0]:
-            left[0] -= 1
-            fleet.repository.commit({f"other-{left[0]}.txt": b"theirs"})
-    monkeypatch.setattr(failpoints, "reach", reach)
-
-
 def test_a_head_that_moved_is_read_again_and_the_write_retried(fleet: FleetUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
     prod = fleet["prod"]
     fleet.repository.commit({"README.md": b"hello"})
     prod.create_in_n8n(workflow("A"))
-    pushing_meanwhile(fleet, monkeypatch, 2)
+    fleet.push_meanwhile(monkeypatch, 2)
     export = prod.export()
     assert export.commit == fleet.repository.head()
     assert commits(fleet) == 4
@@ -344,7 +326,7 @@ def test_a_head_that_never_stands_still_is_an_error_in_the_end_and_nothing_is_lo
     prod = fleet["prod"]
     fleet.repository.commit({"README.md": b"hello"})
     prod.create_in_n8n(workflow("A"))
-    pushing_meanwhile(fleet, monkeypatch, 100)
+    fleet.push_meanwhile(monkeypatch, 100)
     with pytest.raises(HeadMoved):
         prod.export()
     assert prod.files() == {} and fleet.events("git.exported") == []
@@ -419,59 +401,3 @@ def test_a_crash_before_the_push_writes_once(fleet: FleetUnderTest) -> None:
     assert fleet.repository.head() is None
     assert prod.export().commit == fleet.repository.head()
     assert commits(fleet) == 1
-
-
-# -- pull requests ---------------------------------------------------------------------------------------------------------
-
-
-def test_a_protected_branch_gets_a_pull_request_that_stays_one(hub_fleet: tuple[FleetUnderTest, GitHubServer]) -> None:
-    fleet, _ = hub_fleet
-    prod = fleet["prod"]
-    main = fleet.repository.commit({"README.md": b"hello"})
-    prod.create_in_n8n(workflow("A"))
-    first = prod.export()
-    assert first.pull_request is not None and first.commit is None
-    assert (fleet.repository.head("main"), commits(fleet, "wfops/export-prod")) == (main, 2)
-    assert "prod/workflows/a.json" in fleet.repository.files("wfops/export-prod")
-    second = prod.export()
-    assert second.pull_request == first.pull_request
-    assert commits(fleet, "wfops/export-prod") == 2  # the same content is the same commit: the canonical id is kept
-    fleet.repository.git("update-ref", "refs/heads/main", "refs/heads/wfops/export-prod")  # merged
-    assert prod.export().files == []
-    assert prod.check().status == "IN_SYNC"
-
-
-def test_a_pull_request_shows_what_it_changes(hub_fleet: tuple[FleetUnderTest, GitHubServer]) -> None:
-    fleet, hub = hub_fleet
-    prod = fleet["prod"]
-    fleet.repository.commit({"README.md": b"hello"})
-    (one,) = prod.create_in_n8n(workflow("A"))
-    prod.export()
-    fleet.repository.git("update-ref", "refs/heads/main", "refs/heads/wfops/export-prod")  # merged
-    prod.edit_in_n8n(one, "something else")
-    prod.export()
-    text = [pull["body"] for pulls in hub.state.pulls.values() for pull in pulls][-1]
-    assert "### prod/workflows/a.json" in text and "something else" in text and "Wfops-Operation" in text
-
-
-def test_the_text_of_a_pull_request_stays_below_githubs_limit() -> None:
-    files = [{"path": f"{n}.json", "diff": as_json(diff(read_content(workflow("A")), read_content(workflow("A", text="y" * 200))))} for n in range(2000)]
-    text = pull_request_text("message\n", files)
-    assert len(text) < 65_536 and "more files" in text
-
-
-def test_a_pull_request_needs_a_branch_to_go_to(hub_fleet: tuple[FleetUnderTest, GitHubServer]) -> None:
-    fleet, _ = hub_fleet
-    fleet["prod"].create_in_n8n(workflow("A"))
-    with pytest.raises(UsageError, match="does not exist"):
-        fleet["prod"].export()
-
-
-def test_a_plain_remote_knows_no_pull_requests(fleet: FleetUnderTest) -> None:
-    prod = fleet["prod"]
-    prod.push_workflow("a.json", workflow("A"))
-    row = prod.row
-    fleet.writing(lambda work: work.fleet.set_environment(row.id, write_mode="pull_request"))
-    prod.create_in_n8n(workflow("B"))
-    with pytest.raises(UsageError, match="pull requests"):
-        prod.export()

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
-from wfops_pipelines import failpoints
-from wfops_pipelines.domain.errors import Blocked, ForbiddenTransition, UsageError, WfopsError
+from wfops_pipelines.domain.errors import Blocked, ForbiddenTransition, UsageError
 from wfops_pipelines.domain.incident import IncidentEvent
 from wfops_pipelines.services import incident_resolution
 from wfops_pipelines.services.incident_steps import decide_request, spend_reconciliation
 from wfops_pipelines.services.operations import RunningOperation
-from wfops_pipelines_tests.servers.github import GitHubServer
-from wfops_pipelines_tests.services.child import run_in_child
 from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, workflow
 from wfops_pipelines_tests.services.incidents import (
     BOSS,
@@ -118,63 +113,6 @@ def test_what_n8n_cannot_clear_is_left_by_name_and_the_rest_is_reverted(new_flee
     assert prod.raw(kept).settings["timezone"] == "Europe/Berlin"
 
 
-def test_promote_commits_what_n8n_holds_and_closes(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
-    number, (_, other) = drifted(prod, workflow("Orders", text="right"), workflow("Billing"))
-    prod.edit_in_n8n(other, "hello")  # as it was: only one of them drifts
-    (new,) = prod.create_in_n8n(workflow("New"))
-    prod.check()
-    acknowledge(prod, number)
-    before = prod.fleet.repository.head()
-    done = resolve(prod, number, "promote")
-    assert done.commit is not None and done.commit == prod.fleet.repository.head() != before
-    assert sorted(file["path"] for file in done.files) == ["prod/workflows/new.json", "prod/workflows/orders.json"]
-    assert json.loads(prod.files()["workflows/orders.json"])["nodes"][1]["parameters"]["text"] == "edited by hand"
-    assert (done.status, done.drift_status) == ("closed", "IN_SYNC")
-    assert prod.mapping(new).status == "linked"
-
-
-def test_promoting_a_workflow_that_is_gone_removes_its_file(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
-    gone, _ = prod.in_sync(workflow("A"), workflow("B"))
-    prod.delete_in_n8n(gone)
-    prod.check()
-    number = open_incident(prod).number
-    acknowledge(prod, number)
-    done = resolve(prod, number, "promote")
-    assert [(f["path"], f["change"]) for f in done.files] == [("prod/workflows/a.json", "removed")]
-    assert list(prod.files()) == ["workflows/b.json"]
-    assert done.drift_status == "IN_SYNC"
-
-
-def test_replace_takes_the_files_of_a_commit_for_n8n_and_git(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
-    (workflow_id,) = prod.in_sync(workflow("Orders", text="first"))
-    first = prod.fleet.repository.head()
-    prod.edit_in_n8n(workflow_id, "second")
-    prod.export()
-    prod.edit_in_n8n(workflow_id, "by hand")
-    prod.check()
-    number = open_incident(prod).number
-    acknowledge(prod, number)
-    done = resolve(prod, number, "replace", version=first)
-    assert said(prod, workflow_id) == "first"
-    assert json.loads(prod.files()["workflows/orders.json"])["nodes"][1]["parameters"]["text"] == "first"
-    assert done.commit == prod.fleet.repository.head()
-    assert (done.status, done.drift_status) == ("closed", "IN_SYNC")
-
-
-def test_replace_needs_a_commit_of_the_branch(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
-    number, (workflow_id,) = drifted(prod, workflow("Orders"))
-    acknowledge(prod, number)
-    with pytest.raises(UsageError, match="no commit of branch main"):
-        resolve(prod, number, "replace", version="0" * 40)
-    with pytest.raises(UsageError, match="needs a commit"):
-        resolve(prod, number, "replace")
-    assert said(prod, workflow_id) == "edited by hand"
-
-
 def test_accepting_it_needs_a_reason_and_opens_no_other_incident_for_the_same_drift(new_fleet: NewFleet) -> None:
     prod = fleet_with_incidents(new_fleet)["prod"]
     number, (workflow_id,) = drifted(prod, workflow("Orders"))
@@ -240,29 +178,6 @@ def test_what_is_written_is_what_somebody_looked_at(new_fleet: NewFleet, resolut
     assert resolve(prod, number, resolution, plan=resolve(prod, number, resolution, dry_run=True).checksum).status == "closed"
 
 
-def test_a_replacement_whose_commit_is_refused_is_undone_in_n8n(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
-    (workflow_id,) = prod.in_sync(workflow("Orders", text="first"))
-    first = prod.fleet.repository.head()
-    prod.edit_in_n8n(workflow_id, "second")
-    prod.export()
-    prod.edit_in_n8n(workflow_id, "by hand")
-    prod.check()
-    number = open_incident(prod).number
-    acknowledge(prod, number)
-    hook = prod.fleet.repository.path / "hooks" / "pre-receive"
-    hook.parent.mkdir(exist_ok=True)
-    hook.write_text("#!/bin/sh\nexit 1\n")
-    hook.chmod(0o755)
-    with pytest.raises(WfopsError):
-        resolve(prod, number, "replace", version=first)
-    assert said(prod, workflow_id) == "by hand"
-    assert incident(prod, number).status == "acknowledged"
-    hook.unlink()
-    assert resolve(prod, number, "replace", version=first).status == "closed"
-    assert said(prod, workflow_id) == "first"
-
-
 def test_a_second_revert_finds_the_incident_closed(new_fleet: NewFleet) -> None:
     prod = fleet_with_incidents(new_fleet)["prod"]
     number, _ = drifted(prod, workflow("Orders"))
@@ -322,71 +237,6 @@ def wanting_approval(fleet: FleetUnderTest) -> None:
     """The policy wants reconciliations approved."""
     fleet.tenant["drift_policy"] = POLICY | {"require_approval_for": ["reconcile"]}
     fleet.apply()
-
-
-def pushing_meanwhile(fleet: FleetUnderTest, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
-    """Somebody pushes right before we do, so many times."""
-    left = [times]
-
-    def reach(name: str) -> None:
-        if name == "export.before_write" and left[0]:
-            left[0] -= 1
-            fleet.repository.commit({f"other-{left[0]}.txt": b"theirs"})
-    monkeypatch.setattr(failpoints, "reach", reach)
-
-
-def test_a_promotion_whose_branch_moved_is_read_again_and_loses_nobodys_work(
-        new_fleet: NewFleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
-    number, _ = drifted(prod, workflow("Orders"))
-    acknowledge(prod, number)
-    pushing_meanwhile(prod.fleet, monkeypatch, 2)
-    done = resolve(prod, number, "promote")
-    assert (done.status, done.commit) == ("closed", prod.fleet.repository.head())
-    assert {"other-0.txt", "other-1.txt"} <= set(prod.fleet.repository.files())
-
-
-@pytest.mark.parametrize(("failpoint", "committed"), [
-    ("incident.promote.after_commit", False), ("export.before_write", False), ("export.after_write", True),
-    ("export.record.before_commit", True), ("export.record.after_commit", True), ("incident.reconciled.before_commit", True),
-    ("incident.reconciled.after_commit", True)])
-def test_a_promotion_that_is_killed_has_committed_or_has_not_and_the_next_check_says_which(
-        new_fleet: NewFleet, failpoint: str, committed: bool) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
-    number, _ = drifted(prod, workflow("Orders"))
-    acknowledge(prod, number)
-    before = prod.fleet.repository.head()
-    died = run_in_child(prod, "promote", f"{failpoint}=kill")
-    assert died.returncode == -9, died.stderr[-2000:]
-    assert (prod.fleet.repository.head() != before) is committed
-    check = prod.check()
-    row = incident(prod, number)
-    if committed:
-        assert (check.status, row.status, row.resolution) == ("IN_SYNC", "closed", "promote")
-    else:
-        assert (check.status, row.status) == ("DRIFT_INCIDENT_ACKNOWLEDGED", "acknowledged")
-        assert resolve(prod, number, "promote").status == "closed"
-    assert prod.fleet.chain_verifies()
-
-
-def test_a_protected_branch_gets_a_pull_request_and_the_incident_stays_until_it_is_merged(
-        hub_fleet: tuple[FleetUnderTest, GitHubServer]) -> None:
-    fleet, _ = hub_fleet
-    fleet.tenant["drift_policy"] = {"auto_create_incidents": True}
-    fleet.apply()
-    prod = fleet["prod"]
-    (workflow_id,) = prod.create_in_n8n(workflow("Orders"))
-    fleet.writing(lambda work: work.fleet.set_environment(prod.row.id, write_mode="push"))
-    prod.export()
-    fleet.writing(lambda work: work.fleet.set_environment(prod.row.id, write_mode="pull_request"))
-    prod.edit_in_n8n(workflow_id)
-    prod.check()
-    number = open_incident(prod).number
-    acknowledge(prod, number)
-    done = resolve(prod, number, "promote")
-    assert done.pull_request is not None and done.commit is None
-    assert done.status == "acknowledged"
-    assert prod.check().status == "DRIFT_INCIDENT_ACKNOWLEDGED"
 
 
 def test_n8n_1_is_reverted_too_and_deletes_only_when_that_is_allowed(new_fleet: NewFleet) -> None:
