@@ -34,6 +34,9 @@ class OperationKind(StrEnum):
     EXPORT = "export"  # n8n → Git (§7)
     MAPPING = "mapping"  # link, unlink, ignore, unignore, resolve, delete by hand (§5.3)
     INCIDENT_RESOLUTION = "incident_resolution"  # revert, promote or replace what drifted (§10.2)
+    PROMOTION = "promotion"  # of a source or a snapshot to a target (§11.6)
+    ROLLBACK = "rollback"  # of a promotion, by hand, to the snapshot before it (§11.9)
+    SNAPSHOT = "snapshot"  # of an environment (§13)
     APPLY = "apply"  # fleet.yaml → store (§2.6)
     SECRETS_ROTATION = "secrets_rotation"  # re-encryption with the newest key (§2.5)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, select, text
+from sqlalchemy.dialects.postgresql import JSONB
 
 from wfops_pipelines.domain.audit import GENESIS, AuditEvent, chain_hash, encode
 from wfops_pipelines.domain.context import Context
@@ -15,9 +16,16 @@ from wfops_pipelines.store.upsert import Upsert
 _FIRST = Upsert(audit_heads)
 _LOCKED = select(audit_heads.c.events, audit_heads.c.head).where(
     audit_heads.c.tenant_id == bindparam("tenant")).with_for_update()
-_APPEND = insert(audit_events)
-_MOVE = update(audit_heads).where(audit_heads.c.tenant_id == bindparam("tenant")).values(
-    events=bindparam("last"), head=bindparam("hash"))
+# The encoded event is ASCII; the other columns are made storable on their way through JSON.
+_APPEND = text("""
+    WITH moved AS (UPDATE audit_heads SET events = :last, head = :hash WHERE tenant_id = :tenant)
+    INSERT INTO audit_events (tenant_id, sequence, id, at, actor, action, subject_type, subject_id, environment,
+        operation_id, run_id, encoded, previous, hash)
+    SELECT :tenant, sequence, id, at, actor, action, subject_type, subject_id, environment,
+        operation_id, run_id, convert_to(encoded, 'UTF8'), previous, hash
+    FROM jsonb_to_recordset(:rows) AS given (sequence bigint, id uuid, at timestamptz, actor text, action text,
+        subject_type text, subject_id text, environment text, operation_id uuid, run_id text, encoded text, previous text,
+        hash text)""").bindparams(bindparam("rows", type_=JSONB))
 READ_SIZE = 1000
 COPIES = ("tenant_id", "sequence", "id", "at", "actor", "action", "subject_type", "subject_id", "environment",
           "operation_id", "run_id")
@@ -62,13 +70,12 @@ class AuditTrail:
             encoded = encode(event)
             previous, head = head, chain_hash(self._key, head, encoded)
             rows.append({
-                "tenant_id": tenant, "sequence": sequence, "id": event.id, "at": event.at, "actor": event.actor,
+                "sequence": sequence, "id": event.id, "at": event.at, "actor": event.actor,
                 "action": event.action, "subject_type": event.subject_type, "subject_id": event.subject_id,
                 "environment": event.environment, "operation_id": event.operation_id, "run_id": event.run_id,
-                "encoded": encoded, "previous": previous, "hash": head,
+                "encoded": encoded.decode("ascii"), "previous": previous, "hash": head,
             })
-        self._connection.execute(_APPEND, rows)
-        self._connection.execute(_MOVE, {"tenant": tenant, "last": sequence, "hash": head})
+        self._connection.execute(_APPEND, {"tenant": tenant, "last": sequence, "hash": head, "rows": rows})
         self.pending = []
 
     def chain(self) -> Iterator[tuple[int, str, str, bytes]]:

@@ -8,9 +8,11 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, func, insert, or_, select, text, update
+from sqlalchemy.dialects.postgresql import JSONB
 
 from wfops_pipelines.store.any_of import any_in, any_of
 from wfops_pipelines.store.incident_pages import LISTED, IncidentFilter, page, workflows_of
+from wfops_pipelines.store.tables.fleet import drift_policies as policies
 from wfops_pipelines.store.tables.fleet import environments
 from wfops_pipelines.store.tables.incidents import drift_approvals as approvals
 from wfops_pipelines.store.tables.incidents import drift_incidents as incidents
@@ -19,18 +21,24 @@ _OPEN = text("status not in ('closed', 'cancelled')")  # as the partial index sa
 _NEXT_NUMBER = text("""
     INSERT INTO tenant_counters (tenant_id, name, value) VALUES (:tenant_id, 'incident', 1)
     ON CONFLICT (tenant_id, name) DO UPDATE SET value = tenant_counters.value + 1 RETURNING value""")
-_ESCALATE = update(incidents).where(
-    incidents.c.tenant_id == bindparam("tenant"), incidents.c.id == bindparam("incident")
-).values(escalation=bindparam("level"), status=bindparam("becomes"), next_due_at=bindparam("next"), forced=False,
-         expired_at=func.coalesce(bindparam("expired", type_=incidents.c.expired_at.type), incidents.c.expired_at))
+_ESCALATE = text("""
+    UPDATE drift_incidents i SET escalation = given.level, status = given.becomes, next_due_at = given.next, forced = false,
+        expired_at = coalesce(given.expired, i.expired_at)
+    FROM jsonb_to_recordset(:rows) AS given
+        (incident uuid, level text, becomes text, next timestamptz, expired timestamptz)
+    WHERE i.tenant_id = :tenant AND i.id = given.incident""").bindparams(bindparam("rows", type_=JSONB))
+_own, _general = policies.alias("own"), policies.alias("general")
 _DUE = select(
     incidents.c.id, incidents.c.number, incidents.c.environment_id, incidents.c.status, incidents.c.severity,
     incidents.c.escalation, incidents.c.title, incidents.c.owner, incidents.c.detected_at, incidents.c.expires_at,
     func.jsonb_path_query_array(incidents.c.drift_snapshot, text("'$.workflows[*].name'")).label("workflows"),
     incidents.c.cause["summary"].astext.label("cause"), incidents.c.reach["summary"].astext.label("reach"),
     environments.c.slug.label("environment"), environments.c["class"], environments.c.drift_handling_mode,
+    _general.c.policy.label("tenant_policy"), _own.c.policy.label("environment_policy"),
 ).join(environments, and_(environments.c.tenant_id == incidents.c.tenant_id,
-                          environments.c.id == incidents.c.environment_id)).where(
+                          environments.c.id == incidents.c.environment_id)
+).outerjoin(_general, and_(_general.c.tenant_id == incidents.c.tenant_id, _general.c.environment_id.is_(None))
+).outerjoin(_own, and_(_own.c.tenant_id == incidents.c.tenant_id, _own.c.environment_id == incidents.c.environment_id)).where(
     incidents.c.tenant_id == bindparam("tenant"), any_in(incidents.c.id, "ids"), incidents.c.next_due_at <= bindparam("now"),
 ).order_by(incidents.c.next_due_at, incidents.c.id).with_for_update(skip_locked=True, of=incidents)
 
@@ -90,15 +98,15 @@ class Incidents:
 
     def lock_due(self, incident_ids: Collection[UUID], now: datetime) -> list[Row[Any]]:
         """Those whose next escalation is due still, soonest first, locked: without their payloads, but with what a notice
-        says of them (``workflows``, names; ``cause`` and ``reach`` in a line), and with ``environment`` (slug), ``class``
-        and ``drift_handling_mode``. What another sweep holds is left to it."""
+        says of them (``workflows``, names; ``cause`` and ``reach`` in a line), and with ``environment`` (slug), ``class``,
+        ``drift_handling_mode``, ``tenant_policy`` and ``environment_policy``. What another sweep holds is left to it."""
         return list(self._connection.execute(
             _DUE, {"tenant": self._tenant_id, "ids": list(incident_ids), "now": now}))
 
     def escalate(self, rows: Sequence[dict[str, Any]]) -> None:
         """Set levels: ``incident``, ``level``, ``becomes`` (the status), ``expired`` (when, or none) and ``next``."""
         if rows:
-            self._connection.execute(_ESCALATE, [{"tenant": self._tenant_id, **row} for row in rows])
+            self._connection.execute(_ESCALATE, {"tenant": self._tenant_id, "rows": rows})
 
     def purgeable(self, environment_id: UUID, before: datetime, *, limit: int) -> list[Row[Any]]:
         """Incidents of an environment that ended before a time and have their payload still: ``id`` and ``number``, oldest

@@ -12,16 +12,16 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Row, TextClause, case, func, select, text, update
-from sqlalchemy.dialects.postgresql import insert
 
 from wfops_pipelines.store.tables.fleet import notification_targets
 from wfops_pipelines.store.tables.notices import outbox
+from wfops_pipelines.store.upsert import Upsert
 
 _LANES, _ENTRIES = 1000, 5000  # looked at when one is claimed
 _ORDERING = (outbox.c.id, outbox.c.sequence, outbox.c.subject, outbox.c.severity, outbox.c.not_before, outbox.c.attempts,
              outbox.c.claimed_until, outbox.c.digest_of)
-_PUT = (insert(outbox).on_conflict_do_nothing(index_elements=["tenant_id", "target", "dedupe_key"])
-        .returning(outbox.c.id))
+_PUT = Upsert(outbox, keys=("tenant_id", "target", "dedupe_key"), columns=(
+    "tenant_id", "id", "target", "event", "subject", "severity", "dedupe_key", "message", "not_before", "created_at"))
 
 
 class Outbox:
@@ -33,10 +33,7 @@ class Outbox:
 
     def put(self, messages: Sequence[dict[str, Any]]) -> int:
         """Messages; one with the same target and key that is there already stays alone. Returns how many are new."""
-        if not messages:
-            return 0
-        rows = [{"tenant_id": self._tenant_id, **values} for values in messages]
-        return len(self._connection.execute(_PUT, rows).all())
+        return _PUT(self._connection, [{"tenant_id": self._tenant_id, **values} for values in messages])
 
     # -- sending -------------------------------------------------------------------------------------------------------
 

@@ -40,7 +40,7 @@ class Upsert:
                f"ON CONFLICT {target} DO {action}")
         self._statement = text(sql).bindparams(bindparam("rows", type_=JSONB))
 
-    def __call__(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Insert the rows, in their order (a common one keeps two writers from waiting for each other)."""
-        if rows:
-            connection.execute(self._statement, {"rows": rows})
+    def __call__(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
+        """Insert the rows, in their order (a common one keeps two writers from waiting for each other); returns how many
+        were inserted or overwritten."""
+        return connection.execute(self._statement, {"rows": rows}).rowcount if rows else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wfops_pipelines.store.tables import (
     audit,
+    deployments,
     drift,
     fleet,
     git_states,
@@ -12,7 +13,9 @@ from wfops_pipelines.store.tables import (
     notices,
     operations,
     payloads,
+    promotions,
     reconciliation,
+    snapshots,
 )
 from wfops_pipelines.store.tables.base import metadata
 
@@ -21,6 +24,6 @@ TENANT_TABLES: tuple[str, ...] = tuple(
 )
 
 __all__ = [
-    "TENANT_TABLES", "audit", "drift", "fleet", "git_states", "incidents", "mappings", "metadata", "notices", "operations",
-    "payloads", "reconciliation",
+    "TENANT_TABLES", "audit", "deployments", "drift", "fleet", "git_states", "incidents", "mappings", "metadata", "notices",
+    "operations", "payloads", "promotions", "reconciliation", "snapshots",
 ]

@@ -75,6 +75,8 @@ environments = Table(
     text_column("branch", nullable=True),
     text_column("folder", nullable=True),
     text_column("write_mode", default="push"),
+    Column("new_node_ids", Boolean, nullable=False, server_default=text("false")),  # promoted nodes get ids of their own
+    Column("snapshot_hours", Integer, nullable=False, server_default=text("0")),  # between scheduled snapshots; 0: none
     Column("allow_production", Boolean, nullable=False, server_default=text("false")),
     Column("health_check", Boolean, nullable=False, server_default=text("true")),
     Column("sync_to_git", Boolean, nullable=False, server_default=text("false")),
@@ -123,6 +125,7 @@ pipelines = Table(
     tenant_column(),
     id_column(),
     text_column("name"),
+    Column("atomic", Boolean, nullable=False, server_default=text("true")),  # all or nothing (§11.7)
     owned_by_tenant(),
     UniqueConstraint("tenant_id", "name"),
 )
@@ -137,6 +140,9 @@ pipeline_stages = Table(
     uuid_column("target_environment_id"),
     Column("gates", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
     Column("approvers", Integer, nullable=False, server_default=text("0")),
+    Column("soak_hours", Integer, nullable=False, server_default=text("0")),  # how long the source must have run it
+    Column("freeze_windows", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
+    Column("verification", JSONB, nullable=False, server_default=text("'{}'::jsonb")),  # after a promotion
     refers("pipeline_id", "pipelines", ondelete="CASCADE"),
     refers("source_environment_id", "environments"),
     refers("target_environment_id", "environments"),
