@@ -27,6 +27,7 @@ from wfops_pipelines.domain.errors import Broken
 from wfops_pipelines.store import installation
 from wfops_pipelines.store.alerts import Alerts
 from wfops_pipelines.store.audit import AuditTrail
+from wfops_pipelines.store.deployments import Deployments
 from wfops_pipelines.store.drift import DriftRows
 from wfops_pipelines.store.engine import StoreUrls, connected, open_engine
 from wfops_pipelines.store.fleet import FleetRows
@@ -40,9 +41,11 @@ from wfops_pipelines.store.metrics import Metrics
 from wfops_pipelines.store.operations import Operations
 from wfops_pipelines.store.outbox import Outbox
 from wfops_pipelines.store.payloads import Payloads
+from wfops_pipelines.store.promotions import Promotions
 from wfops_pipelines.store.reconciliation import DiffStates
 from wfops_pipelines.store.retention import Retention
 from wfops_pipelines.store.secrets import SecretBox
+from wfops_pipelines.store.snapshots import Snapshots
 from wfops_pipelines.store.system import SystemReads
 
 _SET_TENANT = text("SELECT set_config('wfops.tenant_id', :tenant, true)")
@@ -76,6 +79,9 @@ class UnitOfWork:
         self.incidents = Incidents(connection, context.tenant_id)
         self.ignore_rules = IgnoreRules(connection, context.tenant_id)
         self.journal = RuntimeJournal(connection, context.tenant_id)
+        self.promotions = Promotions(connection, context.tenant_id)
+        self.snapshots = Snapshots(connection, context.tenant_id)
+        self.deployments = Deployments(connection, context.tenant_id)
         self.outbox = Outbox(connection, context.tenant_id)
         self.retention = Retention(connection, context.tenant_id)
         self.alerts = Alerts(connection, context.tenant_id)
