@@ -12,7 +12,7 @@ from wfops_pipelines.domain.approval import ApprovalKind
 from wfops_pipelines.domain.escalation import Escalation
 from wfops_pipelines.domain.fleet_fields import NotificationEvent
 from wfops_pipelines.domain.incident import IncidentStatus, Resolution, Severity
-from wfops_pipelines.domain.shown import moment
+from wfops_pipelines.domain.shown import Ours, moment
 
 _SHOWN: Final = 10  # names of workflows in one message
 
@@ -20,7 +20,7 @@ _SHOWN: Final = 10  # names of workflows in one message
 @dataclass(frozen=True, slots=True)
 class IncidentOf:
     """The incident that a notice is about, as it is after the event. ``cause`` and ``reach`` are one-line texts,
-    ``workflows`` names."""
+    ``workflows`` names; ``tenant`` and ``environment`` are slugs, whose letters are checked."""
 
     incident_id: UUID
     tenant: str
@@ -37,10 +37,11 @@ class IncidentOf:
 
     def details(self) -> list[tuple[str, str]]:
         """Facts that every notice about an incident ends with."""
-        found = [("Environment", f"{self.tenant} / {self.environment}"), ("Incident", str(self.incident_id)),
-                 ("Severity", self.severity.value), ("Status", self.status.value), ("Detected", moment(self.detected_at))]
+        found: list[tuple[str, str]] = [
+            ("Environment", Ours(f"{self.tenant} / {self.environment}")), ("Incident", Ours(self.incident_id)),
+            ("Severity", Ours(self.severity)), ("Status", Ours(self.status)), ("Detected", Ours(moment(self.detected_at)))]
         if self.expires_at and self.status.is_open:
-            found.append(("To be settled by", moment(self.expires_at)))
+            found.append(("To be settled by", Ours(moment(self.expires_at))))
         if self.owner:
             found.append(("Owner", self.owner))
         if self.workflows:
@@ -55,7 +56,7 @@ class IncidentOf:
 
     def next_step(self) -> tuple[str, str]:
         """The command that shows it."""
-        return "Look at it", f"wfops incident show {self.incident_id}"
+        return "Look at it", Ours(f"wfops incident show {self.incident_id}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +141,9 @@ class IncidentEscalated(_AboutIncident):
 
     def details(self) -> Sequence[tuple[str, str]]:
         """The level first, and the levels nobody was told of."""
-        first = [("Escalation", _words(self.level))]
+        first: list[tuple[str, str]] = [("Escalation", _words(self.level))]
         if self.missed:
-            first.append(("Passed without notice", ", ".join(map(_words, self.missed))))
+            first.append(("Passed without notice", Ours(", ".join(map(_words, self.missed)))))
         return [*first, *self.incident.details(), self.incident.next_step()]
 
 
@@ -169,7 +170,7 @@ class IncidentSeverityRisen(_AboutIncident):
 
     def details(self) -> Sequence[tuple[str, str]]:
         """Both severities, then the incident."""
-        return [("Severity before", self.before.value), *self.incident.details(), self.incident.next_step()]
+        return [("Severity before", Ours(self.before)), *self.incident.details(), self.incident.next_step()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,11 +232,11 @@ class ApprovalRequested(_AboutIncident):
 
     def details(self) -> Sequence[tuple[str, str]]:
         """The request, the command that approves it, then the incident."""
-        first = [("Requested by", self.requested_by), ("For", self.kind.value)]
+        first = [("Requested by", self.requested_by), ("For", Ours(self.kind))]
         if self.reason:
             first.append(("Reason", self.reason))
-        return [*first, ("Approve it", f"wfops incident approve {self.approval_id}"), *self.incident.details()]
+        return [*first, ("Approve it", Ours(f"wfops incident approve {self.approval_id}")), *self.incident.details()]
 
 
-def _words(word: str) -> str:
-    return str(word).replace("_", " ")
+def _words(word: Escalation | Resolution) -> Ours:
+    return Ours(word.replace("_", " "))

@@ -71,7 +71,7 @@ class Notice(Protocol):
         """One sentence without its end."""
 
     def details(self) -> Sequence[tuple[str, str]]:
-        """Labelled facts, in the order to read them."""
+        """Labelled facts, in the order to read them. Labels are ours, values are not, unless they are ``Ours``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Notices as messages (§16): a title, a plain text and one short line, each with a link; and several as one digest.
 
-Everything that came from outside is masked and freed of what nobody sees (``shown``) before it gets here into a line;
-the link is ours and is never cut.
+Everything that came from outside is masked and freed of what nobody sees (``shown``), once, before it gets here into a
+line; what is marked as ours is shown as it is. The link is ours and is never cut.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from wfops_pipelines.domain.incident import Severity
 from wfops_pipelines.domain.notices import Notice
-from wfops_pipelines.domain.shown import one_line, plain_text
+from wfops_pipelines.domain.shown import Ours, cut, one_line, plain_text
 
 TITLE_LIMIT: Final = 150
 SHORT_LIMIT: Final = 280
@@ -63,8 +63,8 @@ def render(notice: Notice, base_url: str | None = None) -> Message:
     word = "" if notice.good else f"[{notice.severity.value}] "
     lines = [f"{sign} {headline}", ""]
     for label, value in notice.details():
-        lines.append(f"{one_line(label, 60)}: {one_line(value, _VALUE_LIMIT)}")
-    return Message(one_line(f"{word}{headline}", TITLE_LIMIT), _with_link("\n".join(lines), link),
+        lines.append(f"{label}: {value if isinstance(value, Ours) else one_line(value, _VALUE_LIMIT)}")
+    return Message(cut(f"{word}{headline}", TITLE_LIMIT), _with_link("\n".join(lines), link),
                    _short(f"{sign} {headline}", link), link, notice.severity.value)
 
 
@@ -86,7 +86,7 @@ def digest(messages: Sequence[Message], base_url: str | None = None) -> Message:
     room = BODY_LIMIT - sum(len(line) + 1 for line in lines)
     texts = _within([f"\n--- {number} ---\n{message.body}" for number, message in enumerate(messages, 1)], room)
     text = plain_text("\n".join([*lines, *texts]))
-    return Message(one_line(f"[{worst.value}] {headline}", TITLE_LIMIT), _with_link(text, link),
+    return Message(cut(f"[{worst.value}] {headline}", TITLE_LIMIT), _with_link(text, link),
                    _short(f"{mark(worst)} {headline}", link), link, worst.value)
 
 
@@ -129,10 +129,11 @@ def _with_link(text: str, link: str | None) -> str:
     return f"{text}\n\n{link}\n" if link else f"{text}\n"
 
 
-def _short(text: str, link: str | None) -> str:
+def _short(line: str, link: str | None) -> str:
+    """``line``, which is masked, with the link."""
     if link is None or len(link) > SHORT_LIMIT - 40:
-        return one_line(text, SHORT_LIMIT)
-    return f"{one_line(text, SHORT_LIMIT - len(link) - 1)} {link}"
+        return cut(line, SHORT_LIMIT)
+    return f"{cut(line, SHORT_LIMIT - len(link) - 1)} {link}"
 
 
 def _within(texts: Sequence[str], room: int) -> list[str]:

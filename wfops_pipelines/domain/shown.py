@@ -21,6 +21,12 @@ _SPACES: Final = re.compile(r"\s+")
 _SHORT: Final = 40  # characters
 
 
+class Ours(str):
+    """Text that we wrote ourselves, with nothing in it that came from outside (ids, times, commands): shown as it is."""
+
+    __slots__ = ()
+
+
 def plain_text(text: str) -> str:
     """``text`` masked and without what nobody sees; its lines stay lines, ended by ``\\n``."""
     return mask_text(_UNSEEN.sub("", _NEW_LINE.sub("\n", text)))
@@ -29,9 +35,12 @@ def plain_text(text: str) -> str:
 def one_line(text: str, limit: int | None = None) -> str:
     """``text`` masked, on one line, cut to ``limit`` characters with ``…`` as the last of them."""
     line = _short_line(text) if len(text) <= _SHORT else _line(text)
-    if limit is None or len(line) <= limit:
-        return line
-    return line[:max(limit - 1, 0)].rstrip() + "…"
+    return line if limit is None else cut(line, limit)
+
+
+def cut(line: str, limit: int) -> str:
+    """A line that is masked already, with ``…`` as the last of ``limit`` characters where it is longer."""
+    return line if len(line) <= limit else line[:max(limit - 1, 0)].rstrip() + "…"
 
 
 def _line(text: str) -> str:

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import Row
 
 from wfops_pipelines.domain.context import Context
-from wfops_pipelines.domain.drift_policy import Stored, effective
+from wfops_pipelines.domain.drift_policy import effective
 from wfops_pipelines.domain.errors import StoreUnavailable, WfopsError
 from wfops_pipelines.domain.escalation import Due, Escalation, due, next_due
 from wfops_pipelines.domain.incident import IncidentEvent, IncidentStatus, move
@@ -119,13 +119,12 @@ def _escalate(work: UnitOfWork, ids: Sequence[UUID], now: datetime) -> list[Esca
         return []  # others were faster, or they are not due any more
     found = [(incident, _due(incident, now)) for incident in incidents]
     work.incidents.escalate([_changes(incident, reached, now) for incident, reached in found])
-    slas = _Slas({row.environment_id: row.policy for row in work.fleet.policies()})
     done, told = [], []
     for incident, reached in found:
         if reached is None:  # its time was wrong, and was set anew: there is nothing to tell
             continue
         _record(work, incident, reached)
-        if slas.enforced(incident):
+        if _enforced(incident):
             told.append((incident, _status_after(incident, reached), reached))
         done.append(Escalated(work.context.tenant_slug, incident.environment, incident.number, reached.level,
                               reached.missed, reached.expires))
@@ -162,17 +161,7 @@ def _record(work: UnitOfWork, incident: Row[Any], reached: Due) -> None:
                     was=incident.status)
 
 
-class _Slas:
-    """Whether the policy of an incident's environment wants its escalations told; a tenant's policies are read once."""
-
-    def __init__(self, policies: dict[UUID | None, Stored]) -> None:
-        self._policies = policies
-        self._enforced: dict[UUID, bool] = {}
-
-    def enforced(self, incident: Row[Any]) -> bool:
-        environment_id = incident.environment_id
-        if environment_id not in self._enforced:
-            policy = effective(self._policies.get(None), self._policies.get(environment_id), incident._mapping["class"],
-                               incident.drift_handling_mode)
-            self._enforced[environment_id] = policy.enforce_sla
-        return self._enforced[environment_id]
+def _enforced(incident: Row[Any]) -> bool:
+    """Whether the policy of an incident's environment wants its escalations told."""
+    return effective(incident.tenant_policy, incident.environment_policy, incident._mapping["class"],
+                     incident.drift_handling_mode).enforce_sla
