@@ -29,16 +29,14 @@ from wfops_pipelines.domain.fleet_specs import (
     DriftPolicySpec,
     EnvironmentSpec,
     Fleet,
-    GateSpec,
     GitHubAppSpec,
     GitPlace,
     NotificationSpec,
-    PipelineSpec,
     RepositorySpec,
     SeverityTtls,
-    StageSpec,
     TenantSpec,
 )
+from wfops_pipelines.domain.pipeline_specs import GateSpec, PipelineSpec, StageSpec, VerificationSpec
 from wfops_pipelines.domain.yaml_lines import invalid, read_yaml
 
 __all__ = [
@@ -62,6 +60,7 @@ __all__ = [
     "SeverityTtls",
     "StageSpec",
     "TenantSpec",
+    "VerificationSpec",
     "WriteMode",
     "fleet_json_schema",
     "load_fleet",

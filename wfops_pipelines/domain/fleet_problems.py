@@ -36,6 +36,8 @@ def of_schema(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
             message = _unknown_field(model, path)
         else:
             message = _WORDS.get(detail["type"]) or _said(detail["msg"])
+            if detail["type"] == "value_error":
+                path, message = _at_field(model, path, message)
         found.append((path, message))
     return found
 
@@ -56,6 +58,12 @@ def dotted(path: Path) -> str | None:
 def _said(message: str) -> str:
     message = message.removeprefix("Value error, ").removeprefix("Input ")
     return message[:1].lower() + message[1:]
+
+
+def _at_field(model: type[BaseModel], path: Path, message: str) -> Problem:
+    """What does not fit between the fields of one part begins with the one to change (``to: must be after from``)."""
+    field, colon, said = message.partition(": ")
+    return ([*path, field], said) if colon and field in _fields_at(model, path) else (path, message)
 
 
 def _unknown_field(model: type[BaseModel], path: Path) -> str:

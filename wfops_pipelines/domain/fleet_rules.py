@@ -15,10 +15,11 @@ from wfops_pipelines.domain.fleet_specs import (
     CredentialSpec,
     EnvironmentSpec,
     Fleet,
-    PipelineSpec,
     RepositorySpec,
     TenantSpec,
 )
+from wfops_pipelines.domain.pipeline_specs import PipelineSpec, StageSpec
+from wfops_pipelines.domain.transform_tables import CredentialRow, EnvironmentTables, find_table_problems
 from wfops_pipelines.domain.yaml_lines import Path
 
 MAX_ENVIRONMENT_SLUGS = 32
@@ -45,10 +46,12 @@ def _of_tenant(at: Path, tenant: TenantSpec, providers: Collection[str] | None) 
         yield from _of_environment([*at, "environments", i], tenant, environment, providers)
     known = {environment.slug for environment in tenant.environments}
     yield from _unique([*at, "credentials"], [c.key for c in tenant.credentials], "key", "a credential")
-    yield from _of_credentials([*at, "credentials"], tenant.credentials, known)
+    confused = list(_of_credentials([*at, "credentials"], tenant.credentials, known))
+    yield from confused or _of_transformations(at, tenant)
     yield from _unique([*at, "pipelines"], [p.name for p in tenant.pipelines], "name", "a pipeline")
     for i, pipeline in enumerate(tenant.pipelines):
         yield from _of_pipeline([*at, "pipelines", i], pipeline, known)
+    yield from _stages_of_two([*at, "pipelines"], tenant.pipelines)
     yield from _unique([*at, "notifications"], [n.name for n in tenant.notifications], "name", "a notification target")
 
 
@@ -124,6 +127,26 @@ def _of_credentials(at: Path, credentials: Sequence[CredentialSpec], known: Coll
                     )
 
 
+def _of_transformations(at: Path, tenant: TenantSpec) -> Iterator[Problem]:
+    """Tables by which what is promoted could not be read back (§11.4)."""
+    places: dict[str, Path] = {}
+    tables = []
+    for i, environment in enumerate(tenant.environments):
+        here: Path = [*at, "environments", i]
+        places[f"base_url.{environment.slug}"] = [*here, "url"]
+        places |= {f"variables.{name}.{environment.slug}": [*here, "variables", name] for name in environment.variables}
+        rows = []
+        for j, credential in enumerate(tenant.credentials):
+            if (named := credential.environments.get(environment.slug)) is not None:
+                rows.append(CredentialRow(credential.key, credential.type, named.name, named.id))
+                places[f"credentials.{credential.key}.{environment.slug}"] = [
+                    *at, "credentials", j, "environments", environment.slug]
+        tables.append(EnvironmentTables(environment.slug, environment.url, {}, rows, environment.variables))
+    for problem in find_table_problems(tables):
+        if (path := places.get(problem.field or "")) is not None:  # else: a slug or a key that is there twice, said above
+            yield path, problem.message
+
+
 def _of_pipeline(at: Path, pipeline: PipelineSpec, known: Collection[str]) -> Iterator[Problem]:
     follows: dict[str, set[str]] = {}
     for i, stage in enumerate(pipeline.stages):
@@ -139,6 +162,25 @@ def _of_pipeline(at: Path, pipeline: PipelineSpec, known: Collection[str]) -> It
             yield where, f"{stage.source} → {stage.target} closes a circle: {stage.target} comes before {stage.source}"
         else:
             follows.setdefault(stage.source, set()).add(stage.target)
+        yield from _of_stage(where, stage)
+
+
+def _of_stage(at: Path, stage: StageSpec) -> Iterator[Problem]:
+    yield from _unique([*at, "freezeWindows"], [window.name for window in stage.freeze_windows], "name", "a freeze window")
+    if stage.verification.rollback_on_failure and not stage.verification.verification().asks_for_something:
+        yield [*at, "verification", "rollback_on_failure"], "needs webhooks, triggers or smoke_workflow: nothing is verified"
+
+
+def _stages_of_two(at: Path, pipelines: Sequence[PipelineSpec]) -> Iterator[Problem]:
+    """Which gates a promotion has to pass must follow from where it comes from and where it goes."""
+    first: dict[tuple[str, str], str] = {}
+    for i, pipeline in enumerate(pipelines):
+        for j, stage in enumerate(pipeline.stages):
+            other = first.setdefault((stage.source, stage.target), pipeline.name)
+            if other != pipeline.name:
+                yield [*at, i, "stages", j], (
+                    f"{stage.source} → {stage.target} is a stage of {other!r} already: whose gates are meant could not be "
+                    "told")
 
 
 def _reaches(follows: dict[str, set[str]], start: str, end: str) -> bool:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import time
-from typing import Literal, Self, get_args
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from wfops_pipelines.domain.delivery import QuietHours
 from wfops_pipelines.domain.errors import UsageError
@@ -33,14 +33,10 @@ from wfops_pipelines.domain.fleet_fields import (
     WholeNumber,
     WriteMode,
 )
+from wfops_pipelines.domain.pipeline_specs import PipelineSpec
+from wfops_pipelines.domain.spec_model import WEEK, Spec, Weekday
 
 DEFAULT_REPOSITORY = "default"
-
-
-class Spec(BaseModel):
-    """Base of all parts: unknown fields are errors, values cannot change, and errors do not show what was given."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True)
 
 
 class GitHubAppSpec(Spec):
@@ -156,6 +152,10 @@ class EnvironmentSpec(Spec):
         default_factory=dict, description="Values that differ from environment to environment. No secrets.",
         examples=[{"API_BASE": "https://stg.example.com"}],
     )
+    new_node_ids: bool = Field(False, examples=[True],
+                               description="Whether nodes that are promoted here get ids of this environment's own.")
+    snapshot_hours: WholeNumber = Field(0, ge=0, le=8760, examples=[24],
+                                        description="Hours between scheduled snapshots; 0: none are scheduled.")
 
     @property
     def title(self) -> str:
@@ -181,43 +181,6 @@ class CredentialSpec(Spec):
     )
 
 
-class GateSpec(Spec):
-    """What a promotion to the stage's target has to pass (§11.1)."""
-
-    require_clean_drift: bool = Field(True, alias="requireCleanDrift", examples=[True],
-                                      description="The target must not have drifted.")
-    allow_overwriting_hotfixes: bool = Field(False, alias="allowOverwritingHotfixes", examples=[False],
-                                             description="Whether an edit made in the target may be overwritten.")
-    allow_force_promotion_on_conflicts: bool = Field(
-        False, alias="allowForcePromotionOnConflicts", examples=[False],
-        description="Whether a conflict may be promoted over.")
-    allow_placeholder_credentials: bool = Field(
-        False, alias="allowPlaceholderCredentials", examples=[False],
-        description="Whether missing credentials are created empty, to be filled in.")
-
-
-class StageSpec(Spec):
-    """One step of a pipeline."""
-
-    source: Slug = Field(description="Slug of the environment that workflows come from.", examples=["staging"])
-    target: Slug = Field(description="Slug of the environment that they go to.", examples=["prod"])
-    gates: GateSpec = Field(default_factory=lambda: GateSpec.model_validate({}),
-                            description="What has to hold.", examples=[{"requireCleanDrift": True}])
-    approvers: WholeNumber = Field(0, ge=0, le=20, description="How many people have to approve.", examples=[1])
-
-
-class PipelineSpec(Spec):
-    """An ordered way of workflows through environments."""
-
-    name: Name = Field(description="Its name, unique in the tenant.", examples=["standard"])
-    stages: list[StageSpec] = Field(min_length=1, description="Its stages, in order.",
-                                    examples=[[{"source": "dev", "target": "staging"}]])
-
-
-Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-_WEEK: tuple[Weekday, ...] = get_args(Weekday)
-
-
 class QuietHoursSpec(Spec):
     """When somebody is not to be disturbed (§16)."""
 
@@ -225,7 +188,7 @@ class QuietHoursSpec(Spec):
     end: ClockTime = Field(description="When they end; a time that is not after the start is that of the next day.",
                            examples=["07:00"])
     zone: Name = Field("UTC", description="Time zone by its IANA name.", examples=["Europe/Berlin"])
-    days: list[Weekday] = Field(default_factory=lambda: list(_WEEK), examples=[["mon", "tue", "wed", "thu", "fri"]],
+    days: list[Weekday] = Field(default_factory=lambda: list(WEEK), examples=[["mon", "tue", "wed", "thu", "fri"]],
                                 description="The days on which they begin; without it, every day.")
     whole_days: list[Weekday] = Field(default_factory=list, examples=[["sat", "sun"]],
                                       description="Days that are quiet from midnight to midnight.")
@@ -243,7 +206,7 @@ class QuietHoursSpec(Spec):
         """As the rules of delivery know them."""
         return QuietHours(
             start=time.fromisoformat(self.start), end=time.fromisoformat(self.end), zone=self.zone,
-            days=frozenset(map(_WEEK.index, self.days)), whole_days=frozenset(map(_WEEK.index, self.whole_days)),
+            days=frozenset(map(WEEK.index, self.days)), whole_days=frozenset(map(WEEK.index, self.whole_days)),
             critical_passes=self.critical_passes)
 
 

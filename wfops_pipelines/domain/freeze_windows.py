@@ -26,14 +26,12 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from wfops_pipelines.domain.errors import DocumentProblem, InvalidFields
 from wfops_pipelines.domain.fleet_fields import ClockTime, Name
 from wfops_pipelines.domain.fleet_problems import dotted, of_schema
-from wfops_pipelines.domain.fleet_specs import Spec, Weekday
 from wfops_pipelines.domain.shown import moment, one_line
+from wfops_pipelines.domain.spec_model import WEEK, Spec, Weekday
 
-_WEEK: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _EARLIEST, _LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 _HORIZON: Final = timedelta(days=400)  # every week of a year, and both changes of the clocks, lie within
 _SECOND: Final = timedelta(seconds=1)
-_FIELDS: Final = frozenset({"days", "start", "end", "from", "to"})
 _NO_TIME: Final = "must be a time like 2026-12-20T18:00 (on the clock of the zone) or 2026-12-20T18:00+01:00"
 
 Span = tuple[datetime, datetime]
@@ -124,10 +122,10 @@ class FreezeWindow(Spec):
         zone = ZoneInfo(self.zone)
         today = now.astimezone(zone).date()
         start, end = time.fromisoformat(self.start or ""), time.fromisoformat(self.end or "")
-        days = set(self.days or _WEEK)
+        days = set(self.days or WEEK)
         for offset in range(-3, 10):
             day = today + timedelta(days=offset)
-            if _WEEK[day.weekday()] not in days:
+            if WEEK[day.weekday()] not in days:
                 continue
             last = day if end > start else day + timedelta(days=1)
             begin, over = _shown(day, start, zone, fold=0), _shown(last, end, zone, fold=1)
@@ -161,7 +159,8 @@ def read_windows(documents: Sequence[Mapping[str, Any]], *, whose: str = "freeze
         try:
             windows.append(FreezeWindow.model_validate(dict(document)))
         except ValidationError as error:
-            problems += [_problem([index, *path], message) for path, message in of_schema(error, FreezeWindow)]
+            problems += [DocumentProblem(message, None, dotted([index, *path]))
+                         for path, message in of_schema(error, FreezeWindow)]
     names = [window.name for window in windows]
     problems += [DocumentProblem("the name is given twice", None, "name") for name in sorted(set(names))
                  if names.count(name) > 1]
@@ -214,14 +213,6 @@ def next_open(windows: Iterable[FreezeWindow], now: datetime) -> datetime | None
             continue
         at = min(starts)
     return None
-
-
-def _problem(path: list[str | int], message: str) -> DocumentProblem:
-    """What does not fit between fields begins with the field that has to change."""
-    field, colon, said = message.partition(": ")
-    if len(path) == 1 and colon and field in _FIELDS:
-        return DocumentProblem(said, None, dotted([*path, field]))
-    return DocumentProblem(message, None, dotted(path))
 
 
 def _closed(why: str, windows: Sequence[FreezeWindow], opens_at: datetime | None) -> FreezeState:

@@ -31,9 +31,9 @@ from wfops_pipelines.domain.drift import DriftKind, WorkflowDrift
 from wfops_pipelines.domain.drift_policy import invalid_fields
 from wfops_pipelines.domain.errors import DocumentProblem, InvalidFields
 from wfops_pipelines.domain.fleet_fields import Name
-from wfops_pipelines.domain.fleet_specs import Spec
 from wfops_pipelines.domain.masking import mask_text
 from wfops_pipelines.domain.parameter_paths import Glob, PathPattern, Place, parse_place
+from wfops_pipelines.domain.spec_model import Spec
 from wfops_pipelines.domain.value_diff import ABSENT
 from wfops_pipelines.domain.workflow import Content
 

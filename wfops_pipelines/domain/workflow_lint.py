@@ -22,9 +22,9 @@ from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field, Validatio
 from wfops_pipelines.domain.errors import DocumentProblem, InvalidFields
 from wfops_pipelines.domain.fleet_fields import Name
 from wfops_pipelines.domain.fleet_problems import dotted, of_schema
-from wfops_pipelines.domain.fleet_specs import Spec
 from wfops_pipelines.domain.parameter_paths import Glob
 from wfops_pipelines.domain.shown import moment, one_line
+from wfops_pipelines.domain.spec_model import Spec
 
 _WHAT: Final = "lint waiver"
 

@@ -26,6 +26,7 @@ from wfops_pipelines.services.declared import (
     declared_environments,
     declared_repositories,
     declared_secrets,
+    declared_stages,
     declared_tables,
 )
 from wfops_pipelines.services.services import Services
@@ -191,19 +192,16 @@ def _pipelines(work: UnitOfWork, spec: TenantSpec, prune: bool) -> Iterator[Diff
     stages: dict[UUID, list[dict[str, Any]]] = {}
     for stage in work.fleet.stages():
         stages.setdefault(stage.pipeline_id, []).append({
-            "source_environment_id": stage.source_environment_id, "target_environment_id": stage.target_environment_id,
-            "gates": stage.gates, "approvers": stage.approvers})
+            name: value for name, value in stage._mapping.items() if name not in {"tenant_id", "pipeline_id", "position"}})
     for pipeline in spec.pipelines:
         row = stored.get(pipeline.name)
-        wanted = [{
-            "source_environment_id": ids.get(s.source), "target_environment_id": ids.get(s.target),
-            "gates": s.gates.model_dump(by_alias=True), "approvers": s.approvers} for s in pipeline.stages]
-        if row is not None and stages.get(row.id, []) == wanted:
+        wanted = declared_stages(pipeline, ids)
+        if row is not None and (row.atomic, stages.get(row.id, [])) == (pipeline.atomic, wanted):
             continue
         pipeline_id = row.id if row is not None else work.context.new_id()
         change = FleetChange(spec.slug, "pipeline", pipeline.name, "create" if row is None else "update",
-                             {"stages": [f"{s.source} -> {s.target}" for s in pipeline.stages]})
-        yield change, _bind(work.fleet.save_pipeline, pipeline_id, pipeline.name, wanted)
+                             {"stages": [f"{s.source} -> {s.target}" for s in pipeline.stages], "atomic": pipeline.atomic})
+        yield change, _bind(work.fleet.save_pipeline, pipeline_id, pipeline.name, wanted, atomic=pipeline.atomic)
     for name in sorted(set(stored) - {p.name for p in spec.pipelines}):
         yield (FleetChange(spec.slug, "pipeline", name, "delete" if prune else "unmanaged"),
                _bind(work.fleet.remove_pipeline, stored[name].id))

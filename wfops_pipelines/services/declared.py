@@ -10,6 +10,7 @@ from uuid import UUID
 from wfops_pipelines.domain.fleet import (
     DEFAULT_REPOSITORY,
     EnvironmentSpec,
+    PipelineSpec,
     RepositorySpec,
     SecretReference,
     TenantSpec,
@@ -84,7 +85,19 @@ def declared_environments(spec: TenantSpec, repository_ids: Mapping[str, UUID]) 
             "folder": place.folder if place is not None else None, "write_mode": str(environment.write_mode),
             "allow_production": environment.allow_production, "health_check": environment.health_check,
             "sync_to_git": environment.sync_to_git, "variables": dict(environment.variables), "position": position,
+            "new_node_ids": environment.new_node_ids, "snapshot_hours": environment.snapshot_hours,
         })
+
+
+def declared_stages(pipeline: PipelineSpec, environment_ids: Mapping[str, UUID]) -> list[dict[str, Any]]:
+    """The stages of a pipeline, in their order."""
+    return [{
+        "source_environment_id": environment_ids.get(stage.source),
+        "target_environment_id": environment_ids.get(stage.target),
+        "gates": stage.gates.model_dump(by_alias=True), "approvers": stage.approvers, "soak_hours": stage.soak_hours,
+        "freeze_windows": [window.as_json() for window in stage.freeze_windows],
+        "verification": stage.verification.model_dump(exclude_defaults=True),
+    } for stage in pipeline.stages]
 
 
 def declared_tables(spec: TenantSpec, environment_ids: Mapping[str, UUID], fleet: FleetRows,

@@ -149,9 +149,10 @@ class FleetRows:
             .order_by(pipeline_stages.c.pipeline_id, pipeline_stages.c.position)
         ))
 
-    def save_pipeline(self, pipeline_id: UUID, name: str, stages: list[dict[str, Any]]) -> None:
+    def save_pipeline(self, pipeline_id: UUID, name: str, stages: list[dict[str, Any]], *, atomic: bool) -> None:
         """Create or replace a pipeline with its stages."""
-        self._upsert(pipelines, ["tenant_id", "id"], {"tenant_id": self._tenant_id, "id": pipeline_id, "name": name})
+        self._upsert(pipelines, ["tenant_id", "id"], {
+            "tenant_id": self._tenant_id, "id": pipeline_id, "name": name, "atomic": atomic})
         self._connection.execute(delete(pipeline_stages).where(
             pipeline_stages.c.tenant_id == self._tenant_id, pipeline_stages.c.pipeline_id == pipeline_id
         ))
