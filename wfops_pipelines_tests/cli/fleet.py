@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -17,6 +16,7 @@ import httpx
 from wfops_pipelines.n8n.sandbox import Sandbox, create_sandbox
 from wfops_pipelines.n8n.sandbox.serve import serve_many
 from wfops_pipelines_tests.servers.bare import BareRepository, make_bare
+from wfops_pipelines_tests.servers.forks import run_forked
 from wfops_pipelines_tests.servers.postgres import TEST_KEY, PostgresServer
 from wfops_pipelines_tests.servers.processes import child_environment
 
@@ -75,9 +75,8 @@ class CommandLine:
         return [sys.executable, "-m", "wfops_pipelines.cli.main", *map(str, arguments)]
 
     def __call__(self, *arguments: str | Path, text: str | None = None, **variables: str | None) -> Done:
-        done = subprocess.run(self.command(*arguments), cwd=self.cwd, env=self.environment(**variables), input=text,
-                              stdin=subprocess.DEVNULL if text is None else None, capture_output=True, text=True,
-                              encoding="utf-8", check=False)
+        done = run_forked("wfops_pipelines.cli.main:main", *map(str, arguments), cwd=self.cwd,
+                          environment=self.environment(**variables), text=text)
         return Done(done.returncode, done.stdout, done.stderr)
 
 

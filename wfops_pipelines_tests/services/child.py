@@ -1,4 +1,4 @@
-"""A use case in a process of its own, so that it can be killed: ``python -m …child``, told what to do on its standard input."""
+"""A use case in a process of its own, so that it can be killed, told what to do on its standard input."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from wfops_pipelines.services.sync_environment import sync_environment
 from wfops_pipelines.services.sync_repository import sync_repository
 from wfops_pipelines.store.roles import Urls
 from wfops_pipelines.store.secrets import SecretBox
+from wfops_pipelines_tests.servers.forks import run_forked
 from wfops_pipelines_tests.servers.postgres import TEST_KEY
-from wfops_pipelines_tests.servers.processes import child_environment
 from wfops_pipelines_tests.services.fleet import ACTOR, Clock, Environment, run, services_over
 
 USE_CASES: dict[str, Any] = {
@@ -39,8 +39,7 @@ def run_in_child(environment: Environment, use_case: str, failpoint: str) -> sub
              "use_case": use_case, "failpoint": failpoint, "batch_size": fleet.services.limits.batch_size,
              "now": fleet.clock.time.isoformat()}
     fleet.clock.pass_time(minutes=1)
-    return subprocess.run([sys.executable, "-m", __name__], input=json.dumps(order), text=True, capture_output=True,
-                          env=child_environment(), timeout=120, check=False)
+    return run_forked(f"{__name__}:main", text=json.dumps(order), timeout=120)
 
 
 def main() -> None:
@@ -51,7 +50,3 @@ def main() -> None:
     environment = services.environment(context, order["environment"])
     failpoints.arm(order["failpoint"])
     print(json.dumps(run(USE_CASES[order["use_case"]](services, context, environment)).as_json(), default=str))
-
-
-if __name__ == "__main__":
-    main()

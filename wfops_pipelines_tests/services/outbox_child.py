@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -12,21 +11,16 @@ from wfops_pipelines import failpoints
 from wfops_pipelines.services.send_notifications import send_waiting
 from wfops_pipelines.store.roles import Urls
 from wfops_pipelines.store.secrets import SecretBox
+from wfops_pipelines_tests.servers.forks import Forked, start_forked
 from wfops_pipelines_tests.servers.postgres import TEST_KEY
-from wfops_pipelines_tests.servers.processes import child_environment
 from wfops_pipelines_tests.services.fleet import Clock, FleetUnderTest, services_over
 
 
-def start_round(fleet: FleetUnderTest, failpoint: str = "") -> subprocess.Popen[str]:
+def start_round(fleet: FleetUnderTest, failpoint: str = "") -> Forked:
     """A process that does one round, with a failpoint armed; its time is the fleet's."""
     urls = {name: getattr(fleet.urls, name) for name in ("owner", "app", "system", "dagster")}
-    child = subprocess.Popen([sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                             stderr=subprocess.PIPE, text=True, env=child_environment())
-    assert child.stdin is not None
-    child.stdin.write(json.dumps({"urls": urls, "home": str(fleet.home), "failpoint": failpoint,
-                                  "now": fleet.clock.time.isoformat()}))
-    child.stdin.close()
-    return child
+    order = {"urls": urls, "home": str(fleet.home), "failpoint": failpoint, "now": fleet.clock.time.isoformat()}
+    return start_forked(f"{__name__}:main", text=json.dumps(order))
 
 
 def main() -> None:
@@ -35,7 +29,3 @@ def main() -> None:
                              Clock(datetime.fromisoformat(order["now"])))
     failpoints.arm(order["failpoint"])
     send_waiting(services)
-
-
-if __name__ == "__main__":
-    main()
