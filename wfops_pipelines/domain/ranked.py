@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import cache
 
 
 class Ranked(StrEnum):
@@ -12,7 +13,7 @@ class Ranked(StrEnum):
     @property
     def rank(self) -> int:
         """Its place, from 0: what to sort by where words cannot be compared (SQL)."""
-        return list(type(self)).index(self)
+        return _ranks(type(self))[self]
 
     def __lt__(self, other: str) -> bool:
         return self.rank < type(self)(other).rank
@@ -25,3 +26,8 @@ class Ranked(StrEnum):
 
     def __ge__(self, other: str) -> bool:
         return self.rank >= type(self)(other).rank
+
+
+@cache
+def _ranks(words: type[Ranked]) -> dict[Ranked, int]:
+    return {word: rank for rank, word in enumerate(words)}

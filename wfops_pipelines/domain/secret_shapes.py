@@ -7,7 +7,8 @@ and never the end of a line. All of them are bounded, so that no text takes long
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Final
 
 from wfops_pipelines.domain.secret_names import holds_secret, holds_secrets, is_secret_key, looks_random
@@ -106,28 +107,11 @@ def hide_shapes(text: str) -> str:
 
 
 def _hide_once(text: str) -> str:
-    text = _PEM.sub(lambda m: hidden_lines(m[0]), text)
-    text = _SHAPE.sub(MASKED, text)
-    text = _SCHEME.sub(lambda m: m[1] + m[2] + MASKED if _is_token(m[3]) else m[0], text)
-    for always in (_SCHEME_AND, _BASE64_OF, _WEBHOOK, _USER, _SSHPASS, _SQL):
-        text = always.sub(rf"\1{MASKED}", text)
-    text = _USERINFO.sub(rf"\1{MASKED}@", text)
-    text = _USER_ALONE.sub(lambda m: MASKED if looks_random(m[1]) else m[0], text)
-    for query in (_QUERY, _ENCODED_QUERY):
-        text = query.sub(lambda m: m[1] + MASKED if _secret_query(m[2], m[3]) else m[0], text)
-    text = _FORM.sub(lambda m: m[1] + MASKED if is_secret_key(m[2]) and _is_token(m[3]) else m[0], text)
-    text = _VARIABLE.sub(lambda m: m[1] + MASKED if is_secret_key(m[2]) else m[0], text)
-    text = _HEADER_LINE.sub(lambda m: m[1] + MASKED if is_secret_key(m[2]) and _is_header_token(m[3]) else m[0], text)
-    text = _BARE.sub(lambda m: m[1] + MASKED if holds_secret(m[2], m[3]) and _is_bare_secret(m[3]) else m[0], text)
-    text = _OPTION.sub(lambda m: m[1] + MASKED if is_secret_key(m[2]) else m[0], text)
-    text = _ELEMENT.sub(lambda m: m[1] + MASKED if is_secret_key(m[2]) else m[0], text)
-    text = _NAMED_PAIR.sub(lambda m: m[1] + MASKED if holds_secret(m[2], m[3]) and not refers(m[3]) else m[0], text)
-    text = _hide_lists(text)
-    text = _MADE_OF.sub(lambda m: m[1] + m[2] + MASKED if looks_random(m[3]) and not _NO_CLIENTS.fullmatch(m[1]) else m[0],
-                        text)
-    text = _hide_literals(text, _ASSIGNED, _is_assigned_secret)
-    text = _hide_literals(text, _ARGUMENT, _is_secret_argument)
-    return _STATEMENT.sub(_hide_alternatives, text)
+    signs = {sign for sign in _SIGNS if sign in text}
+    for needed, _, hide in _STEPS:
+        if not needed or not needed.isdisjoint(signs):
+            text = hide(text)
+    return text
 
 
 def _hide_literals(text: str, opening: re.Pattern[str], is_secret: Callable[[re.Match[str], str], bool]) -> str:
@@ -242,3 +226,41 @@ def _is_header_token(word: str) -> bool:
 def _is_bare_secret(value: str) -> bool:
     """Without quotes, a name in code (``token = config.token2``) looks much like a secret."""
     return looks_random(value) or (_CHAIN.fullmatch(value) is None and _is_token(value))
+
+
+_Step = tuple[frozenset[str], re.Pattern[str], Callable[[str], str]]
+
+
+def _step(signs: Iterable[str], shape: re.Pattern[str], hide: str | Callable[[re.Match[str]], str]) -> _Step:
+    return frozenset(signs), shape, partial(shape.sub, hide)
+
+
+_QUOTES: Final = "\"'`"
+_STEPS: Final[tuple[_Step, ...]] = (
+    _step(["-----BEGIN "], _PEM, lambda m: hidden_lines(m[0])),
+    _step([], _SHAPE, MASKED),
+    _step([], _SCHEME, lambda m: m[1] + m[2] + MASKED if _is_token(m[3]) else m[0]),
+    *(_step(signs, always, rf"\1{MASKED}") for signs, always in (
+        (_QUOTES, _SCHEME_AND), (_QUOTES, _BASE64_OF), ("/", _WEBHOOK), (["-u"], _USER), (["sshpass"], _SSHPASS),
+        (_QUOTES, _SQL))),
+    _step(["://"], _USERINFO, rf"\1{MASKED}@"),
+    _step(["://"], _USER_ALONE, lambda m: MASKED if looks_random(m[1]) else m[0]),
+    *(_step(signs, query, lambda m: m[1] + MASKED if _secret_query(m[2], m[3]) else m[0]) for signs, query in (
+        ("=", _QUERY), (["%3D"], _ENCODED_QUERY))),
+    _step("=", _FORM, lambda m: m[1] + MASKED if is_secret_key(m[2]) and _is_token(m[3]) else m[0]),
+    _step("=", _VARIABLE, lambda m: m[1] + MASKED if is_secret_key(m[2]) else m[0]),
+    _step(":", _HEADER_LINE, lambda m: m[1] + MASKED if is_secret_key(m[2]) and _is_header_token(m[3]) else m[0]),
+    _step("=:", _BARE, lambda m: m[1] + MASKED if holds_secret(m[2], m[3]) and _is_bare_secret(m[3]) else m[0]),
+    _step(["--"], _OPTION, lambda m: m[1] + MASKED if is_secret_key(m[2]) else m[0]),
+    _step(["</"], _ELEMENT, lambda m: m[1] + MASKED if is_secret_key(m[2]) else m[0]),
+    _step(_QUOTES, _NAMED_PAIR, lambda m: m[1] + MASKED if holds_secret(m[2], m[3]) and not refers(m[3]) else m[0]),
+    (frozenset("[({"), _LISTED, _hide_lists),
+    _step(_QUOTES, _MADE_OF,
+          lambda m: m[1] + m[2] + MASKED if looks_random(m[3]) and not _NO_CLIENTS.fullmatch(m[1]) else m[0]),
+    (frozenset(_QUOTES), _ASSIGNED, partial(_hide_literals, opening=_ASSIGNED, is_secret=_is_assigned_secret)),
+    (frozenset(_QUOTES), _ARGUMENT, partial(_hide_literals, opening=_ARGUMENT, is_secret=_is_secret_argument)),
+    _step("=:", _STATEMENT, _hide_alternatives),
+)
+"""What is hidden, in this order. Each expression has signs, one of which is in every text that it finds: most texts have
+few of them, and are not searched for the rest."""
+_SIGNS: Final = frozenset().union(*(needed for needed, _, _ in _STEPS))
