@@ -7,7 +7,7 @@ loop ends when the state that was read back is the wanted one, and fails when a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -99,12 +99,14 @@ def _towards_running(current: RuntimeState, wanted: RuntimeState) -> Call | None
     return Call.PUT_DRAFT if current.draft_hash != wanted.draft_hash else None
 
 
-def explained(current: RuntimeState | None, before: RuntimeState | None, after: RuntimeState | None) -> bool:
-    """Whether ``current`` can be what a write from ``before`` to ``after`` left when it was interrupted. If not, somebody
-    else was there, and their work must not be overwritten."""
+def explained(current: RuntimeState | None, before: RuntimeState | None, after: RuntimeState | None,
+              on_the_way: Collection[str] = ()) -> bool:
+    """Whether ``current`` can be what a write from ``before`` to ``after`` left when it was interrupted; ``on_the_way`` are
+    hashes of contents that it has in between. If not, somebody else was there, and their work must not be overwritten."""
     if current is None:
         return before is None or after is None
-    known = {h for state in (before, after) if state is not None for h in (state.live_hash, state.draft_hash)}
+    known = {h for state in (before, after) if state is not None for h in (state.live_hash, state.draft_hash)} | {
+        *on_the_way}
     return {current.live_hash, current.draft_hash} <= known
 
 

@@ -19,9 +19,14 @@ from wfops_pipelines.store.unit_of_work import UnitOfWork
 
 @dataclass(frozen=True, slots=True)
 class WantedWorkflow:
-    """What a workflow of the environment shall be. ``live`` and ``draft`` are concrete contents of this environment,
-    ``None`` where it shall not be there; ``workflow_id`` is none for one that is created. ``before`` is what was seen when
-    this was planned: a workflow that is something else by now is not written."""
+    """What a workflow of the environment shall be. ``live`` is a concrete content of this environment, ``None`` where it
+    shall not be there; ``draft`` is the draft where it is another one; ``workflow_id`` is none for one that is created.
+    ``before`` is what was seen when this was planned: a workflow that is something else by now is not written.
+
+    A promotion names workflows by ``key``. ``awaits`` are keys (``self`` for itself) of workflows that the same writes
+    create: ``live`` holds their terms (:mod:`~wfops_pipelines.domain.transform_terms`) until they have an id. ``late`` are
+    the keys of those that n8n 2.x must have published before this one, and that come after it.
+    """
 
     action: WriteAction
     name: str
@@ -30,15 +35,21 @@ class WantedWorkflow:
     live: Content | None
     active: bool = False
     archived: bool = False
-    tags: tuple[str, ...] = ()
+    tags: tuple[str, ...] | None = None
     before: RuntimeState | None = None
     before_live: Content | None = None
     before_draft: Content | None = None
+    before_tags: tuple[str, ...] | None = None
+    draft: Content | None = None
+    key: str | None = None
+    awaits: tuple[str, ...] = ()
+    late: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A write as the journal tells it: ``state`` is ``done``, ``undone`` or ``failed``."""
+    """A write as the journal tells it: ``state`` is ``done``, ``undone`` or ``failed``; of an undone one, ``error`` says
+    why, and is none where nothing had been written yet."""
 
     action: str
     state: str
@@ -48,6 +59,12 @@ class Written:
     before_hash: str | None
     after_hash: str | None
     error: str | None = None
+    key: str | None = None
+
+    @property
+    def was_applied(self) -> bool:
+        """Whether n8n was changed by it, be it for a while."""
+        return self.state != "undone" or self.error is not None
 
     def as_json(self) -> dict[str, Any]:
         """As results and ``--json`` show it."""
@@ -63,31 +80,47 @@ def intend(operation: RunningOperation, wanted: Sequence[WantedWorkflow], checkp
     with operation.services.store.unit_of_work(operation.context, "runtime.intend", held=operation.held) as work:
         for position, item in enumerate(wanted, start=1):
             contents = {name: encoded(content) for name, content in (
-                ("live", item.live), ("before_live", item.before_live), ("before_draft", item.before_draft))
-                if content is not None}
+                ("live", item.live), ("draft", item.draft), ("before_live", item.before_live),
+                ("before_draft", item.before_draft)) if content is not None}
             work.payloads.save(bodies(contents.values()))
-            after = None
-            if item.live is not None or item.archived:
-                hash_ = content_hash(item.live) if item.live is not None else _live_hash(item.before)
-                draft = item.before.draft_hash if item.archived and item.before is not None else hash_
-                after = RuntimeState(hash_, draft, item.active, item.archived).as_json() | {
-                    "tags": list(item.tags), "live_digest": contents["live"].digest if "live" in contents else None}
+            digests = {name: body.digest for name, body in contents.items()}
             before = None if item.before is None else item.before.as_json() | {
-                "live_digest": contents["before_live"].digest, "draft_digest": contents["before_draft"].digest}
+                "live_digest": digests["before_live"], "draft_digest": digests["before_draft"],
+                "tags": None if item.before_tags is None else list(item.before_tags)}
             work.journal.intend(operation.id, position, now=now, environment_id=operation.environment.id,
                                 action=str(item.action), workflow_id=item.workflow_id, canonical_id=item.canonical_id,
-                                name=item.name, before=before, after=after)
+                                name=item.name, before=before, after=_after(item, digests))
         operation.save_checkpoint(work, checkpoint)
         within(work)
         work.record("runtime.intended", "environment", operation.environment.slug, environment=operation.environment.slug,
                     writes=[{"action": str(w.action), "workflow_id": w.workflow_id, "name": w.name} for w in wanted])
 
 
-def _live_hash(state: RuntimeState | None) -> str:
-    return state.live_hash if state is not None else ""
+def _after(item: WantedWorkflow, digests: dict[str, str]) -> dict[str, Any] | None:
+    """As the journal keeps it. While it awaits an id, its hash is not known yet."""
+    if item.live is None and not item.archived:
+        return None
+    live = content_hash(item.live) if item.live is not None else item.before.live_hash if item.before is not None else ""
+    draft = live
+    if item.draft is not None:
+        draft = content_hash(item.draft)
+    elif item.archived and item.before is not None:
+        draft = item.before.draft_hash
+    told: dict[str, Any] = RuntimeState(live, draft, item.active, item.archived).as_json() | {
+        "tags": None if item.tags is None else list(item.tags),
+        "live_digest": digests.get("live"), "draft_digest": digests.get("draft")}
+    if item.key is not None:
+        told |= {"key": item.key, "awaits": list(item.awaits), "late": list(item.late)}
+    return told
+
+
+def key_of(row: Row[Any]) -> str | None:
+    """What a promotion calls the workflow of a row of the journal; none for other writes, and for removals."""
+    key: str | None = (row.after or {}).get("key")
+    return key
 
 
 def written(row: Row[Any]) -> Written:
     """A row of the journal as results show it."""
     return Written(row.action, row.state, row.name, row.workflow_id, row.canonical_id,
-                   (row.before or {}).get("live_hash"), (row.after or {}).get("live_hash"), row.error)
+                   (row.before or {}).get("live_hash"), (row.after or {}).get("live_hash"), row.error, key_of(row))

@@ -32,7 +32,7 @@ class ResolutionPlan:
 
     def checksum(self) -> str:
         """Equal for plans that write the same onto the same."""
-        told = [[str(w.action), w.workflow_id, str(w.canonical_id), w.active, w.archived, list(w.tags),
+        told = [[str(w.action), w.workflow_id, str(w.canonical_id), w.active, w.archived, list(w.tags or ()),
                  w.before.as_json() if w.before is not None else None,
                  content_hash(w.live) if w.live is not None else None] for w in self.writes]
         return hashlib.sha256(orjson.dumps([told, self.left])).hexdigest()

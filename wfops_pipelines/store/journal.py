@@ -46,6 +46,12 @@ class RuntimeJournal:
                                   journal.c.position == position)
             .values(state=state, ended_at=now, **values))
 
+    def amend(self, operation_id: UUID, position: int, **values: Any) -> None:
+        """What was not known when it was intended: the id of what was created, the content with the ids of others."""
+        self._connection.execute(
+            update(journal).where(journal.c.tenant_id == self._tenant_id, journal.c.operation_id == operation_id,
+                                  journal.c.position == position).values(**values))
+
     def abandon(self, environment_id: UUID, now: datetime) -> list[str]:
         """Nobody comes back any more to what could not be undone in an environment; the names of those workflows."""
         return list(self._connection.execute(

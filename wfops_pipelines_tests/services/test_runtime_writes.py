@@ -154,7 +154,7 @@ def test_a_workflow_that_somebody_edits_meanwhile_is_not_overwritten(new_fleet: 
 
 def test_a_rollback_that_n8n_does_not_allow_blocks_the_environment_until_it_is_back(new_fleet: NewFleet) -> None:
     prod, ids = scene(new_fleet)
-    prod.sandbox.faults.add("status", method="POST", path=r"/workflows$", status=400)
+    prod.sandbox.faults.add("status", method="POST", path=r"/(deactivate|unpublish)$", status=400)
     prod.sandbox.faults.add("status", method="POST", path=r"/archive$", status=500)
     with pytest.raises(RollbackIncomplete, match="could not be restored"):
         resolve(prod, 1, "revert")
@@ -185,7 +185,7 @@ def test_a_setting_that_cannot_be_taken_back_is_named_and_everything_else_is(new
 
 def test_an_admin_can_unblock_with_a_reason_what_cannot_be_restored(new_fleet: NewFleet) -> None:
     prod, ids = scene(new_fleet)
-    prod.sandbox.faults.add("status", method="POST", path=r"/workflows$", status=400)
+    prod.sandbox.faults.add("status", method="POST", path=r"/(deactivate|unpublish)$", status=400)
     prod.sandbox.faults.add("status", method="POST", path=r"/archive$", status=500)
     with pytest.raises(RollbackIncomplete):
         resolve(prod, 1, "revert")
