@@ -8,6 +8,8 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+import httpx
+
 from wfops_pipelines.domain.errors import (
     Conflict,
     IncompleteRead,
@@ -16,11 +18,20 @@ from wfops_pipelines.domain.errors import (
     Refused,
     Rejected,
     UnknownWorkflow,
+    Unreachable,
 )
 from wfops_pipelines.n8n.answers import list_of, object_of
-from wfops_pipelines.n8n.client import N8nClient
+from wfops_pipelines.n8n.client import N8nClient, Outside
 from wfops_pipelines.n8n.listing import everything, fetch_page, pages
-from wfops_pipelines.n8n.provider import Connection, Health, JsonObject, ServerInfo, WorkflowPage
+from wfops_pipelines.n8n.provider import (
+    Connection,
+    Health,
+    JsonObject,
+    ServerInfo,
+    WebhookAnswer,
+    WebhookCall,
+    WorkflowPage,
+)
 from wfops_pipelines.n8n.whitelist import create_body, credential_body, update_body
 
 _API = "/api/v1"
@@ -178,13 +189,50 @@ class N8nProvider:
     async def credential_schema(self, credential_type: str) -> JsonObject:
         return await self._ask("credential_schema", "GET", f"/credentials/schema/{quote(credential_type, safe='')}")
 
+    async def test_credential(self, credential_id: str) -> JsonObject:
+        if not (await self.server()).lists_credentials:
+            raise self._not_in_1x("test credentials")
+        return await self._ask("test_credential", "POST", f"/credentials/{quote(credential_id, safe='')}/test",
+                               repeatable=True)
+
     async def list_executions(self, *, cursor: str | None = None, limit: int = 100, include_data: bool = False,
+                              workflow_id: str | None = None, status: str | None = None,
                               ) -> tuple[Sequence[JsonObject], str | None]:
         params = {"limit": str(limit), "includeData": "true" if include_data else "false"}
-        if cursor is not None:
-            params["cursor"] = cursor
+        asked_for = {"cursor": cursor, "workflowId": workflow_id, "status": status}
+        params |= {name: value for name, value in asked_for.items() if value is not None}
         page = await fetch_page(self._client, "list_executions", f"{_API}/executions", params)
         return page.items, page.cursor
+
+    async def get_execution(self, execution_id: str, *, include_data: bool = False) -> JsonObject:
+        return await self._ask("get_execution", "GET", f"/executions/{quote(execution_id, safe='')}",
+                               params={"includeData": "true" if include_data else "false"})
+
+    async def webhook_methods(self, path: str) -> frozenset[str] | None:
+        """To whoever says where it comes from, n8n names the methods of a path, as browsers ask before they call it."""
+        outside = Outside({"origin": self.base_url, "accept": "*/*"})
+        try:
+            answer = await self._client.call("webhook_methods", "OPTIONS", _webhook(path), repeatable=True, outside=outside)
+        except OutsideError as error:
+            if error.status is None or error.transient:
+                raise
+            return None
+        methods = [method.strip() for method in answer.headers.get("access-control-allow-methods", "").split(",")]
+        return frozenset(methods[1:]) if answer.status == 204 and methods[0] == "OPTIONS" else None
+
+    async def call_webhook(self, call: WebhookCall, *, patience: float) -> WebhookAnswer | None:
+        headers = {"accept": "*/*"} | ({"content-type": call.content_type} if call.content_type else {})
+        outside, path = Outside(headers, call.content, patience), _webhook(call.path)
+        asked = self._client.asked(call.method, path)
+        try:
+            answer = await self._client.call("call_webhook", call.method, path, repeatable=False, outside=outside)
+        except OutsideError as error:
+            if isinstance(error, Unreachable) and isinstance(error.__cause__, httpx.ReadTimeout):
+                return None
+            if error.status is None:
+                raise
+            return WebhookAnswer(error.status, asked.clean(error.message.removeprefix(f"{error.target}: ")))
+        return WebhookAnswer(answer.status, asked.clean(answer.body[:4096].decode("utf-8", "replace")))
 
     async def health(self) -> Health:
         """One attempt: which generation answers, and whether the key may list workflows. Raises no outside error."""
@@ -214,3 +262,10 @@ def _workflow(workflow_id: str, verb: str | None = None) -> str:
         raise UnknownWorkflow(f"{workflow_id!r} is no id of a workflow")
     path = f"/workflows/{quote(workflow_id, safe='')}"
     return path if verb is None else f"{path}/{verb}"
+
+
+def _webhook(path: str) -> str:
+    """The path of a webhook as it travels; one that would lead elsewhere is none."""
+    if not path.startswith("/") or any(part in {".", ".."} for part in path.split("/")):
+        raise UnknownWorkflow(f"{path!r} is no path of a webhook")
+    return quote(path, safe="/:", errors="replace")

@@ -46,6 +46,16 @@ class _AttemptError(Exception):
     wait: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """How a request differs that is not for n8n's API, and goes without the key: ``patience`` in seconds between two
+    bytes, none for that of the environment."""
+
+    headers: Mapping[str, str]
+    content: bytes | None = None
+    patience: float | None = None
+
+
 def api_root(base_url: str) -> str:
     """``https://host/prefix/`` → ``https://host/prefix`` ; a trailing ``/api/v1`` is taken off too.
 
@@ -123,13 +133,14 @@ class N8nClient:
         return Asked(self.base_url, method, f"{self.base_url}{path}", self._key)
 
     async def call(self, operation: str, method: str, path: str, *, params: Mapping[str, Any] | None = None,
-                   body: Any = None, repeatable: bool | None = None, attempts: int | None = None) -> Answer:
+                   body: Any = None, repeatable: bool | None = None, attempts: int | None = None,
+                   outside: Outside | None = None) -> Answer:
         """One call, retried while that is safe and helps; the answer is whole and 2xx, or an error is raised.
 
         ``operation`` names the failpoints ``n8n.OPERATION.before`` and ``.after``. ``path`` starts with a slash, below
         the base URL. Only ``repeatable`` calls (GET, PUT and DELETE by themselves) are sent again after n8n may have
         seen them; a connection that never opened is tried again for all. A DELETE that finds nothing on a later
-        attempt is done.
+        attempt is done. ``outside`` is for what is not n8n's API, and does not get to see the key.
         """
         asked = self.asked(method, path)
         content = None if body is None else dump_json(body)
@@ -140,7 +151,7 @@ class N8nClient:
         while True:
             attempt += 1
             try:
-                answer = await self._attempt(asked, params, content)
+                answer = await self._attempt(asked, params, content, outside)
             except _AttemptError as failure:
                 if method == "DELETE" and attempt > 1 and failure.error.kind == "not_found":
                     answer = Answer(404, {}, b"", 0)
@@ -156,14 +167,18 @@ class N8nClient:
         reach(f"n8n.{operation}.after")
         return replace(answer, attempts=attempt)
 
-    async def _attempt(self, asked: Asked, params: Mapping[str, Any] | None, content: bytes | None) -> Answer:
+    async def _attempt(self, asked: Asked, params: Mapping[str, Any] | None, content: bytes | None,
+                       outside: Outside | None) -> Answer:
         answering = False
-        headers = {} if content is None else {"content-type": "application/json"}
+        request = self._request(asked, params, content, outside)
         try:
-            async with self._slots, asyncio.timeout(ATTEMPT_LIMIT), self._http.stream(
-                    asked.method, asked.url, params=params, content=content, headers=headers) as response:
-                answering = True
-                answer = await _read(response, asked)
+            async with self._slots, asyncio.timeout(ATTEMPT_LIMIT):
+                response = await self._http.send(request, stream=True)
+                try:
+                    answering = True
+                    answer = await _read(response, asked)
+                finally:
+                    await response.aclose()
         except TimeoutError as error:
             slow = Unreachable(f"{asked.what} took longer than {ATTEMPT_LIMIT:.0f} s", target=asked.target)
             raise _AttemptError(slow, again=False) from error
@@ -175,6 +190,20 @@ class N8nClient:
             return answer
         raise _AttemptError(error_of(answer, asked), again=answer.status in TRANSIENT_STATUSES,
                        wait=retry_after(answer.headers, self._now()))
+
+    def _request(self, asked: Asked, params: Mapping[str, Any] | None, content: bytes | None,
+                 outside: Outside | None) -> httpx.Request:
+        if outside is None:
+            headers = {} if content is None else {"content-type": "application/json"}
+            return self._http.build_request(asked.method, asked.url, params=params, content=content, headers=headers)
+        timeout = self._http.timeout
+        if outside.patience is not None:
+            timeout = httpx.Timeout(outside.patience, connect=min(outside.patience, timeout.connect or outside.patience))
+        request = self._http.build_request(asked.method, asked.url, content=outside.content, headers=outside.headers,
+                                           timeout=timeout)
+        for name in ("x-n8n-api-key", "cookie"):
+            request.headers.pop(name, None)
+        return request
 
 
 async def _read(response: httpx.Response, asked: Asked) -> Answer:

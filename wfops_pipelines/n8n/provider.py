@@ -68,6 +68,24 @@ class Health:
     message: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class WebhookCall:
+    """A call of a webhook or a form: ``path`` with its prefix, as n8n registers it (``/webhook/orders``)."""
+
+    method: str
+    path: str
+    content: bytes | None = None
+    content_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookAnswer:
+    """What a webhook answered: ``text`` is the beginning of it, in one line."""
+
+    status: int
+    text: str
+
+
 class WorkflowProvider(Protocol):
     """One environment's engine. Methods raise the ``OutsideError`` tree; a partial read raises and returns nothing."""
 
@@ -144,11 +162,36 @@ class WorkflowProvider(Protocol):
 
     async def create_credential(self, body: Mapping[str, Any]) -> JsonObject: ...
 
+    async def test_credential(self, credential_id: str) -> JsonObject:
+        """What the service behind a credential says of it, by n8n (2.x; :class:`Rejected` on 1.x): ``status`` (``OK`` or
+        ``Error``) and ``message``. A type that n8n cannot test is an ``Error`` too, and the message says so."""
+        ...
+
     async def credential_schema(self, credential_type: str) -> JsonObject: ...
 
     async def list_executions(self, *, cursor: str | None = None, limit: int = 100, include_data: bool = False,
+                              workflow_id: str | None = None, status: str | None = None,
                               ) -> tuple[Sequence[JsonObject], str | None]:
-        """One page of executions, newest first, and the cursor of the next."""
+        """One page of executions, newest first, and the cursor of the next: of all workflows or of one, in all states
+        that have come to an end or in one. What is running is only listed when asked for, and on 1.x what waits, too."""
+        ...
+
+    async def get_execution(self, execution_id: str, *, include_data: bool = False) -> JsonObject:
+        """One execution; with its data, ``data.resultData`` holds the error of a failed one."""
+        ...
+
+    async def webhook_methods(self, path: str) -> frozenset[str] | None:
+        """The HTTP methods that n8n answers on a path (``/webhook/orders``) at this moment; none are registered for an
+        empty set. Starts nothing, and goes without the key.
+
+        ``None`` when the answer is not n8n's: something stands before it that answers for it, or webhooks are served
+        elsewhere.
+        """
+        ...
+
+    async def call_webhook(self, call: WebhookCall, *, patience: float) -> WebhookAnswer | None:
+        """Start a workflow by its webhook, once, without the key; none when no answer comes within ``patience`` seconds,
+        and the workflow may be running all the same. :class:`Unreachable` when n8n was not reached."""
         ...
 
     async def health(self) -> Health:
