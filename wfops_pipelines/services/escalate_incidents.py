@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -22,6 +23,7 @@ from wfops_pipelines.store.unit_of_work import UnitOfWork
 
 log = logging.getLogger("wfops.incidents")
 
+AT_ONCE = 4  # tenants: while the database writes for one, the notices of another are written
 BATCH = 200  # incidents of one tenant in a transaction
 PAGE = 2000  # incidents that are looked up at once, of all tenants
 MOST = 20_000  # incidents of one sweep: the next one, a minute later, goes on
@@ -63,12 +65,19 @@ def escalate_incidents(services: Services, *, actor: str, limit: int = MOST) -> 
     twice; a tenant that fails does not stop the others. :class:`StoreUnavailable` when there is no database to ask.
     """
     sweep, now = TtlSweep(), services.now()
-    for page in _pages(services, now, limit):
-        for tenant, ids in _by_tenant(page).items():
-            context = Context(tenant_id=tenant.id, tenant_slug=tenant.slug, actor=actor, now=services.now,
-                              new_id=services.new_id, base_url=services.base_url)
-            if tenant.slug not in sweep.failed:
-                _of_tenant(services, context, ids, now, sweep)
+
+    def of_tenant(tenant: _Tenant, ids: Sequence[UUID]) -> tuple[list[Escalated], WfopsError | None]:
+        context = Context(tenant_id=tenant.id, tenant_slug=tenant.slug, actor=actor, now=services.now,
+                          new_id=services.new_id, base_url=services.base_url)
+        return _of_tenant(services, context, ids, now)
+
+    with ThreadPoolExecutor(AT_ONCE, "wfops-ttl") as threads:
+        for page in _pages(services, now, limit):
+            found = {tenant: ids for tenant, ids in _by_tenant(page).items() if tenant.slug not in sweep.failed}
+            for tenant, (done, error) in zip(found, threads.map(of_tenant, found.keys(), found.values()), strict=True):
+                sweep.escalated.extend(done)
+                if error is not None:
+                    sweep.failed[tenant.slug] = error
     return sweep
 
 
@@ -97,20 +106,23 @@ def _by_tenant(rows: Sequence[Row[Any]]) -> dict[_Tenant, list[UUID]]:
     return found
 
 
-def _of_tenant(services: Services, context: Context, ids: Sequence[UUID], now: datetime, sweep: TtlSweep) -> None:
+def _of_tenant(services: Services, context: Context, ids: Sequence[UUID],
+               now: datetime) -> tuple[list[Escalated], WfopsError | None]:
+    """What was done, and what stopped it."""
+    done: list[Escalated] = []
     for start in range(0, len(ids), BATCH):
         try:
             # Not flushed: what a crash of the database's server undoes is due still, and done by the next sweep.
             with services.store.bookkeeping(context, "incident.ttl", flush=False) as work:
-                done = _escalate(work, ids[start:start + BATCH], now)
+                batch = _escalate(work, ids[start:start + BATCH], now)
         except StoreUnavailable:
             raise
         except WfopsError as error:
             log.info("the incidents of %s were not escalated: %s", context.tenant_slug, error,
                      extra={"tenant": context.tenant_slug, "error": error.kind})
-            sweep.failed[context.tenant_slug] = error
-            return
-        sweep.escalated.extend(done)
+            return done, error
+        done += batch
+    return done, None
 
 
 def _escalate(work: UnitOfWork, ids: Sequence[UUID], now: datetime) -> list[Escalated]:

@@ -11,9 +11,11 @@ from sqlalchemy.dialects.postgresql import JSONB
 from wfops_pipelines.domain.audit import GENESIS, AuditEvent, chain_hash, encode
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.store.tables.audit import audit_events, audit_heads
-from wfops_pipelines.store.upsert import Upsert
 
-_FIRST = Upsert(audit_heads)
+# Of two at once, one waits here for the other, and goes on where that one ended.
+_FIRST = text("""
+    INSERT INTO audit_heads (tenant_id, events, head) VALUES (:tenant, 0, :genesis)
+    ON CONFLICT (tenant_id) DO UPDATE SET events = audit_heads.events RETURNING events, head""")
 _LOCKED = select(audit_heads.c.events, audit_heads.c.head).where(
     audit_heads.c.tenant_id == bindparam("tenant")).with_for_update()
 # The encoded event is ASCII; the other columns are made storable on their way through JSON.
@@ -56,9 +58,8 @@ class AuditTrail:
             return
         context, tenant = self._context, self._context.tenant_id
         row = self._connection.execute(_LOCKED, {"tenant": tenant}).one_or_none()
-        if row is None:  # the tenant's first event; of two at once, one waits here for the other
-            _FIRST(self._connection, [{"tenant_id": tenant, "events": 0, "head": GENESIS}])
-            row = self._connection.execute(_LOCKED, {"tenant": tenant}).one()
+        if row is None:  # the tenant's first event
+            row = self._connection.execute(_FIRST, {"tenant": tenant, "genesis": GENESIS}).one()
         sequence, head = row
         rows = []
         for fields in self.pending:
