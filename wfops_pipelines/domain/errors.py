@@ -150,6 +150,12 @@ class UnknownIncident(UsageError):
     kind = "unknown_incident"
 
 
+class UnknownSnapshot(UsageError):
+    """The environment has no snapshot of this name, or none that old."""
+
+    kind = "unknown_snapshot"
+
+
 class UnknownAlertRule(UsageError):
     """The tenant has no alert rule of this name."""
 

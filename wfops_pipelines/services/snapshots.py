@@ -125,7 +125,7 @@ def load(work: UnitOfWork, row: Row[Any]) -> Snapshot:
     """
     body = work.payloads.load([row.manifest_digest]).get(row.manifest_digest)
     if body is None:
-        raise _lost(row, "its list of workflows is")
+        raise content_lost(row, "its list of workflows is")
     document = parse_json(body)
     workflows = tuple(SnapshotWorkflow.from_json(each) for each in document["workflows"])
     if document["normalizer_version"] != NORMALIZER_VERSION:
@@ -164,11 +164,12 @@ def _hashed_anew(work: UnitOfWork, row: Row[Any], workflows: Sequence[SnapshotWo
         some = workflows[start:start + _HASHED_AT_ONCE]
         bodies = work.payloads.load(each.live_digest for each in some)
         if absent := [each.name for each in some if each.live_digest not in bodies]:
-            raise _lost(row, f"{len(absent)} contents ({absent[0]!r} first) are")
+            raise content_lost(row, f"{len(absent)} contents ({absent[0]!r} first) are")
         hashed += [replace(each, content_hash=content_hash(decode_content(bodies[each.live_digest]))) for each in some]
     return tuple(hashed)
 
 
-def _lost(row: Row[Any], what: str) -> Broken:
+def content_lost(row: Row[Any], what: str) -> Broken:
+    """The error for something that a snapshot names and that is not stored."""
     return Broken(f"of snapshot {row.id} {what} not stored any more",
                   fix="restore a backup of the database, or use another snapshot")

@@ -14,6 +14,7 @@ from wfops_pipelines.store.tables.fleet import environments, secrets, tenants
 from wfops_pipelines.store.tables.incidents import drift_approvals, drift_incidents
 from wfops_pipelines.store.tables.notices import alert_rules, outbox
 from wfops_pipelines.store.tables.operations import environment_leases, operations
+from wfops_pipelines.store.tables.snapshots import snapshots
 
 
 class SystemReads:
@@ -48,6 +49,25 @@ class SystemReads:
             .where(environments.c.deleted_at.is_(None), tenants.c.deleted_at.is_(None))
             .order_by(tenants.c.slug, environments.c.position, environments.c.slug)
         ))
+
+    def snapshot_schedule(self, now: datetime, *, failed_since: datetime) -> list[Row[Any]]:
+        """Every environment that scheduled snapshots are taken of, with ``tenant_slug``, when the newest of them was taken
+        (``last_taken``; one from the future, by a clock that was wrong, does not count), and when the last was begun, of any
+        kind, that failed since then (``last_failed``); both may be none."""
+        taken = select(func.max(snapshots.c.taken_at)).where(
+            snapshots.c.tenant_id == environments.c.tenant_id, snapshots.c.environment_id == environments.c.id,
+            snapshots.c.kind == "scheduled", snapshots.c.taken_at <= now)
+        failed = select(func.max(operations.c.created_at)).where(
+            operations.c.tenant_id == environments.c.tenant_id, operations.c.environment_id == environments.c.id,
+            operations.c.kind == "snapshot", operations.c.state.in_(("failed", "cancelled")),
+            operations.c.created_at.between(failed_since, now))
+        return list(self._connection.execute(
+            select(environments, tenants.c.slug.label("tenant_slug"),
+                   taken.correlate(environments).scalar_subquery().label("last_taken"),
+                   failed.correlate(environments).scalar_subquery().label("last_failed"))
+            .join(tenants, tenants.c.tenant_id == environments.c.tenant_id)
+            .where(environments.c.snapshot_hours > 0, environments.c.deleted_at.is_(None), tenants.c.deleted_at.is_(None))
+            .order_by(tenants.c.slug, environments.c.position, environments.c.slug)))
 
     def secret_keys(self) -> dict[str, int]:
         """How many secrets each key encrypted."""
