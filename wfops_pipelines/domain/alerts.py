@@ -170,16 +170,19 @@ class AlertEventKind(StrEnum):
 @dataclass(frozen=True, slots=True)
 class AlertEvent:
     """What is to be told: ``value`` is ``None`` where the figure is missing; ``since`` the beginning of the breach (of
-    the firing, when cleared)."""
+    the firing, when cleared). ``ended`` says why a rule that fired is watched no more, whatever the figure."""
 
     kind: AlertEventKind
     rule: AlertRule
     value: float | None
     at: datetime
     since: datetime
+    ended: str = ""
 
     def words(self) -> str:
         """One line for people."""
+        if self.ended:
+            return f"{self.rule.name} fires no more: {self.ended} (rule: {self.rule.words()})"
         found = "no figure" if self.value is None else _counted(self.value, self.rule.metric.unit)
         verb = {AlertEventKind.FIRED: "fires", AlertEventKind.STILL_FIRING: "is still firing",
                 AlertEventKind.CLEARED: "is clear again"}[self.kind]

@@ -26,6 +26,8 @@ from wfops_pipelines.domain.alerts import (
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import UnknownAlertRule, UsageError
 from wfops_pipelines.domain.incident import Severity
+from wfops_pipelines.domain.notices import AlertNotice
+from wfops_pipelines.services.notices import tell
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.store.metrics import Figure
 from wfops_pipelines.store.unit_of_work import UnitOfWork
@@ -80,7 +82,8 @@ def set_rule(services: Services, context: Context, name: str, given: Mapping[str
     """Make a rule, or change the one of that name: what is not given stays, or has its default.
 
     ``given`` has the fields that :func:`read_rule` reads; an ``environment`` of ``""`` is the whole tenant. A rule that
-    gets another metric or environment begins anew. Raises :class:`InvalidDocument`, :class:`UnknownEnvironment`.
+    gets another metric or environment, or is switched off, begins anew; those who heard it fire hear that.
+    Raises :class:`InvalidDocument`, :class:`UnknownEnvironment`.
     """
     environment_id = services.environment(context, environment).id if environment else None
     reading = services.store.read(context) if dry_run else services.store.bookkeeping(context, "alerts.set")
@@ -96,6 +99,8 @@ def set_rule(services: Services, context: Context, name: str, given: Mapping[str
                   "enabled": (row is None or row.enabled) if enabled is None else enabled}
         change = RuleChange(context.tenant_slug, name, None if row is None else _declared(row), wanted, dry_run)
         if change.changed and not dry_run:
+            if row is not None and (ended := _ended(row, rule, environment_id, enabled=wanted["enabled"])):
+                _end(work, row, ended)
             _save(work, row, rule, environment_id, enabled=wanted["enabled"])
             work.record("alert_rule.created" if row is None else "alert_rule.updated", "alert_rule", name,
                         environment=environment or None, rule=rule.words(), fields=_differences(change))
@@ -103,11 +108,13 @@ def set_rule(services: Services, context: Context, name: str, given: Mapping[str
 
 
 def remove_rule(services: Services, context: Context, name: str, *, dry_run: bool = False) -> RuleChange:
-    """Forget a rule with what it said; :class:`UnknownAlertRule` names those there are."""
+    """Forget a rule with what it said; those who heard it fire hear that. :class:`UnknownAlertRule` names the rules that
+    there are."""
     reading = services.store.read(context) if dry_run else services.store.bookkeeping(context, "alerts.remove")
     with reading as work:
         row = _known(work, name, lock=not dry_run)
         if not dry_run:
+            _end(work, row, "it was removed")
             work.alerts.remove(row.id)
             work.record("alert_rule.removed", "alert_rule", name, environment=row.environment, rule=rule_of(row).words())
     return RuleChange(context.tenant_slug, name, _declared(row), None, dry_run)
@@ -169,8 +176,34 @@ def _save(work: UnitOfWork, row: Row[Any] | None, rule: AlertRule, environment_i
         window_seconds=round(rule.window.total_seconds()), cooldown_seconds=round(rule.cooldown.total_seconds()),
         evaluations=rule.evaluations, clear_evaluations=rule.clear_evaluations, on_missing=rule.on_missing.value,
         repeat=rule.repeat, severity=rule.severity.value, environment_id=environment_id, enabled=enabled)
-    if row is not None and (row.metric != rule.metric.value or row.environment_id != environment_id):
-        work.alerts.forget_state(row.id)
+
+
+def tell_alert(work: UnitOfWork, row: Row[Any], event: AlertEvent) -> None:
+    """Keep what a rule says, and tell it."""
+    work.alerts.add_event(id=work.context.new_id(), rule_id=row.id, kind=event.kind.value, value=event.value, at=event.at)
+    tell(work, AlertNotice(work.context.tenant_slug, row.id, event, row.environment))
+    if event.kind is not AlertEventKind.STILL_FIRING:  # that is a reminder, and no change
+        work.record(f"alert.{event.kind}", "alert_rule", row.name, environment=row.environment, rule=event.rule.words(),
+                    value=event.value, severity=event.rule.severity.value, since=event.since.isoformat(),
+                    **({"ended": event.ended} if event.ended else {}))
+
+
+def _ended(row: Row[Any], rule: AlertRule, environment_id: UUID | None, *, enabled: bool) -> str | None:
+    """Why a rule that is changed has to begin anew; none where it goes on."""
+    if row.enabled and not enabled:
+        return "it was switched off"
+    if row.metric != rule.metric.value or row.environment_id != environment_id:
+        return "it was changed, and is about something else now"
+    return None
+
+
+def _end(work: UnitOfWork, row: Row[Any], ended: str) -> None:
+    """Let a rule begin anew. Who heard that it fires would otherwise wait for its end for ever."""
+    if row.firing:
+        now, state = work.context.now(), AlertState.from_json(row.state)
+        tell_alert(work, row, AlertEvent(AlertEventKind.CLEARED, rule_of(row), state.value, now, state.firing_since or now,
+                                         ended))
+    work.alerts.forget_state(row.id)
 
 
 def _declared(row: Row[Any]) -> dict[str, Any]:

@@ -9,12 +9,10 @@ from typing import Any, Final
 
 from sqlalchemy import Row
 
-from wfops_pipelines.domain.alerts import AlertEvent, AlertEventKind, AlertState, evaluate
+from wfops_pipelines.domain.alerts import AlertEventKind, AlertState, evaluate
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import StoreError, UnknownTenant
-from wfops_pipelines.domain.notices import AlertNotice
-from wfops_pipelines.services.alert_rules import rule_of
-from wfops_pipelines.services.notices import tell
+from wfops_pipelines.services.alert_rules import rule_of, tell_alert
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
@@ -85,14 +83,6 @@ def _evaluate(work: UnitOfWork, row: Row[Any], now: datetime, found: Evaluated) 
     found.rules += 1
     found.missing += figure.value is None
     if event is not None:
-        _tell(work, row, event)
+        tell_alert(work, row, event)
         found.cleared += event.kind is AlertEventKind.CLEARED
         found.fired += event.kind is not AlertEventKind.CLEARED
-
-
-def _tell(work: UnitOfWork, row: Row[Any], event: AlertEvent) -> None:
-    work.alerts.add_event(id=work.context.new_id(), rule_id=row.id, kind=event.kind.value, value=event.value, at=event.at)
-    tell(work, AlertNotice(work.context.tenant_slug, row.id, event, row.environment))
-    if event.kind is not AlertEventKind.STILL_FIRING:  # that is a reminder, and no change
-        work.record(f"alert.{event.kind}", "alert_rule", row.name, environment=row.environment, rule=event.rule.words(),
-                    value=event.value, severity=event.rule.severity.value, since=event.since.isoformat())

@@ -177,6 +177,34 @@ def test_a_rule_that_is_off_is_not_looked_at(watched: FleetUnderTest) -> None:
     assert look(watched).fired == 1
 
 
+@pytest.mark.parametrize(("change", "why"), [
+    (lambda fleet: rule(fleet, environment="prod"), "it was changed, and is about something else now"),
+    (lambda fleet: rule(fleet, metric="drift_age", threshold=1000), "it was changed, and is about something else now"),
+    (lambda fleet: rule(fleet, enabled=False), "it was switched off"),
+    (lambda fleet: remove_rule(fleet.services, fleet.context, "many"), "it was removed"),
+], ids=["another environment", "another metric", "switched off", "removed"])
+def test_who_heard_a_rule_fire_hears_that_it_is_watched_no_more(
+        watched: FleetUnderTest, change: Callable[[FleetUnderTest], RuleChange], why: str) -> None:
+    rule(watched)
+    edit(watched, "by hand")
+    assert look(watched).fired == 1
+    watched.clock.pass_time(minutes=1)
+    change(watched)
+    assert [row.event for row in outbox(watched)] == ["alert.fired", "alert.cleared"]
+    assert f"many fires no more: {why} (rule: drifted_workflows >= 1 workflow)" in outbox(watched)[1].message["title"]
+    assert [event.details["ended"] for event in watched.events("alert.cleared")] == [why]
+    assert not any(found["firing"] for found in list_rules(watched.services, watched.context))
+
+
+def test_another_threshold_lets_a_rule_go_on(watched: FleetUnderTest) -> None:
+    rule(watched)
+    edit(watched, "by hand")
+    look(watched)
+    rule(watched, threshold=2)
+    assert [row.event for row in outbox(watched)] == ["alert.fired"]
+    assert look(watched).cleared == 1
+
+
 def test_a_rule_about_an_environment_that_is_no_more_has_no_figure(watched: FleetUnderTest) -> None:
     rule(watched, environment="prod")
     watched.tenant["environments"] = []
