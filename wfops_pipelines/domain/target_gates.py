@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from wfops_pipelines.domain.credential_presence import CredentialPresence, find_credential
 from wfops_pipelines.domain.drift import EnvironmentDriftStatus
 from wfops_pipelines.domain.drift_policy import DriftPolicy, check_touch
 from wfops_pipelines.domain.errors import Blocked
@@ -171,17 +172,9 @@ def _unlisted(uses: Sequence[CredentialUse], present: CannotBeListed, details: d
 
 def _absent(uses: Sequence[CredentialUse], present: Sequence[TargetCredential]) -> tuple[list[str], list[str]]:
     """The used ones that the target has not, and those that it has several of."""
-    absent, unclear = [], []
-    for use in uses:
-        same_type = [there for there in present if there.type == use.type]
-        if any(there.id == use.id for there in same_type):
-            continue
-        found = [there for there in same_type if there.name == use.name]
-        if not found:
-            absent.append(_of(use))
-        elif len(found) > 1:
-            unclear.append(_of(use))
-    return absent, unclear
+    found = [(_of(use), find_credential(use, present)) for use in uses]
+    return ([name for name, where in found if where is CredentialPresence.ABSENT],
+            [name for name, where in found if where is CredentialPresence.AMBIGUOUS])
 
 
 def placeholders(_: StageRules, facts: GateFacts, __: datetime) -> GateResult:

@@ -67,13 +67,14 @@ class EnvironmentTables:
         return {(row.type, row.key): row for row in self.credentials}
 
 
-def check_tables(tables: Sequence[EnvironmentTables]) -> None:
-    """Refuse tables by which lift(lower(x)) would not be x. Raises :class:`InvalidFields`, which names the rows.
+def check_tables(tables: Sequence[EnvironmentTables], *, whose: str = "transformation tables") -> None:
+    """Refuse tables by which lift(lower(x)) would not be x. Raises :class:`InvalidFields`, which names the rows and begins
+    each line with ``whose``.
 
     ``tables`` are those of all environments of one tenant. Never shows the value of a variable.
     """
     if problems := list(find_table_problems(tables)):
-        raise InvalidFields("transformation tables", problems, fix=(
+        raise InvalidFields(whose, problems, fix=(
             "change the rows named, so that each says one thing in both directions; nothing was applied"))
 
 

@@ -119,25 +119,30 @@ def _check_text(text: str) -> str:
 
 
 class LintWaiver(Spec):
-    """A finding that somebody answers for, until it expires. ``workflow`` is the name of the workflow, where ``*`` stands
-    for any characters; ``expires_at`` is an aware time. Can be made of a row (``model_validate(row)``)."""
+    """A finding that somebody answers for, until it expires. ``workflow`` is the name of the workflow, ``node`` that of the
+    node (none: any, and the workflow as a whole), where ``*`` stands for any characters; ``expires_at`` is an aware time.
+    Can be made of a row (``model_validate(row)``)."""
 
     model_config = ConfigDict(from_attributes=True)
 
     id: UUID | None = None
     rule: LintRule
     workflow: Annotated[str, AfterValidator(_check_text)]
+    node: Annotated[str, AfterValidator(_check_text)] | None = None
     owner: Name
     reason: Annotated[str, AfterValidator(_check_text)] = Field(description="Why it may be.")
     expires_at: AwareDatetime
 
     def covers(self, workflow: str, finding: LintFinding) -> bool:
         """Whether it is about this finding, expired or not."""
-        return finding.rule is self.rule and Glob(self.workflow).matches(workflow)
+        if finding.rule is not self.rule or not Glob(self.workflow).matches(workflow):
+            return False
+        return self.node is None or (finding.node is not None and Glob(self.node).matches(finding.node))
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON, for the report of the gate."""
-        return {"rule": str(self.rule), "workflow": one_line(self.workflow), "owner": one_line(self.owner),
+        node = None if self.node is None else one_line(self.node)
+        return {"rule": str(self.rule), "workflow": one_line(self.workflow), "node": node, "owner": one_line(self.owner),
                 "reason": one_line(self.reason), "expires_at": self.expires_at.isoformat()}
 
 

@@ -22,13 +22,13 @@ from wfops_pipelines.domain.operation import OperationKind, OperationState
 from wfops_pipelines.services.declared import (
     SECRET,
     Declared,
-    DeclaredTable,
     declared_environments,
     declared_repositories,
     declared_secrets,
     declared_stages,
     declared_tables,
 )
+from wfops_pipelines.services.environment_tables import check_declared
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
@@ -63,9 +63,11 @@ def apply_fleet(services: Services, fleet: Fleet, resolve: ResolveSecret, *, act
                 dry_run: bool = False, run_id: str | None = None) -> FleetPlan:
     """Plan, and unless ``dry_run`` apply. Idempotent: a second time there is nothing to change.
 
-    ``resolve`` turns a reference into the secret; what it raises (:class:`InvalidSetting`) stops everything.
+    ``resolve`` turns a reference into the secret; what it raises (:class:`InvalidSetting`) stops everything. So do
+    tables that promotions could not read back (:class:`InvalidFields`, §11.4).
     """
     secrets = {reference: resolve(reference) for reference in fleet.secret_references()}
+    _check_tables(services, fleet, actor, prune=prune)
     plan = FleetPlan()
     with services.store.system() as system:
         known = {row.slug for row in system.tenants()}
@@ -81,6 +83,17 @@ def apply_fleet(services: Services, fleet: Fleet, resolve: ResolveSecret, *, act
         plan.changes.append(FleetChange(slug, "tenant", slug, "delete" if prune else "unmanaged"))
     plan.applied = not dry_run
     return plan
+
+
+def _check_tables(services: Services, fleet: Fleet, actor: str, *, prune: bool) -> None:
+    """Of all tenants, before the first is changed (§11.4). Of one that is new there is no more than the document."""
+    for spec in fleet.tenants:
+        with services.store.system() as system:
+            row = system.tenant(spec.slug)
+        if row is not None:
+            context = Context(row.tenant_id, row.slug, actor, services.now, services.new_id)
+            with services.store.read(context) as work:
+                check_declared(work, spec, prune=prune)
 
 
 @contextmanager
@@ -126,6 +139,7 @@ Difference = tuple[FleetChange, Callable[[], None]]
 def _differences(work: UnitOfWork, spec: TenantSpec, secrets: dict[SecretReference, str], *,
                  prune: bool) -> Iterator[Difference]:
     """Each difference with the write that ends it, in an order in which they can be written."""
+    check_declared(work, spec, prune=prune)  # again: somebody may have changed the tables since they were all checked
     tenant = work.fleet.tenant()
     yield from _row("tenant", spec.slug, spec.slug, tenant, {"slug": spec.slug, "name": spec.title,
                                                              "plan": str(spec.plan)}, work.fleet.save_tenant)
@@ -166,24 +180,17 @@ def _environments(work: UnitOfWork, spec: TenantSpec, prune: bool) -> Iterator[D
 def _tables(work: UnitOfWork, spec: TenantSpec, prune: bool) -> Iterator[Difference]:
     """Credentials, policies, notification targets: one difference for what is declared, one for what nobody declares."""
     ids = {row.slug: row.id for row in work.fleet.environments()}
-    for table in declared_tables(spec, ids, work.fleet, work.context.new_id):
+    for table in declared_tables(work, spec, ids):
         extra = table.unmanaged
         kept = [] if prune else extra
         managed = [row for row in table.stored if row not in extra]
         if managed != table.declared:
             change = FleetChange(spec.slug, table.kind, table.kind, "update" if managed else "create",
                                  {"rows": len(table.declared)})
-            yield change, _bind(_replace, work, table, [*table.declared, *extra])
+            yield change, _bind(table.replace, [*table.declared, *extra])
         if extra:
             change = FleetChange(spec.slug, table.kind, table.kind, "delete" if prune else "unmanaged", {"rows": len(extra)})
-            yield change, _bind(_replace, work, table, [*table.declared, *kept])
-
-
-def _replace(work: UnitOfWork, table: DeclaredTable, rows: list[dict[str, Any]]) -> None:
-    table.replace(rows)
-    if table.kind == "credentials":  # portable hashes speak of keys: all of them are made anew, from what is stored
-        work.mappings.forget_hashes()
-        work.git_states.forget_hashes()
+            yield change, _bind(table.replace, [*table.declared, *kept])
 
 
 def _pipelines(work: UnitOfWork, spec: TenantSpec, prune: bool) -> Iterator[Difference]:

@@ -15,7 +15,8 @@ from wfops_pipelines.domain.fleet import (
     SecretReference,
     TenantSpec,
 )
-from wfops_pipelines.store.fleet import FleetRows
+from wfops_pipelines.services.environment_tables import replace_credentials
+from wfops_pipelines.store.unit_of_work import UnitOfWork
 
 SECRET = "(secret)"  # noqa: S105 - what plans and events show in place of one
 
@@ -100,15 +101,15 @@ def declared_stages(pipeline: PipelineSpec, environment_ids: Mapping[str, UUID])
     } for stage in pipeline.stages]
 
 
-def declared_tables(spec: TenantSpec, environment_ids: Mapping[str, UUID], fleet: FleetRows,
-                    new_id: Callable[[], UUID]) -> Iterator[DeclaredTable]:
+def declared_tables(work: UnitOfWork, spec: TenantSpec, environment_ids: Mapping[str, UUID]) -> Iterator[DeclaredTable]:
     """Credentials, drift policies and notification targets."""
+    fleet = work.fleet
     credentials = sorted(({
         "key": c.key, "environment_id": environment_ids.get(slug), "type": c.type, "name": named.name,
         "credential_id": named.id,
     } for c in spec.credentials for slug, named in c.environments.items()), key=_order)
     yield DeclaredTable("credentials", ("key", "environment_id"), _stored(fleet.credentials()), credentials,
-                        fleet.replace_credentials)
+                        lambda rows: replace_credentials(work, rows))
 
     policies = sorted(({
         "environment_id": environment_ids.get(slug) if slug else None,
@@ -116,7 +117,7 @@ def declared_tables(spec: TenantSpec, environment_ids: Mapping[str, UUID], fleet
     } for slug, policy in [(None, spec.drift_policy), *((e.slug, e.drift_policy) for e in spec.environments)]
         if policy is not None), key=_order)
     yield DeclaredTable("drift_policy", ("environment_id",), _stored(fleet.policies()), policies,
-                        lambda rows: fleet.replace_policies([{"id": new_id(), **row} for row in rows]))
+                        lambda rows: fleet.replace_policies([{"id": work.context.new_id(), **row} for row in rows]))
 
     targets = sorted(({
         "name": n.name, "url_secret": f"notification/{n.name}/url", "events": [str(e) for e in n.events],

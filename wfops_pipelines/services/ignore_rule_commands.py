@@ -8,15 +8,12 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Row
-
 from wfops_pipelines.domain.context import Context
-from wfops_pipelines.domain.errors import UsageError
 from wfops_pipelines.domain.ignore_rules import new_rule
+from wfops_pipelines.services.named import named_by_id
 from wfops_pipelines.services.services import Services
 
 _WHAT: Final = ("workflow", "node_type", "parameter_path", "owner", "reason")
-_SHORTEST: Final = 4  # characters of an id that are enough to look it up, within a tenant
 
 
 def add_rule(services: Services, context: Context, *, environment: str | None, expires_at: datetime,
@@ -55,7 +52,7 @@ def remove_rule(services: Services, context: Context, name: str, *, dry_run: boo
     store = services.store
     with store.read(context) if dry_run else store.bookkeeping(context, "ignore_rule.remove") as work:
         slugs = {row.id: row.slug for row in work.fleet.environments(deleted=True)}
-        row = _named(context, work.ignore_rules.all(removed=True), name)
+        row = named_by_id(context, work.ignore_rules.all(removed=True), name, "ignore rule")
         gone = row.removed_at is not None
         now = context.now()
         if not dry_run and not gone:
@@ -64,19 +61,6 @@ def remove_rule(services: Services, context: Context, name: str, *, dry_run: boo
                         **{name: row._mapping[name] for name in _WHAT}, hides=row.hides)
     shown = _json({**row._mapping, "removed_at": row.removed_at or now}, slugs.get(row.environment_id), now)
     return {**shown, "changed": not gone, "dry_run": dry_run}
-
-
-def _named(context: Context, rows: list[Row[Any]], name: str) -> Row[Any]:
-    wanted = name.strip().lower()
-    found = [row for row in rows if str(row.id) == wanted] or (
-        [row for row in rows if str(row.id).startswith(wanted)] if len(wanted) >= _SHORTEST else [])
-    if len(found) != 1:
-        several = ", ".join(str(row.id) for row in found[:5])
-        what = "several ignore rules" if found else "no ignore rule"
-        raise UsageError(f"tenant {context.tenant_slug} has {what} {name!r}",
-                         fix=f"write more of its id: {several}" if found
-                         else f"`wfops ignore-rule list {context.tenant_slug}` shows those there are, with their ids")
-    return found[0]
 
 
 def _json(row: Mapping[str, Any] | Any, environment: str | None, now: datetime) -> dict[str, Any]:

@@ -1,9 +1,10 @@
-"""Workflows as people name them: by id, or by name where only one has it."""
+"""Things as people name them: workflows by id, or by name where only one has it; rules and waivers by their id's first
+characters."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import Row
@@ -11,6 +12,8 @@ from sqlalchemy import Row
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import Blocked, UnknownWorkflow, UsageError
 from wfops_pipelines.store.unit_of_work import UnitOfWork
+
+_SHORTEST: Final = 4  # characters of an id that are enough to look it up, within a tenant
 
 
 def named_mapping(work: UnitOfWork, context: Context, place: Row[Any], workflow: str) -> Row[Any]:
@@ -41,6 +44,21 @@ def named_canonical(work: UnitOfWork, context: Context, wanted: str, *, deleted:
                               f"{wanted!r}",
                               fix=_deleted_ones(rows) if deleted else
                                   f"`wfops matrix {context.tenant_slug}` lists them with their ids")
+    return found[0]
+
+
+def named_by_id(context: Context, rows: Sequence[Row[Any]], name: str, what: str) -> Row[Any]:
+    """The row of that id, or of the id that begins like it. ``what`` it is (``ignore rule``) is said in the
+    :class:`UsageError` where there is none, or several."""
+    wanted = name.strip().lower()
+    found = [row for row in rows if str(row.id) == wanted] or (
+        [row for row in rows if str(row.id).startswith(wanted)] if len(wanted) >= _SHORTEST else [])
+    if len(found) != 1:
+        several = ", ".join(str(row.id) for row in found[:5])
+        there = f"several {what}s" if found else f"no {what}"
+        raise UsageError(f"tenant {context.tenant_slug} has {there} {name!r}",
+                         fix=f"write more of its id: {several}" if found
+                         else f"`wfops {what.replace(' ', '-')} list {context.tenant_slug}` shows those there are")
     return found[0]
 
 

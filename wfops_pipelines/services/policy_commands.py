@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -12,6 +11,7 @@ from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.drift_policy import DEFAULTS, check_policy, effective, origins
 from wfops_pipelines.domain.errors import UsageError
 from wfops_pipelines.domain.incident import Severity
+from wfops_pipelines.services.declaring import declaring
 from wfops_pipelines.services.drift_policies import stored_policies
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.store.unit_of_work import UnitOfWork
@@ -95,7 +95,7 @@ def _change(services: Services, context: Context, environment: str | None, chang
             dry_run: bool) -> PolicyChange:
     row = services.environment(context, environment) if environment is not None else None
     whose = f"drift policy of {context.tenant_slug}{f'/{environment}' if environment else ''}"
-    with _writing(services, context, dry_run=dry_run) as work:
+    with declaring(services, context, "policy.change", dry_run=dry_run) as work:
         stored = {policy.environment_id: policy.policy for policy in work.fleet.policies()}
         key = row.id if row is not None else None
         before = check_policy(stored.get(key) or {}, whose=whose)
@@ -112,16 +112,3 @@ def _save(work: UnitOfWork, policies: Mapping[UUID | None, dict[str, Any]]) -> N
     """Who says nothing any more has no policy: fleet.yaml would not have it either."""
     work.fleet.replace_policies([{"id": work.context.new_id(), "environment_id": environment_id, "policy": policy}
                                  for environment_id, policy in policies.items() if policy])
-
-
-@contextmanager
-def _writing(services: Services, context: Context, *, dry_run: bool) -> Iterator[UnitOfWork]:
-    """One at a time changes a tenant's policies, by hand or by ``wfops apply``: they are stored as a whole."""
-    if dry_run:
-        with services.store.read(context) as work:
-            yield work
-        return
-    with services.store.system() as system:
-        system.lock_slug(context.tenant_slug)
-        with services.store.bookkeeping(context, "policy.change") as work:
-            yield work

@@ -36,6 +36,7 @@ from wfops_pipelines.store.ignore_rules import IgnoreRules
 from wfops_pipelines.store.incidents import Incidents
 from wfops_pipelines.store.journal import RuntimeJournal
 from wfops_pipelines.store.leases import Leases
+from wfops_pipelines.store.lint_waivers import LintWaivers
 from wfops_pipelines.store.mappings import Mappings
 from wfops_pipelines.store.metrics import Metrics
 from wfops_pipelines.store.operations import Operations
@@ -80,6 +81,7 @@ class UnitOfWork:
         self.ignore_rules = IgnoreRules(connection, context.tenant_id)
         self.journal = RuntimeJournal(connection, context.tenant_id)
         self.promotions = Promotions(connection, context.tenant_id)
+        self.lint_waivers = LintWaivers(connection, context.tenant_id)
         self.snapshots = Snapshots(connection, context.tenant_id)
         self.deployments = Deployments(connection, context.tenant_id)
         self.outbox = Outbox(connection, context.tenant_id)
