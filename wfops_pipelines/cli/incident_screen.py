@@ -54,7 +54,7 @@ def _head(found: Mapping[str, Any]) -> str:
     words += [f"({found['resolution'].replace('_', ' ')})"] if found["resolution"] else []
     lines = [f"{terminal.paint(found['name'], 'bold')}  {'  '.join(words)}", visible(found["title"]),
              terminal.paint(f"{found['id']}", "dim"), ""]
-    lines += _times(found)
+    lines += _times(found) + _unfinished(found)
     lines += [f"{what}: {visible(found[what])}" for what in ("owner", "ticket", "reason") if found[what]]
     if found["same_change"]:
         others = ", ".join(f"{other['name']} ({other['environment']})" for other in found["same_change"][:_MAX_LISTED])
@@ -75,6 +75,18 @@ def _times(found: Mapping[str, Any]) -> list[str]:
     coming = ", ".join(f"{level['level'].replace('_', ' ')} {until(level['at'])}" for level in found["escalations"]
                        if level["state"] == "to_come" and level["level"] != "overdue")
     return [*lines, ends + (f"; before that {coming}" if coming else "")]
+
+
+def _unfinished(found: Mapping[str, Any]) -> list[str]:
+    """What began to write to n8n, and has not come to its end."""
+    lines = []
+    for one in found["unfinished"]:
+        what = f"{one['resolution']} by {visible(one['by'])}, begun {terminal.ago(one['at'])}"
+        done = f"{one['done']} of {terminal.plural(one['writes'], 'write')} to n8n done"
+        lines.append(f"{terminal.paint('being carried out', 'yellow')}: {what}; {done}" if one["state"] == "running" else
+                     f"{terminal.paint('interrupted', 'red')}: {what}; {done}, as far as is known; the next look at the "
+                     "environment finishes or undoes it")
+    return lines
 
 
 def _cause(found: Mapping[str, Any]) -> str:

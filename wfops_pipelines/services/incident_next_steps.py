@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from wfops_pipelines.domain.approval import KIND_OF_EVENT, ApprovalKind, ApprovalStatus
@@ -31,7 +31,8 @@ class NextStep:
 @dataclass(frozen=True, slots=True)
 class Situation:
     """What decides on the next steps. ``approvals`` are the requests, oldest first: ``kind``, ``status``,
-    ``requested_by``, ``arguments``; ``refuses_writes`` is why n8n may not be written to, if so."""
+    ``requested_by``, ``arguments``; ``refuses_writes`` is why n8n may not be written to, if so; ``interrupted`` is the
+    resolution that began to write and did not come to its end, if any."""
 
     name: str  # acme#12
     tenant: str
@@ -40,6 +41,7 @@ class Situation:
     policy: DriftPolicy
     approvals: Sequence[Mapping[str, Any]] = ()
     refuses_writes: str | None = None
+    interrupted: str | None = None
 
 
 _LOOK: Final = "show what would be written to {place}, and write nothing"
@@ -49,8 +51,12 @@ _ORDER: Final = (IncidentEvent.ACKNOWLEDGE, IncidentEvent.RECONCILE, IncidentEve
 
 
 def next_steps(now: Situation) -> list[NextStep]:
-    """What is possible, the step to take first at the head: what waits, then the lifecycle in its order."""
+    """What is possible, the step to take first at the head: what was interrupted, what waits, then the lifecycle in its
+    order."""
     check = f"wfops drift {now.tenant} {now.environment}"
+    if now.interrupted is not None:
+        finish = NextStep(check, f"finish the {now.interrupted} that was interrupted, or undo it, and look again")
+        return [finish, *next_steps(replace(now, interrupted=None))]
     if not now.status.is_open:
         return [NextStep(check, "look again: new drift opens a new incident")]
     waiting = [request for request in now.approvals

@@ -23,6 +23,7 @@ from wfops_pipelines.services.incident_names import named_incident
 from wfops_pipelines.services.incident_next_steps import Situation, next_steps, refusal
 from wfops_pipelines.services.incident_steps import find
 from wfops_pipelines.services.services import Services
+from wfops_pipelines.services.unfinished_resolutions import unfinished_resolutions
 from wfops_pipelines.store.incident_pages import IncidentFilter
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
@@ -70,13 +71,16 @@ def show_incident(services: Services, context: Context, number: int, *, any_tena
         approvals = [_approval(row) for row in work.incidents.approvals_of(incident.id)]
         now_drifting = work.drift.of_environment(environment.id) if status.is_open else []
         timeline = _timeline(work, incident)
+        unfinished = unfinished_resolutions(services, work, incident)
         operations = [_operation(work, identity) for identity in _operations(incident)]
         now = context.now()
     workflows, since_then = _then_and_now(snapshot.get("workflows", []), now_drifting, is_open=status.is_open)
     name = f"{context.tenant_slug}#{incident.number}"
     refuses = refusal(environment._mapping["class"], allow_production=environment.allow_production,
                       blocked=environment.writes_blocked_at is not None, blocked_reason=environment.writes_blocked_reason)
-    steps = next_steps(Situation(name, context.tenant_slug, environment.slug, status, policy, approvals, refuses))
+    interrupted = next((one["resolution"] for one in unfinished if one["state"] == "interrupted"), None)
+    steps = next_steps(Situation(name, context.tenant_slug, environment.slug, status, policy, approvals, refuses,
+                                 interrupted))
     return {
         **_listed(incident, context.tenant_slug, environment.slug, workflows, now),
         "environment_class": environment._mapping["class"], "environment_status": environment.drift_status,
@@ -91,6 +95,7 @@ def show_incident(services: Services, context: Context, number: int, *, any_tena
             {**other, "name": f"{other['tenant']}#{other['number']}"}
             for other in similar(services, context, incident, any_tenant=any_tenant)],
         "policy": policy.as_json(), "approvals": approvals, "timeline": timeline, "operations": operations,
+        "unfinished": unfinished,
         "next_steps": [step.as_json() for step in steps],
     }
 

@@ -206,6 +206,13 @@ def _interrupted(work: UnitOfWork, environment: Row[Any], kind: OperationKind) -
     return last if died else None
 
 
+def is_running(services: Services, work: UnitOfWork, environment_id: UUID, operation_id: UUID) -> bool:
+    """Whether a process that lives holds the environment for an operation."""
+    lease = work.leases.current(environment_id)
+    return lease is not None and lease.released_at is None and lease.operation_id == operation_id and holders.is_alive(
+        lease.holder, lease.heartbeat_at, _database_time(work), services.limits.lease_stale)
+
+
 def _database_time(work: UnitOfWork) -> datetime:
     """The time by which leases live: everybody's clock but the database's may be wrong (§25)."""
     time_: datetime = work.connection.execute(select(func.clock_timestamp())).scalar_one()

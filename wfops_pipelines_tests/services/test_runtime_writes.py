@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from wfops_pipelines import failpoints
+from wfops_pipelines.cli.incident_screen import incident_text
 from wfops_pipelines.domain.errors import ChangedMeanwhile, RollbackIncomplete, UsageError, WfopsError
 from wfops_pipelines.failpoints import FailpointReached
+from wfops_pipelines.services.incident_reports import show_incident
 from wfops_pipelines.services.unblocking import unblock
 from wfops_pipelines_tests.services.child import run_in_child
 from wfops_pipelines_tests.services.fleet import Environment, NewFleet, run, workflow
@@ -109,6 +111,25 @@ def test_a_process_killed_anywhere_is_finished_by_the_next_command(new_fleet: Ne
         assert not prod.fleet.reading(lambda work, i=environment_id: work.journal.unfinished(i)), point
         assert prod.fleet.chain_verifies(), point
         prod.fleet.services.store.close()
+
+
+def test_a_resolution_that_was_killed_is_told_with_what_finishes_it(new_fleet: NewFleet) -> None:
+    prod, _ = scene(new_fleet)
+    died = run_in_child(prod, "revert", "runtime.record.after_commit=kill@2")
+    assert died.returncode == -9, died.stderr[-2000:]
+    fleet = prod.fleet
+    found = show_incident(fleet.services, fleet.context, 1)
+    (unfinished,) = found["unfinished"]
+    assert (unfinished["resolution"], unfinished["state"], unfinished["writes"]) == ("revert", "interrupted", 4)
+    assert 0 < unfinished["done"] < 4
+    assert (found["next_steps"][0]["command"], "interrupted" in found["next_steps"][0]["does"]) == (
+        "wfops drift acme prod", True)
+    text = incident_text(found)
+    assert f"interrupted: revert by {fleet.context.actor}, begun" in text
+    assert f"{unfinished['done']} of 4 writes to n8n done, as far as is known; the next look at the environment" in text
+    prod.check()
+    found = show_incident(fleet.services, fleet.context, 1)
+    assert not found["unfinished"] and "interrupted" not in incident_text(found).partition("Timeline")[0]
 
 
 CALLS = {"update": ("PUT", r"/workflows/[^/]+$"), "create": ("POST", r"/workflows$"),
