@@ -1,6 +1,8 @@
 """Lift: from what a workflow is in one environment to what it means in all of them (§11.4).
 
 Pure, and the inverse of :func:`wfops_pipelines.domain.lower.lower`. What is in portable form already stays as it is.
+Two forms that mean the same have one portable form: a workflow picked by its URL is picked by its id, and of nodes that
+share an id the first one has it.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from wfops_pipelines.domain.transform_terms import (
     place_text,
     shown_value,
     texts,
+    with_ids_once,
     workflow_term,
 )
 from wfops_pipelines.domain.transform_texts import TextKind, lift_text, lower_text, names_address, variables_in
@@ -149,7 +152,7 @@ class _Lifting:
         self.unknown: list[Unknown] = []
 
     def of(self, content: Content) -> Lifted:
-        nodes = [self._node(node) for node in content["nodes"]]
+        nodes = with_ids_once([self._node(node) for node in content["nodes"]])
         settings = content.get("settings")
         portable = {**content, "nodes": nodes}
         if settings:
@@ -160,9 +163,7 @@ class _Lifting:
     def _node(self, node: JsonObject) -> JsonObject:
         if node.get("type") == STICKY_NOTE:
             return node
-        lifted = self._texts(node)
-        lifted = self._called(lifted)
-        return self._credentials(lifted)
+        return self._credentials(self._texts(self._called(node)))
 
     def _texts(self, node: JsonObject) -> JsonObject:
         parameters, name = node.get("parameters"), node["name"]
@@ -198,7 +199,7 @@ class _Lifting:
             return node
         path = picked_place(node)
         if canonical_of(called) is not None:
-            return node
+            return {**node, "parameters": picking(node, called) or node["parameters"]}
         canonical = self._canonical(called, node["name"], path)
         parameters = None if canonical is None else picking(node, workflow_term(canonical))
         if canonical is None or parameters is None:

@@ -18,6 +18,7 @@ from wfops_pipelines.domain.masking import mask
 from wfops_pipelines.domain.normalize import STICKY_NOTE
 from wfops_pipelines.domain.references import error_workflow
 from wfops_pipelines.domain.shown import one_line
+from wfops_pipelines.domain.starting_nodes import can_be_active, only_workflows_start
 from wfops_pipelines.domain.workflow import Content, JsonObject
 from wfops_pipelines.domain.workflow_lint import LintContext, LintFinding, LintReport, LintRule, LintSeverity
 
@@ -27,15 +28,6 @@ ERROR, WARNING, INFO = LintSeverity.ERROR, LintSeverity.WARNING, LintSeverity.IN
 _NAME_LIMIT: Final = 128  # UTF-16 units, as n8n counts
 _NODE_NAME_LIMIT: Final = 100
 _SHOWN: Final = 3  # places that one message names
-_OWN: Final = ("n8n-nodes-base.", "@n8n/n8n-nodes-langchain.")
-_BY_HAND: Final = frozenset({"n8n-nodes-base.manualTrigger", "@n8n/n8n-nodes-langchain.manualChatTrigger"})
-_STARTING: Final = frozenset({
-    "n8n-nodes-base.webhook", "n8n-nodes-base.cron", "n8n-nodes-base.interval", "n8n-nodes-base.emailReadImap",
-})
-# With a webhook of their own for answers: enough for n8n to activate a workflow, though they start nothing.
-_WAITING: Final = frozenset({f"n8n-nodes-base.{name}" for name in (
-    "discord", "emailSend", "form", "github", "googleChat", "gmail", "microsoftOutlook", "microsoftTeams", "slack",
-    "telegram", "wait", "whatsApp")} | {"@n8n/n8n-nodes-langchain.chat"})
 _WRITING: Final = re.compile(
     r"(?:create|update|delete|upsert|append|insert|send|post|add|remove|upload|write|move|copy|put|publish|replace|invite"
     r"|reply|clear|archive|set|share|rename|execute(?:Command)?$|push|edit|import)(?![a-z])")
@@ -80,7 +72,8 @@ def _incomplete_nodes(content: Content, _: LintContext) -> Iterator[LintFinding]
                            "n8n 2.x refuses such nodes: open and save the workflow in its editor")
 
 
-def _duplicates(content: Content, _: LintContext) -> Iterator[LintFinding]:
+def _duplicates(content: Content, context: LintContext) -> Iterator[LintFinding]:
+    """n8n 2.x refuses both; 1.x takes both, but by name it then connects one of the nodes only."""
     names = Counter(str(node.get("name")) for node in content["nodes"])
     for name, times in names.items():
         if times > 1:
@@ -92,7 +85,7 @@ def _duplicates(content: Content, _: LintContext) -> Iterator[LintFinding]:
             ids.setdefault(node_id, []).append(str(node.get("name")))
     for sharing in ids.values():
         if len(sharing) > 1:
-            yield _finding(LintRule.DUPLICATE_NODE_ID, ERROR, sharing[0],
+            yield _finding(LintRule.DUPLICATE_NODE_ID, ERROR if context.generation >= 2 else WARNING, sharing[0],
                            f"{len(sharing)} nodes have one id: {_some(sharing)}",
                            "copy one of them inside n8n's editor and delete the original, so that it gets an id of its own")
 
@@ -117,18 +110,19 @@ def _connections(content: Content, _: LintContext) -> Iterator[LintFinding]:
 
 
 def _trigger(content: Content, context: LintContext) -> Iterator[LintFinding]:
-    if not context.active:
+    if not context.active or (can := can_be_active(content, generation=context.generation)):
         return
-    kinds = {node["type"] for node in _enabled(content) if isinstance(node.get("type"), str)} - _BY_HAND
-    if any(kind in _STARTING or kind.lower().endswith("trigger") for kind in kinds):
-        return
-    fix = "add a trigger, or promote it as inactive"
-    if any(not kind.startswith(_OWN) for kind in kinds) or kinds & _WAITING:
-        yield _finding(LintRule.NO_TRIGGER, WARNING, None,
-                       "the workflow shall be active, and no node is known to start it", fix)
+    if can is None:
+        yield _finding(LintRule.NO_TRIGGER, WARNING, None, "the workflow shall be active, and no node is known to start it",
+                       "add a trigger, or promote it as inactive")
+    elif only_workflows_start(content):
+        yield _finding(LintRule.NO_TRIGGER, ERROR, None,
+                       "the workflow shall be active, and only other workflows start it: n8n 1.x refuses to activate it",
+                       "promote it as inactive: it can be called all the same")
     else:
         yield _finding(LintRule.NO_TRIGGER, ERROR, None,
-                       "the workflow shall be active, and no enabled node starts it: n8n refuses to activate it", fix)
+                       "the workflow shall be active, and no enabled node starts it: n8n refuses to activate it",
+                       "add a trigger, or promote it as inactive")
 
 
 def _unknown_types(content: Content, context: LintContext) -> Iterator[LintFinding]:

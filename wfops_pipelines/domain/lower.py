@@ -30,6 +30,7 @@ from wfops_pipelines.domain.transform_terms import (
     picks,
     place_text,
     shown_value,
+    with_ids_once,
 )
 from wfops_pipelines.domain.transform_texts import lower_text
 from wfops_pipelines.domain.workflow import Content, JsonObject
@@ -84,7 +85,7 @@ class _Lowering:
         self.awaited: dict[str, None] = {}
 
     def of(self, portable: Content, current: Content | None, node_ids: Iterator[str] | None) -> Lowered:
-        nodes = [self._node(node) for node in portable["nodes"]]
+        nodes = with_ids_once([self._node(node) for node in portable["nodes"]])
         content = {**portable, "nodes": nodes}
         if portable.get("settings"):
             content["settings"] = self._settings(portable["settings"])
@@ -154,8 +155,9 @@ class _Lowering:
         return {**node, "credentials": {**owned, **changed}} if changed else node
 
     def _reference(self, row: CredentialRow) -> JsonObject:
-        credential_id = row.id or self.credential_ids.get((row.type, row.name))
-        return {"id": credential_id, "name": row.name} if credential_id else {"name": row.name}
+        """By name alone the id has to be null: where it is absent, n8n of both generations takes the first credential of
+        the type, whatever its name. With null it takes the one of that name, or none where there is not exactly one."""
+        return {"id": row.id or self.credential_ids.get((row.type, row.name)), "name": row.name}
 
     def _without_row(self, node: str, path: str, kind: str, key: str | None, name: str | None) -> None:
         there = self.target.environment
@@ -234,11 +236,12 @@ def _credential_ids(current: Content | None) -> dict[tuple[str, str], str]:
 def _with_own_ids(content: Content, current: Content | None, node_ids: Iterator[str] | None) -> Content:
     """Node ids and webhook ids of the target by node name, once each; groups of nodes name the ids that nodes then have."""
     twins: dict[str, deque[JsonObject]] = {}
-    for node in current["nodes"] if current else ():
+    for node in with_ids_once(current["nodes"]) if current else ():
         twins.setdefault(node["name"], deque()).append(node)
     pairs = [(node, there.popleft() if (there := twins.get(node["name"])) else None) for node in content["nodes"]]
     taken = {value for _, twin in pairs if twin for key in ("id", "webhookId") if (value := twin.get(key)).__class__ is str}
-    nodes = [_own(node, twin, taken, node_ids) for node, twin in pairs]
+    free = None if node_ids is None else (node_id for node_id in node_ids if node_id not in taken)
+    nodes = [_own(node, twin, taken, free) for node, twin in pairs]
     result = {**content, "nodes": nodes}
     if "nodeGroups" in content:
         moved = {before["id"]: after["id"] for (before, _), after in zip(pairs, nodes, strict=True)
@@ -247,11 +250,12 @@ def _with_own_ids(content: Content, current: Content | None, node_ids: Iterator[
     return result
 
 
-def _own(node: JsonObject, twin: JsonObject | None, taken: set[Any], node_ids: Iterator[str] | None) -> JsonObject:
+def _own(node: JsonObject, twin: JsonObject | None, taken: set[Any], free: Iterator[str] | None) -> JsonObject:
     same = twin is not None and twin.get("type") == node.get("type")  # another type of node has another kind of webhook
     own = {"id": twin.get("id") if twin else None, "webhookId": twin.get("webhookId") if twin and same else None}
-    if not own["id"] and node_ids is not None:
-        own["id"] = next(node_ids)
+    if not own["id"] and free is not None and (own_id := next(free, None)) is not None:
+        own["id"] = own_id
+        taken.add(own_id)
     result = dict(node)
     for key, value in own.items():
         if value:

@@ -120,18 +120,15 @@ def credential_name(reference: Any) -> str | None:
 
 
 def selecting(selected: Any, workflow_id: str) -> Any:
-    """The value of a picker (plain id, locator by list, id or URL) with another workflow chosen; its caches dropped."""
+    """The value of a picker (plain id, locator by list, id or URL) with another workflow chosen; its caches dropped.
+
+    One by URL becomes one by id, which means the same: n8n 2.x takes the URL itself for an id when it publishes, and
+    refuses the caller, whatever is published.
+    """
     if selected.__class__ is not dict:
         return workflow_id
-    value = _in_url(selected["value"], workflow_id) if selected.get("mode") == "url" else workflow_id
-    return {key: value if key == "value" else kept for key, kept in selected.items() if key not in PICKER_CACHES}
-
-
-def _in_url(url: str, workflow_id: str) -> str:
-    url = url.strip()
-    cut = min((at for at in map(url.find, "?#") if at >= 0), default=len(url))
-    path = url[:cut].rstrip("/")
-    return f"{path.rpartition('/')[0]}/{workflow_id}{url[len(path):]}"
+    changed = {"value": workflow_id, **({"mode": "id"} if selected.get("mode") == "url" else {})}
+    return {key: changed.get(key, kept) for key, kept in selected.items() if key not in PICKER_CACHES}
 
 
 def picks(node: JsonObject) -> bool:
@@ -152,6 +149,20 @@ def picking(node: JsonObject, workflow_id: str) -> JsonObject | None:
     """The parameters of a calling node with another workflow picked; none where it then would not read back."""
     parameters = {**node["parameters"], "workflowId": selecting(node["parameters"]["workflowId"], workflow_id)}
     return parameters if called_workflow({**node, "parameters": parameters}) == workflow_id else None
+
+
+def with_ids_once(nodes: list[JsonObject]) -> list[JsonObject]:
+    """The nodes, each id once: n8n 1.x keeps what shares one, 2.x refuses it. The first has it; n8n makes the others'."""
+    seen: set[str] = set()
+    result = []
+    for node in nodes:
+        node_id = node.get("id")
+        if node_id.__class__ is str and node_id in seen:
+            node = {key: value for key, value in node.items() if key != "id"}
+        elif node_id.__class__ is str and node_id:
+            seen.add(node_id)
+        result.append(node)
+    return result
 
 
 def map_texts(value: Any, place: Place, edit: Callable[[str, Place], str]) -> Any:

@@ -44,13 +44,14 @@ def locator(value: str, mode: str) -> JsonObject:
 
 
 def picker(workflow: str, base_url: str, form: str) -> Any:
-    """The four ways in which a node picks a workflow."""
+    """The ways in which a node picks a workflow."""
     if form == "plain":
         return workflow
     return locator(f"{base_url}/workflow/{workflow}?tab=1" if form == "url" else workflow, form)
 
 
 FORMS = ("plain", "id", "list", "url")
+PORTABLE_FORMS = FORMS[:3]  # by URL and by id is one portable form
 EXPRESSIONS = ("={{ $json.id }}", "={{ $workflow.id }}")
 
 
@@ -67,7 +68,7 @@ def portable_contents(draw: Any, texts: st.SearchStrategy[str] = portable_texts)
         if draw(st.booleans()):
             node["type"] = draw(st.sampled_from(sorted(CALLING_NODES)))
             chosen = draw(references.map(lambda one: (one, True)) | st.sampled_from(EXPRESSIONS).map(lambda one: (one, False)))
-            form = draw(st.sampled_from(FORMS if chosen[1] else FORMS[:3]))
+            form = draw(st.sampled_from(PORTABLE_FORMS))
             node["parameters"]["workflowId"] = picker(chosen[0], "{{wfops.base_url}}", form)
     content["settings"].pop("errorWorkflow", None)
     if draw(st.booleans()):

@@ -10,7 +10,7 @@ from wfops_pipelines.domain.lift import PromotedText, hash_portable, lift, promo
 from wfops_pipelines.domain.lower import all_unresolved, lower
 from wfops_pipelines.domain.references import portable_hash
 from wfops_pipelines.domain.transform_tables import CredentialRow, EnvironmentTables
-from wfops_pipelines_tests.domain.promotion_strategies import FORMS, locator, picker
+from wfops_pipelines_tests.domain.promotion_strategies import PORTABLE_FORMS, locator, picker
 
 JsonObject = dict[str, Any]
 EXECUTE, TOOL = "n8n-nodes-base.executeWorkflow", "@n8n/n8n-nodes-langchain.toolWorkflow"
@@ -41,14 +41,37 @@ def text_of(content: JsonObject) -> str:
 
 
 @pytest.mark.parametrize("kind", [EXECUTE, TOOL])
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", PORTABLE_FORMS)
 def test_a_called_workflow_keeps_the_form_in_which_it_is_picked(kind: str, form: str) -> None:
     up = lift(calling(picker("dev1", "https://n8n.dev", form), kind), DEV, self_id="own")
     assert up.content == calling(picker("{{wfops.workflow.C}}", "{{wfops.base_url}}", form), kind)
     down = lower(up.content, PROD, self_id=None)
     assert down.content == calling(picker("p9", "https://n8n.prod", form), kind)
     path = "parameters.workflowId" if form == "plain" else "parameters.workflowId.value"
-    assert {"node": "A", "path": path, "kind": "workflow", "from": "dev1", "to": "{{wfops.workflow.C}}"} in up.as_json()["transformations"]
+    assert [done.as_json() for done in up.transformations] == [
+        {"node": "A", "path": path, "kind": "workflow", "from": "dev1", "to": "{{wfops.workflow.C}}"}]
+
+
+@pytest.mark.parametrize("kind", [EXECUTE, TOOL])
+def test_a_workflow_picked_by_its_url_is_picked_by_its_id_everywhere_else(kind: str) -> None:
+    up = lift(calling(picker("dev1", "https://n8n.dev", "url"), kind), DEV, self_id="own")
+    assert up.content == lift(calling(picker("dev1", "", "id"), kind), DEV, self_id="own").content
+    assert [str(done.kind) for done in up.transformations] == ["workflow"]
+    assert not up.unknown
+    assert lower(up.content, PROD, self_id=None).content == calling(picker("p9", "", "id"), kind)
+
+
+def test_portable_content_by_url_is_lowered_and_lifted_by_id_too() -> None:
+    by_url = calling(picker("{{wfops.workflow.C}}", "{{wfops.base_url}}", "url"))
+    by_id = calling(picker("{{wfops.workflow.C}}", "", "id"))
+    assert lower(by_url, PROD, self_id=None).content == calling(picker("p9", "", "id"))
+    assert lift(by_url, DEV, self_id=None).content == by_id
+    assert hash_portable(by_url) == hash_portable(by_id)
+
+
+def test_an_expression_as_url_stays_what_it_is() -> None:
+    content = calling(locator("={{ $json.url }}", "url"))
+    assert lower(lift(content, DEV, self_id=None).content, PROD, self_id=None).content == content
 
 
 def test_caches_of_a_picker_go_with_what_they_cached() -> None:
@@ -127,9 +150,10 @@ def test_a_credential_in_every_shape_becomes_its_key_and_the_targets(reference: 
         {"node": "A", "path": "credentials.slackApi", "kind": "credential", "from": "key:team", "to": "slack live"}]
 
 
-def test_an_id_that_the_table_lacks_is_taken_from_the_target_and_else_left_out() -> None:
+def test_an_id_that_the_table_lacks_is_taken_from_the_target_and_else_null() -> None:
     portable = workflow(node(credentials={"slackApi": {"name": "key:team"}}))
-    assert lower(portable, DEV, self_id=None).content["nodes"][0]["credentials"] == {"slackApi": {"name": "slack"}}
+    # Null, not absent: without an id n8n would take the first credential of the type.
+    assert lower(portable, DEV, self_id=None).content["nodes"][0]["credentials"] == {"slackApi": {"id": None, "name": "slack"}}
     there = workflow(node("B", credentials={"slackApi": {"id": "42", "name": "slack"}}))
     assert lower(portable, DEV, self_id=None, current=there).content["nodes"][0]["credentials"] == {"slackApi": {"id": "42", "name": "slack"}}
 
@@ -269,6 +293,28 @@ def test_new_ids_only_where_they_are_asked_for() -> None:
     portable = workflow(node("A", id="a"), node("B", id="b"))
     down = lower(portable, PROD, self_id=None, current=workflow(node("A", id="1")), node_ids=["fresh"])
     assert [each["id"] for each in down.content["nodes"]] == ["1", "fresh"]
+
+
+def test_new_ids_are_none_that_the_target_has_already() -> None:
+    portable = workflow(node("A", id="a"), node("B", id="b"), node("C", id="c"))
+    there = workflow(node("A", id="1"), node("B", id="2"))
+    down = lower(portable, PROD, self_id="x", current=there, node_ids=["1", "2", "3"])
+    assert [each["id"] for each in down.content["nodes"]] == ["1", "2", "3"]
+    short = lower(portable, PROD, self_id="x", node_ids=["1"])
+    assert [each.get("id") for each in short.content["nodes"]] == ["1", "b", "c"]
+
+
+@pytest.mark.parametrize("current", [None, workflow(node("A", id="1"), node("B", id="1")), workflow(node("B", id="x"))])
+def test_no_two_nodes_have_one_id(current: JsonObject | None) -> None:
+    twice = workflow(node("A", id="x"), node("B", id="x"), node("C", id="x"), node("D"))
+    up = lift(twice, DEV, self_id=None)
+    assert [each.get("id") for each in up.content["nodes"]] == ["x", None, None, None]
+    assert hash_portable(up.content) == hash_portable(twice)
+    for portable in (twice, up.content):
+        for node_ids in (None, ["1", "x", "x2", "x3", "x4"]):
+            ids = [each["id"] for each in lower(portable, PROD, self_id="x", current=current, node_ids=node_ids).content["nodes"]
+                   if "id" in each]
+            assert len(ids) == len(set(ids)) > 0
 
 
 def test_an_id_that_the_target_has_for_another_node_is_left_to_n8n() -> None:
