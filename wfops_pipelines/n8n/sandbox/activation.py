@@ -37,10 +37,18 @@ def webhook_paths(nodes: list[JsonObject]) -> Iterator[tuple[str, str, str]]:
                 yield name, str(method), f"{webhook_id}/{path}" if ":" in path else path
         elif kind == _FORM:
             path = str(parameters.get("path") or (parameters.get("options") or {}).get("path") or webhook_id)
+            path += "/n8n-form" if node.get("typeVersion", 1) < 2 else ""
             yield name, "GET", path
             yield name, "POST", path
         elif kind.endswith("chatTrigger"):
+            yield name, "GET", f"{webhook_id}/chat"
             yield name, "POST", f"{webhook_id}/chat"
+        elif kind.endswith("mcpTrigger"):
+            path = str(parameters.get("path") or webhook_id)
+            old = node.get("typeVersion", 1) < 2
+            yield name, "DELETE", path
+            yield name, "GET", f"{path}/sse" if old else path
+            yield name, "POST", f"{path}/messages" if old else path
 
 
 def register(state: State, workflow: Workflow) -> None:
@@ -51,7 +59,8 @@ def register(state: State, workflow: Workflow) -> None:
         nodes = live.node_list
         for _, method, path in webhook_paths(nodes):
             state.webhooks.setdefault((method, path), workflow.id)
-        workflow.trigger_count = trigger_count(nodes)
+        if not any(_is_no_cron(node) for node in nodes):  # else it stays what it was, and nothing else tells
+            workflow.trigger_count = trigger_count(nodes)
     state.changed(workflow)
 
 
@@ -109,6 +118,8 @@ def start_1(state: State, workflow: Workflow) -> None:
             raise ApiError(400, f'Workflow "{workflow.name}" (ID: {workflow.id}) has no node to start the workflow - at '
                                 "least one trigger, poller or webhook node is required")
         taken = _taken(state, workflow, nodes)
+        if any(_is_no_cron(node) for node in nodes):
+            raise ApiError(400, 'There was a problem activating the workflow: "Invalid cron expression"')
         if taken is not None:
             raise ApiError(400, f'The URL path that the "{taken}" node uses is already taken. Please change it to something '
                                 "else.")
@@ -186,19 +197,35 @@ def _note(state: State, workflow: Workflow, version: Version, event: str) -> Non
 def _check_called(state: State, workflow: Workflow, nodes: list[JsonObject]) -> None:
     """2.x refuses to publish a workflow that calls an unpublished one."""
     problems = []
+    for name, called in unpublished_calls(state, workflow, nodes):
+        other = state.workflows.get(called)
+        named = f' ("{other.name}")' if other is not None else ""
+        problems.append(f'Node "{name}" references workflow {called}{named} which is not published')
+    if problems:
+        raise ApiError(400, f"Cannot publish workflow: {'; '.join(problems)}. Please publish all referenced sub-workflows "
+                            "first.")
+
+
+def unpublished_calls(state: State, workflow: Workflow, nodes: list[JsonObject]) -> Iterator[tuple[str, str]]:
+    """The nodes that call what is not published, connected or not, and what they call. A URL is taken for an id."""
     for node in nodes:
         if node.get("type") != "n8n-nodes-base.executeWorkflow" or node.get("disabled"):
             continue
         called = _called_id(node.get("parameters") or {})
-        if called is None or called == workflow.id:
-            continue
-        other = state.workflows.get(called)
-        if other is None or other.active_id is None:
-            named = f' ("{other.name}")' if other is not None else ""
-            problems.append(f'Node "{node.get("name")}" references workflow {called}{named} which is not published')
-    if problems:
-        raise ApiError(400, f"Cannot publish workflow: {'; '.join(problems)}. Please publish all referenced sub-workflows "
-                            "first.")
+        if called is not None and called != workflow.id:
+            other = state.workflows.get(called)
+            if other is None or other.active_id is None:
+                yield str(node.get("name")), called
+
+
+def _is_no_cron(node: JsonObject) -> bool:
+    """Whether a schedule cannot be registered: one whose cron expression has not five or six parts."""
+    if node.get("type") != "n8n-nodes-base.scheduleTrigger" or node.get("disabled"):
+        return False
+    rules = ((node.get("parameters") or {}).get("rule") or {}).get("interval")
+    texts = [rule.get("expression") for rule in rules if isinstance(rule, dict) and rule.get("field") == "cronExpression"] \
+        if isinstance(rules, list) else []
+    return any(isinstance(text, str) and not text.startswith("=") and len(text.split()) not in (5, 6) for text in texts)
 
 
 def _called_id(parameters: dict[str, Any]) -> str | None:

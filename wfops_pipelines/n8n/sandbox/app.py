@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from wfops_pipelines.n8n.sandbox import executions
+from wfops_pipelines.n8n.sandbox import webhooks
 from wfops_pipelines.n8n.sandbox.activation import settle
 from wfops_pipelines.n8n.sandbox.errors import ApiError, HtmlError
 from wfops_pipelines.n8n.sandbox.faults import Fault, Faults, answer_with, cut, reset
@@ -66,12 +66,17 @@ class SandboxApp:
             await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
+        headers: Mapping[str, str] = {}
         try:
             body = await _read(request)
             with self._state.lock:
                 settle(self._state)
                 before = self._state.changes
-                status, content, kind = self._dispatch(request, body)
+                if request.scope["path"].startswith(webhooks.PREFIXES):
+                    said = webhooks.answer(self._state, request.method, request.scope["path"], request.headers)
+                    status, content, kind, headers = said.status, said.content, said.kind, said.headers
+                else:
+                    status, content, kind = self._dispatch(request, body)
                 if self._state.changes != before:
                     self._on_change()
         except ApiError as error:
@@ -79,14 +84,12 @@ class SandboxApp:
             status, content, kind = error.status, dump(error.body), "application/json"
         except HtmlError as error:
             return HTMLResponse(error.page, error.status, headers={"content-security-policy": "default-src 'none'"})
-        return _travelling(request, status, content, kind)
+        return Response(status_code=204, headers=headers) if status == 204 else _travelling(request, status, content, kind)
 
     def _dispatch(self, request: Request, body: bytes) -> tuple[int, bytes, str]:
         path: str = request.scope["path"]
         if path in {"/healthz", "/healthz/readiness"}:
             return 200, b'{"status":"ok"}', "application/json"
-        if path.startswith("/webhook/"):
-            return self._webhook(request.method, path.removeprefix("/webhook/").strip("/"))
         if not path.startswith(f"{_ROOT}/"):
             raise HtmlError(404, f"Cannot {request.method} {path}")
         value = _json_body(request, body)
@@ -122,15 +125,6 @@ class SandboxApp:
         if self._state.generation >= 2:
             raise ApiError(401, "Unauthorized")
         raise ApiError(401, "unauthorized" if given else "'X-N8N-API-KEY' header required")
-
-    def _webhook(self, method: str, path: str) -> tuple[int, bytes, str]:
-        holder = self._state.webhooks.get((method, path))
-        if holder is None:
-            said = f'The requested webhook "{method} {path}" is not registered.'
-            hint = "The workflow must be active for a production URL to run successfully."
-            return 404, dump({"code": 404, "message": said, "hint": hint}), "application/json"
-        executions.triggered(self._state, holder, "webhook")
-        return 200, b'{"message":"Workflow was started"}', "application/json"
 
     async def _controlled(self, request: Request) -> Response:
         what = request.scope["path"].removeprefix(_CONTROL)

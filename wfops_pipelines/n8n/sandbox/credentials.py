@@ -102,6 +102,13 @@ def create(state: State, body: JsonObject) -> JsonObject:
     return answer if state.generation >= 2 else {**{k: v for k, v in body.items() if k != "data"}, **answer}
 
 
+def test(state: State, credential_id: str) -> JsonObject:
+    """``POST /credentials/{id}/test`` (2.x): there is no service here to ask, as there is none for many types."""
+    if credential_id not in state.credentials:
+        raise ApiError(404, f'Credential with ID "{credential_id}" was not found.')
+    return {"status": "Error", "message": "No testing function found for this credential."}
+
+
 def change(state: State, credential_id: str, body: JsonObject) -> JsonObject:
     """``PATCH /credentials/{id}`` (2.x)."""
     found = state.credentials.get(credential_id)

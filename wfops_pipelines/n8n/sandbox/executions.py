@@ -13,6 +13,8 @@ from wfops_pipelines.n8n.sandbox.state import State
 
 STATUSES = {1: ("canceled", "error", "running", "success", "waiting"),
             2: ("canceled", "crashed", "error", "new", "running", "success", "unknown", "waiting")}
+#: Only listed when asked for by their status.
+_ASKED_FOR = {1: ("running", "waiting"), 2: ("running",)}
 
 
 def execution_json(state: State, run: Execution, *, data: bool, listed: bool = False) -> JsonObject:
@@ -35,7 +37,7 @@ def execution_json(state: State, run: Execution, *, data: bool, listed: bool = F
 
 
 def list_executions(state: State, query: Mapping[str, Any]) -> JsonObject:
-    """One page; running ones only when asked for."""
+    """One page."""
     limit, last = query.get("limit"), None
     if query.get("cursor"):
         said = decode_cursor(query["cursor"])
@@ -45,7 +47,7 @@ def list_executions(state: State, query: Mapping[str, Any]) -> JsonObject:
     status, workflow_id = query.get("status"), query.get("workflowId")
     runs = [run for key, run in sorted(state.executions.items(), reverse=True)
             if (last is None or key < last)
-            and (run.status == status if status else run.status != "running")
+            and (run.status == status if status else run.status not in _ASKED_FOR[state.generation])
             and (workflow_id is None or run.workflow_id == workflow_id)
             and ("startedAfter" not in query or run.started_at > query["startedAfter"])
             and ("startedBefore" not in query or run.started_at < query["startedBefore"])
@@ -90,11 +92,17 @@ def retry(state: State, text: str) -> JsonObject:
     return execution_json(state, made, data=False)
 
 
-def triggered(state: State, workflow_id: str, mode: str) -> Execution:
-    """A successful run that a webhook started."""
-    number, now = max(state.executions, default=0) + 1, state.now()
+def triggered(state: State, workflow_id: str, mode: str, error: JsonObject | None = None) -> None:
+    """A run that a webhook started, with the error that it ended with. A success leaves nothing where the workflow says
+    so."""
     workflow = state.workflows[workflow_id]
-    made = Execution(number, workflow_id, "success", mode, now, now, version_id=workflow.active_id)
-    state.executions[number] = made
+    if error is None and workflow.settings.get("saveDataSuccessExecution") == "none":
+        return
+    number, now = max(state.executions, default=0) + 1, state.now()
+    data: JsonObject | None = None
+    if error is not None:
+        node = (error.get("node") or {}).get("name")
+        data = {"resultData": {"runData": {}, "error": error, "lastNodeExecuted": node}}
+    state.executions[number] = Execution(number, workflow_id, "success" if error is None else "error", mode, now, now,
+                                         data=data, version_id=workflow.active_id)
     state.changes += 1
-    return made

@@ -254,6 +254,11 @@ def _delete_credential(call: Call) -> Answer:
     return credentials.delete(call.state, call.path["id"])
 
 
+@_route("POST", "/credentials/{id}/test", generations=(2,))
+def _test_credential(call: Call) -> Answer:
+    return credentials.test(call.state, call.path["id"])
+
+
 # --- executions, users, audit, what needs a licence -------------------------------------------------------------------
 
 _RUNS: Spec = {**_PAGED, "includeData": "flag", "workflowId": "text", "projectId": "text"}
