@@ -83,7 +83,7 @@ def test_a_pipeline_that_is_declared_no_more_makes_it_unclear_until_it_is_pruned
     fleet = new_fleet(("staging", "prod"), pipelines=[{"name": "standard", "stages": [WHOLE_STAGE]}])
     fleet.tenant["pipelines"] = [{"name": "other", "stages": [{"source": "staging", "target": "prod"}]}]
     assert changes(fleet.apply()) == [("create", "pipeline", "other"), ("unmanaged", "pipeline", "standard")]
-    with pytest.raises(UsageError, match="more than one pipeline .*'other', 'standard'") as refused:
+    with pytest.raises(UsageError, match=r"more than one pipeline .*'other', 'standard'") as refused:
         between(fleet)
     assert "--prune" in str(refused.value.fix)
     assert changes(fleet.apply(prune=True)) == [("delete", "pipeline", "standard")]
