@@ -14,6 +14,7 @@ from wfops_pipelines import __version__
 from wfops_pipelines.cli import (
     alerts,
     audit,
+    credentials,
     deletion,
     doctor,
     drift,
@@ -26,19 +27,22 @@ from wfops_pipelines.cli import (
     mappings,
     notify,
     operations,
+    pipelines,
     policies,
     resolving,
     retention,
     secrets,
+    snapshots,
     sync,
     system,
     unblocking,
+    waivers,
 )
 from wfops_pipelines.cli.compare import diff
 from wfops_pipelines.cli.failures import Commands
 
-OFFLINE, FLEET, DAILY, FOLLOW, RECORD, SYSTEM = (
-    "Files", "Fleet", "Environments", "Drift incidents", "Record", "Installation")
+OFFLINE, FLEET, DAILY, PROMOTE, FOLLOW, RECORD, SYSTEM = (
+    "Files", "Fleet", "Environments", "Promotions", "Drift incidents", "Record", "Installation")
 
 app = typer.Typer(
     name="wfops", cls=Commands, no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False,
@@ -86,6 +90,11 @@ app.command("resolve", rich_help_panel=DAILY)(resolving.resolve)
 app.command("delete", rich_help_panel=DAILY)(deletion.delete)
 app.command("undelete", rich_help_panel=DAILY)(deletion.undelete)
 app.command("unblock", rich_help_panel=DAILY)(unblocking.unblock)
+
+app.add_typer(snapshots.snapshot, name="snapshot", rich_help_panel=PROMOTE)
+app.add_typer(pipelines.pipeline, name="pipeline", rich_help_panel=PROMOTE)
+app.add_typer(credentials.credentials, name="credentials", rich_help_panel=PROMOTE)
+app.add_typer(waivers.waivers, name="waiver", rich_help_panel=PROMOTE)
 
 app.add_typer(incidents.incident, name="incident", rich_help_panel=FOLLOW)
 app.add_typer(ignore_rules.rules, name="ignore-rule", rich_help_panel=FOLLOW)
