@@ -8,17 +8,11 @@ from datetime import datetime
 from typing import Any, Final
 
 from wfops_pipelines.domain.context import Context
-from wfops_pipelines.domain.workflow_lint import LintWaiver, new_waiver
+from wfops_pipelines.domain.workflow_lint import new_waiver
 from wfops_pipelines.services.named import named_by_id
 from wfops_pipelines.services.services import Services
-from wfops_pipelines.store.unit_of_work import UnitOfWork
 
 _WHAT: Final = ("rule", "workflow", "node", "owner", "reason")
-
-
-def standing_waivers(work: UnitOfWork) -> list[LintWaiver]:
-    """The tenant's waivers that nobody removed, for ``apply_waivers``; expired ones too."""
-    return [LintWaiver.model_validate(row) for row in work.lint_waivers.standing()]
 
 
 def add_waiver(services: Services, context: Context, *, expires_at: datetime, dry_run: bool = False,

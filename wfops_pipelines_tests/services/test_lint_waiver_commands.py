@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from wfops_pipelines.domain.errors import InvalidFields, UsageError
-from wfops_pipelines.domain.workflow_lint import LintFinding, LintReport, LintRule, LintSeverity, apply_waivers
-from wfops_pipelines.services.lint_waiver_commands import add_waiver, list_waivers, remove_waiver, standing_waivers
+from wfops_pipelines.domain.workflow_lint import LintFinding, LintReport, LintRule, LintSeverity, LintWaiver, apply_waivers
+from wfops_pipelines.services.lint_waiver_commands import add_waiver, list_waivers, remove_waiver
 from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet
 
 
@@ -24,7 +24,8 @@ def finding(node: str | None = None) -> LintFinding:
 
 def waived(fleet: FleetUnderTest, workflow: str, node: str | None = None) -> bool:
     report = LintReport(workflow, (finding(node),))
-    return not apply_waivers(report, fleet.reading(standing_waivers), now=fleet.clock.time).errors
+    waivers = fleet.reading(lambda work: [LintWaiver.model_validate(row) for row in work.lint_waivers.standing()])
+    return not apply_waivers(report, waivers, now=fleet.clock.time).errors
 
 
 def test_a_waiver_holds_from_its_row_on_until_it_ends_or_is_removed(new_fleet: NewFleet) -> None:
