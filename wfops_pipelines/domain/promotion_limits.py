@@ -94,7 +94,7 @@ def _impossible(plan: Plan, change: PlannedChange) -> Iterator[PlanProblem]:
         yield PlanProblem(
             PlanProblemKind.UNPUBLISHED_CALL,
             f"{_name(change)} calls {', '.join(change.unpublished)}, not published in {plan.target}: n8n would refuse to "
-            "publish the caller", "publish it there, or let it be published with this promotion", (change.key,))
+            "publish the caller", "publish it there (without a trigger, n8n would refuse that too)", (change.key,))
     archived = change.before is not None and change.before.archived
     if archived and change.action is PlanAction.UPDATE and plan.generation < 2:
         yield PlanProblem(

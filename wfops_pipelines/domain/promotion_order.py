@@ -4,11 +4,14 @@ Workflows are named by a key: the canonical id as text, which is also what the t
 workflow ``needs`` those it calls and its error workflow; those in its ``callerIds`` it only ``mentions``: they are to be
 known there, but it runs without them, and they most often need it in turn.
 
+What n8n 2.x wants published before it publishes a caller is narrower than what it needs: only what its nodes of type
+``executeWorkflow`` that are not disabled *call* (measured; AI tools, expressions and error workflows are not looked at).
+
 Where workflows need each other in a cycle, no order is right. They stand together, callees first as far as that goes, and
 the cycle is named. A reference is *late* where the workflow that it names does not exist in the target when its turn comes
-(or, on n8n 2.x, is not published, without which n8n publishes no caller). Whoever writes such a workflow writes it **first
-without its late references** and switched off, and once more in full when the others are there. So nothing calls what does
-not exist, and nothing runs half.
+(or, on n8n 2.x, is called and not published). Whoever writes such a workflow writes it **first without its late references**
+and switched off, and once more in full when the others are there. So nothing calls what does not exist, and nothing runs
+half.
 """
 
 from __future__ import annotations
@@ -22,13 +25,15 @@ from wfops_pipelines.domain.references import called_workflow, error_workflow
 from wfops_pipelines.domain.transform_terms import ITSELF, canonical_of
 from wfops_pipelines.domain.workflow import Content
 
+_CALLING: Final = "n8n-nodes-base.executeWorkflow"
 _ITSELF: Final = frozenset({ITSELF, "itself"})  # the term, and what ``portable.to_portable`` writes
 
 
 @dataclass(frozen=True, slots=True)
 class NamedWorkflows:
     """What a workflow names in its portable content: keys, or the n8n id that stands there where lift found none. A
-    reference to itself is its own key. ``calls`` are those of ``needs`` that nodes which are not disabled call."""
+    reference to itself is its own key. ``calls`` are those of ``needs`` that n8n 2.x wants published before the caller. One
+    that is picked by its URL is among them: it is written by its id."""
 
     needs: frozenset[str] = frozenset()
     mentions: frozenset[str] = frozenset()
@@ -47,7 +52,7 @@ def named_workflows(content: Content, *, key: str) -> NamedWorkflows:
     for node in content["nodes"]:
         if node.get("type") != STICKY_NOTE and (called := called_workflow(node)):
             needs.add(called)
-            if node.get("disabled") is not True:
+            if node["type"] == _CALLING and node.get("disabled") is not True:
                 calls.add(called)
     settings = content.get("settings") or {}
     if handler := error_workflow(settings):
@@ -78,18 +83,24 @@ class Order:
     cycles: tuple[tuple[str, ...], ...] = ()
 
 
-def order(needs: Mapping[str, Collection[str]], *, name_of: Mapping[str, str]) -> Order:
+def order(needs: Mapping[str, Collection[str]], *, name_of: Mapping[str, str],
+          calls: Mapping[str, Collection[str]] | None = None) -> Order:
     """The keys of ``needs`` so that each comes after all that it needs (needed ones that are no keys do not count).
 
-    Where the needs leave it open, by name, then key: the same workflows come in the same order, however they are given.
+    Within a cycle, callees come first as far as that goes; ``calls`` says what counts there, if not all needs. Where the
+    needs leave it open, by name, then key: the same workflows come in the same order, however they are given.
     """
     def by_name(keys: Iterable[str]) -> list[str]:
         return sorted(keys, key=lambda key: (name_of.get(key, ""), key))
 
     walk = _Walk({key: by_name(set(needs[key]) & needs.keys() - {key}) for key in by_name(needs)})
-    place = {key: number for number, key in enumerate(walk.finished)}
-    cycles = [tuple(sorted(group, key=place.__getitem__)) for group in walk.groups if len(group) > 1]
-    return Order(tuple(walk.finished), tuple(sorted(cycles, key=lambda group: place[group[0]])))
+    if calls is None or all(len(group) == 1 for group in walk.groups):
+        place = {key: number for number, key in enumerate(walk.finished)}
+        cycles = [tuple(sorted(group, key=place.__getitem__)) for group in walk.groups if len(group) > 1]
+        return Order(tuple(walk.finished), tuple(sorted(cycles, key=lambda group: place[group[0]])))
+    # A group is complete after all that any of it needs: one after the other is an order, whatever it is within each.
+    groups = [order({key: calls.get(key, ()) for key in group}, name_of=name_of).keys for group in walk.groups]
+    return Order(tuple(key for group in groups for key in group), tuple(group for group in groups if len(group) > 1))
 
 
 class _Walk:

@@ -7,8 +7,9 @@ depends on no id that does not exist yet. The rules:
 * What a workflow is, is said by the statuses of §8. Archived workflows are not live: an archived source is as good as
   absent, an archived target is brought back (n8n 2.x) under its own id.
 * The target keeps its activation: an update changes whether it runs only when asked (``wants_active``), a new workflow
-  runs when its source does. On n8n 2.x a new one that a running one calls is published too: without that, n8n refuses to
-  publish the caller, and on 1.x sub-workflows are called without being active.
+  runs when its source does. On n8n 2.x one that comes new, or has no triggers of its own, is published too when a running
+  one of the plan calls it: without that, n8n refuses to publish the caller, and on 1.x sub-workflows are called without
+  being active. On n8n 1.x, what only other workflows start is never active: n8n cannot activate it.
 * What only the target has stays, but for ``prune``: then it is archived (2.x) or deleted (1.x, which cannot be undone).
 * Conflicts and hotfixes are planned as updates with their status; whether they may be overwritten is the gates' to say.
 

@@ -29,6 +29,7 @@ from wfops_pipelines.domain.reconciliation import DiffStatus
 from wfops_pipelines.domain.references import references
 from wfops_pipelines.domain.runtime_write import unclearable_settings
 from wfops_pipelines.domain.shown import one_line
+from wfops_pipelines.domain.starting_nodes import can_be_active, only_workflows_start, starts_by_itself
 from wfops_pipelines.domain.transform_terms import ITSELF, workflow_term
 from wfops_pipelines.domain.workflow import Content, JsonObject
 
@@ -55,13 +56,13 @@ def make_plan(
     selected = _selected(compared, needs, chosen, with_needs=with_needs)
     actions = {key: _action(each, key in selected, generation=generation, prune=prune) for key, each in compared.items()}
     written = order({key: needs[key] for key in selected if actions[key].writes and not actions[key].removes},
-                    name_of={key: each.name for key, each in compared.items()})
+                    name_of={key: each.name for key, each in compared.items()},
+                    calls={key: each.names.calls for key, each in compared.items()} if generation >= 2 else None)
     removed = _removal_order(compared, actions)
     rest = sorted((key for key in selected if not actions[key].writes), key=lambda key: (compared[key].name, key))
     needed_by = _needed_by(chosen, needs, selected)
     afters = _afters(compared, actions, generation)
-    pending = _pending(compared, actions, afters, generation)
-    late = _late(written, compared, pending)
+    late = _late(written, compared, actions, afters, generation)
     unpublished = _unpublished(compared, actions, afters) if generation >= 2 else {}
     callers = _callers_left(compared, actions)
     changes = tuple(_change(compared[key], actions[key], afters[key], generation=generation, late=late.get(key, ()),
@@ -73,7 +74,7 @@ def make_plan(
     uses = {change.key: references(change.content).credentials for change in writes if change.content is not None}
     return Plan(
         source=source, target=target, generation=generation, changes=changes,
-        cycles=tuple(cycle for cycle in written.cycles if not pending.isdisjoint(cycle)),  # others are all known there
+        cycles=tuple(cycle for cycle in written.cycles if any(set(cycle) & set(late[key]) for key in cycle)),
         missing=_missing(writes, compared, after | {each.workflow_id for each in unmanaged}),
         credentials=used_credentials(writes, uses),
         reach=_reach(compared, writes, unmanaged),
@@ -104,7 +105,7 @@ def _action(each: Compared, selected: bool, *, generation: int, prune: bool) -> 
         return PlanAction.CREATE
     if each.status is not DiffStatus.UNCHANGED:
         return PlanAction.UPDATE
-    before, after = _before(each), _after(each, PlanAction.UPDATE)
+    before, after = _before(each), _after(each, PlanAction.UPDATE, generation)
     assert before is not None and after is not None  # noqa: S101 - what is unchanged is on both sides
     differs = before.active != after.active or (after.tags is not None and set(after.tags) != set(before.tags or ()))
     return PlanAction.UPDATE if differs else PlanAction.UNCHANGED
@@ -118,7 +119,7 @@ def _before(each: Compared) -> PlannedState | None:
     return PlannedState(each.target_hash, held.active, held.archived, tags)
 
 
-def _after(each: Compared, action: PlanAction) -> PlannedState | None:
+def _after(each: Compared, action: PlanAction, generation: int) -> PlannedState | None:
     before = _before(each)
     if action is PlanAction.DELETE:
         return None
@@ -128,24 +129,39 @@ def _after(each: Compared, action: PlanAction) -> PlannedState | None:
         return before
     active = each.sides.wants_active
     if active is None:
-        active = (each.live or each.source).active
+        active = (each.live or each.source).active and not _cannot_run(each, generation)
     tags = each.sides.wants_tags
     return PlannedState(each.source_hash, active, tags=None if tags is None else tuple(sorted(set(tags))))
 
 
+def _cannot_run(each: Compared, generation: int) -> bool:
+    """Whether n8n 1.x cannot activate it, because only workflows start it: there it is called without being active."""
+    return generation < 2 and each.source is not None and only_workflows_start(each.source.content)
+
+
 def _afters(compared: Mapping[str, Compared], actions: Mapping[str, PlanAction],
             generation: int) -> dict[str, PlannedState | None]:
-    """How each workflow stands afterwards; on n8n 2.x, new ones that running ones call are published."""
-    afters = {key: _after(each, actions[key]) for key, each in compared.items()}
+    """How each workflow stands afterwards; on n8n 2.x, what running ones call is published along."""
+    afters = {key: _after(each, actions[key], generation) for key, each in compared.items()}
     waiting = [key for key in afters if generation >= 2 and _is_published(afters[key]) and actions[key].writes]
     while waiting:
         for called in compared[waiting.pop()].names.calls:
             state = afters.get(called)
-            if state is not None and not state.active and _comes(compared[called], actions[called]) and (
-                    compared[called].sides.wants_active is None):
+            if state is not None and not state.active and _comes_along(compared[called], actions[called]):
                 afters[called] = replace(state, active=True)
                 waiting.append(called)
     return afters
+
+
+def _comes_along(each: Compared, action: PlanAction) -> bool:
+    """Whether it is published because a running one calls it: it is written, nobody says that it shall not run, and n8n
+    would publish it. One that the target has switched off, though it has triggers of its own, was switched off by
+    somebody: starting these is not for a promotion of its caller to decide."""
+    if not action.writes or action.removes or each.sides.wants_active is not None or each.source is None:
+        return False
+    if can_be_active(each.source.content, generation=2) is False:
+        return False
+    return each.live is None or not starts_by_itself(each.source.content)
 
 
 def _is_published(state: PlannedState | None) -> bool:
@@ -155,14 +171,6 @@ def _is_published(state: PlannedState | None) -> bool:
 def _comes(each: Compared, action: PlanAction) -> bool:
     """Whether the target does not have it live before and does afterwards."""
     return action.writes and not action.removes and each.live is None
-
-
-def _pending(compared: Mapping[str, Compared], actions: Mapping[str, PlanAction],
-             afters: Mapping[str, PlannedState | None], generation: int) -> frozenset[str]:
-    """What cannot be named before its turn: it does not exist, or (n8n 2.x) it is not published yet."""
-    return frozenset(key for key, action in actions.items() if action is PlanAction.CREATE or (
-        generation >= 2 and action is PlanAction.UPDATE and _is_published(afters[key])
-        and not _is_published(_before(compared[key]))))
 
 
 def _unpublished(compared: Mapping[str, Compared], actions: Mapping[str, PlanAction],
@@ -194,7 +202,7 @@ def _change(each: Compared, action: PlanAction, after: PlannedState | None, *, g
         diff=_diff(each, action), workflow_id=held.workflow_id if held is not None else None, content=content,
         digest=None if content is None else content_digest(content), names=each.names, late=late, needed_by=needed_by,
         kept_settings=kept, unpublished=tuple(one_line(name, 60) for name in unpublished),
-        irreversible=tuple(irreversible), notes=_notes(each, action, after, callers),
+        irreversible=tuple(irreversible), notes=_notes(each, action, after, generation, callers),
     )
 
 
@@ -208,7 +216,8 @@ def _diff(each: Compared, action: PlanAction) -> WorkflowDiff:
     return diff(held, each.source.content)
 
 
-def _notes(each: Compared, action: PlanAction, after: PlannedState | None, callers: tuple[str, ...]) -> tuple[str, ...]:
+def _notes(each: Compared, action: PlanAction, after: PlannedState | None, generation: int,
+           callers: tuple[str, ...]) -> tuple[str, ...]:
     notes = []
     held = each.sides.target
     if action.writes and each.source is not None and each.source.has_draft:
@@ -217,9 +226,14 @@ def _notes(each: Compared, action: PlanAction, after: PlannedState | None, calle
         notes.append("the target has changes that are not published: they are lost")
     if action is PlanAction.UPDATE and held is not None and held.archived:
         notes.append("it comes back from the target's archive")
-    usual = _after(each, action)
-    if after is not None and usual is not None and after.active != usual.active:
-        notes.append("it is published, though the source's is not active: a workflow that runs calls it")
+    usual = _after(each, action, generation)
+    if after is not None and usual is not None and after.active != usual.active and each.source is not None:
+        whose = "the source's" if each.live is None else "the target's"
+        triggers = ", and its own triggers start it from then on" if starts_by_itself(each.source.content) else ""
+        notes.append(f"it is published, though {whose} is not active: a workflow that runs calls it{triggers}")
+    runs = (each.live or each.source or held) if action.writes and each.sides.wants_active is None else None
+    if runs is not None and runs.active and not action.removes and _cannot_run(each, generation):
+        notes.append("it is not active there: only workflows start it, and n8n 1.x calls such ones without that")
     if callers:
         notes.append(f"still called by {one_line(', '.join(callers), 200)}")
     return tuple(notes)
@@ -259,11 +273,22 @@ def _needed_by(chosen: Collection[str] | None, needs: Mapping[str, Collection[st
     return {key: tuple(callers) for key, callers in found.items()}
 
 
-def _late(written: Order, compared: Mapping[str, Compared], pending: Collection[str]) -> dict[str, tuple[str, ...]]:
-    """For each key, the workflows it names that are pending until after it, or are itself and new."""
+def _late(written: Order, compared: Mapping[str, Compared], actions: Mapping[str, PlanAction],
+          afters: Mapping[str, PlannedState | None], generation: int) -> dict[str, tuple[str, ...]]:
+    """For each key, the workflows it names that do not exist until after it, or are itself and new; on n8n 2.x also those
+    that it calls and that are not published until after it."""
     place = {key: number for number, key in enumerate(written.keys)}
-    return {key: tuple(sorted(named for named in compared[key].names.all & set(pending) if place[named] > place[key] or (
-        named == key and compared[key].sides.target is None))) for key in place}
+    created = {key for key in place if actions[key] is PlanAction.CREATE}
+    published = {key for key in place if generation >= 2 and _is_published(afters[key])
+                 and not _is_published(_before(compared[key]))}
+    late = {}
+    for key, turn in place.items():
+        names = compared[key].names
+        runs = _is_published(afters[key]) or _is_published(_before(compared[key]))  # a PUT of what runs publishes it
+        pending = (names.all & created) | (names.calls & published if runs else frozenset())
+        late[key] = tuple(sorted(named for named in pending if place[named] > turn or (
+            named == key and key in created)))
+    return late
 
 
 def _callers_left(compared: Mapping[str, Compared], actions: Mapping[str, PlanAction]) -> dict[str, tuple[str, ...]]:

@@ -157,11 +157,10 @@ def with_ids_once(nodes: list[JsonObject]) -> list[JsonObject]:
     result = []
     for node in nodes:
         node_id = node.get("id")
-        if node_id.__class__ is str and node_id in seen:
-            node = {key: value for key, value in node.items() if key != "id"}
-        elif node_id.__class__ is str and node_id:
+        again = node_id.__class__ is str and node_id in seen
+        result.append({key: value for key, value in node.items() if key != "id"} if again else node)
+        if node_id.__class__ is str and node_id:
             seen.add(node_id)
-        result.append(node)
     return result
 
 

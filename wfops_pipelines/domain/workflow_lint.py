@@ -2,8 +2,9 @@
 
 A finding is an ``error`` only where n8n 2.x would refuse the workflow (measured: ``Workflow structure is invalid``, no
 trigger, ``Unrecognized node type``, a webhook path that is taken) or where a secret is certain. Where n8n 1.x takes what 2.x
-refuses and it does no harm there (two nodes of one id), or 1.x alone refuses, it goes by the generation of the target. What is likely a mistake is
-a ``warning``, what is merely worth knowing an ``info``; neither stops a promotion.
+refuses and it does no harm there (two nodes of one id), or 1.x alone refuses it (only other workflows start it), it goes by
+the generation of the target. What is likely a mistake is a ``warning``, what is merely worth knowing an ``info``; neither
+stops a promotion.
 
 A waiver takes a finding out of the count until it expires, with an owner and a reason. An expired one does nothing, and is
 reported where it would have done something.

@@ -11,14 +11,16 @@ from wfops_pipelines.domain.transform_terms import workflow_term
 
 JsonObject = dict[str, Any]
 EXECUTE = "n8n-nodes-base.executeWorkflow"
+TRIGGER, SUB = "n8n-nodes-acme.acmeTrigger", "n8n-nodes-base.executeWorkflowTrigger"
 
 
-def content(name: str, *, value: Any = 1, calls: tuple[str, ...] = (), **settings: Any) -> JsonObject:
-    """A workflow that sets ``value`` and calls the workflows ``calls``."""
+def content(name: str, *, value: Any = 1, calls: tuple[str, ...] = (), start: str = TRIGGER, **settings: Any) -> JsonObject:
+    """A workflow that ``start`` starts, that sets ``value`` and calls the workflows ``calls``."""
     nodes: list[JsonObject] = [{"id": "n1", "name": "Set", "type": "n8n-nodes-base.set", "typeVersion": 1,
                                 "position": [0, 0], "parameters": {"value": value}}]
     nodes += [{"id": f"c-{called}", "name": f"Call {called}", "type": EXECUTE, "typeVersion": 1, "position": [0, 100],
                "parameters": {"workflowId": workflow_term(called)}} for called in calls]
+    nodes.append({"id": "t1", "name": "Start", "type": start, "typeVersion": 1, "position": [0, 200], "parameters": {}})
     return {"name": name, "nodes": nodes, "connections": {}, "settings": settings}
 
 

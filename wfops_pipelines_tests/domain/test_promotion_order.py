@@ -49,6 +49,25 @@ def test_disabled_nodes_count_and_expressions_and_notes_do_not() -> None:
     assert not found.calls
 
 
+def test_only_what_execute_nodes_pick_has_to_be_published_before_the_caller() -> None:
+    def picked(mode: str) -> dict[str, Any]:
+        return {"__rl": True, "mode": mode, "value": "https://n8n.dev/workflow/b" if mode == "url" else "b"}
+
+    def calls(called: Any, **more: Any) -> frozenset[str]:
+        parameters = {"workflowId": called, **more.pop("parameters", {})}
+        return named_workflows(content({**call("x"), "parameters": parameters, **more}), key="a").calls
+
+    for called in ("b", picked("id"), picked("list"), picked("url")):
+        assert calls(called) == {"b"}
+    tool = "@n8n/n8n-nodes-langchain.toolWorkflow"
+    assert not calls("b", type=tool)
+    assert named_workflows(content({**call("b"), "type": tool}), key="a").needs == {"b"}
+    assert not calls("b", parameters={"source": "parameter"})
+    assert not calls({"mode": "id", "value": "={{ $json.id }}"})
+    assert not calls("")
+    assert not named_workflows(content(errorWorkflow="b", callerIds="b"), key="a").calls
+
+
 @law
 @given(hostile_contents())
 def test_whatever_a_workflow_holds_can_be_asked(hostile: dict[str, Any]) -> None:
@@ -116,6 +135,26 @@ def test_cycles_are_exactly_those_that_reach_each_other_and_the_order_is_that_of
     place = {key: number for number, key in enumerate(found.keys)}
     assert sorted(found.keys) == sorted(needs)
     assert all(place[b] < place[a] for a in needs for b in needs[a] if a != b and not together[a, b])
+
+
+def test_within_a_cycle_calls_decide_and_other_needs_do_not() -> None:
+    needs = {"a": {"b"}, "b": {"a", "x"}, "x": set(), "top": {"a"}}  # b is only the error workflow of a, and calls it
+    found = order(needs, name_of={key: key for key in needs}, calls={"b": {"a", "x"}, "top": {"a"}})
+    assert found == Order(("x", "a", "b", "top"), (("a", "b"),))
+    assert ordered(needs).keys == ("x", "b", "a", "top")
+
+
+@law
+@given(graphs(acyclic=False), graphs(acyclic=False))
+def test_calls_turn_the_order_within_cycles_alone(needs: dict[str, set[str]], others: dict[str, set[str]]) -> None:
+    calls = {key: needs[key] & others.get(key, set()) for key in needs}
+    found, plain = order(needs, name_of={}, calls=calls), order(needs, name_of={})
+    place = {key: number for number, key in enumerate(found.keys)}
+    assert sorted(found.keys) == sorted(plain.keys)
+    assert sorted(map(sorted, found.cycles)) == sorted(map(sorted, plain.cycles))
+    together = {(a, b) for cycle in found.cycles for a in cycle for b in cycle}
+    assert all(place[b] < place[a] for a in needs for b in needs[a] if a != b and (a, b) not in together)
+    assert sum(place[b] > place[a] for a in calls for b in calls[a]) == 0 or order(calls, name_of={}).cycles
 
 
 def test_what_is_chosen_brings_along_what_it_needs() -> None:

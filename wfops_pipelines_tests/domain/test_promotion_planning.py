@@ -13,8 +13,10 @@ from wfops_pipelines.domain.lift import hash_portable, lift
 from wfops_pipelines.domain.promotion_plan import BothSides, MissingReference, Plan, PortableWorkflow
 from wfops_pipelines.domain.reach import EnvironmentWorkflow
 from wfops_pipelines.domain.transform_tables import CredentialRow, EnvironmentTables
+from wfops_pipelines.domain.transform_terms import workflow_term
 from wfops_pipelines_tests.domain.plan_example import (
     EXECUTE,
+    SUB,
     actions,
     change_of,
     changed,
@@ -288,3 +290,95 @@ def test_on_n8n_2_workflows_that_call_each_other_are_late_until_both_are_publish
     assert plan.cycles == (("b", "a"),)
     assert {change.key: change.late for change in plan.changes} == {"b": ("a",), "a": ()}
     assert planned(stopped("a", "b"), stopped("b", "a"), generation=1).cycles == ()
+
+
+def switched_off(key: str, *, updated: bool = True, **more: Any) -> BothSides:
+    """The target has it and it does not run there."""
+    sides = changed(key, **more) if updated else same(key, **more)
+    assert sides.target is not None
+    return replace(sides, target=replace(sides.target, active=False))
+
+
+def test_a_sub_workflow_of_the_target_that_is_updated_and_that_only_workflows_start_is_published_along() -> None:
+    sides = (new("a", calls=("b",)), switched_off("b", start=SUB, calls=("c",)), switched_off("c", start=SUB))
+    plan = planned(*sides)
+    assert states(plan) == {"c": True, "b": True, "a": True}
+    assert "though the target's is not active" in change_of(plan, "c").notes[0]
+    assert [change.unpublished for change in plan.changes] == [(), (), ()]
+    assert states(planned(*sides, generation=1)) == {"c": False, "b": False, "a": True}
+
+
+def test_one_that_is_not_written_or_that_somebody_switched_off_is_not_published_along() -> None:
+    for stopped in (switched_off("b", start=SUB, updated=False), switched_off("b"),
+                    replace(switched_off("b", start=SUB), wants_active=False)):
+        plan = planned(new("a", calls=("b",)), stopped)
+        assert (states(plan)["b"], change_of(plan, "a").unpublished) == (False, ("B",))
+
+
+def test_a_new_one_without_any_trigger_cannot_be_published_along() -> None:
+    plan = planned(new("a", calls=("b",)), off(new("b", start="n8n-nodes-base.manualTrigger")))
+    assert (states(plan)["b"], change_of(plan, "a").unpublished) == (False, ("B",))
+
+
+def test_triggers_that_start_because_a_caller_runs_are_told() -> None:
+    plan = planned(new("a", calls=("b", "c")), off(new("b")), off(new("c", start=SUB)))
+    assert "its own triggers start it" in change_of(plan, "b").notes[0]
+    assert "its own triggers start it" not in change_of(plan, "c").notes[0]
+
+
+@pytest.mark.parametrize("start", [SUB, "n8n-nodes-base.errorTrigger"])
+def test_on_n8n_1_what_only_workflows_start_is_not_active(start: str) -> None:
+    plan = planned(new("a", start=start), new("b"), off(new("c", start=start)), generation=1)
+    assert states(plan) == {"a": False, "b": True, "c": False}
+    assert [len(change_of(plan, key).notes) for key in "abc"] == [1, 0, 0]
+    assert states(planned(new("a", start=start))) == {"a": True}
+    off_there = BothSides("a", held(content("A", start=start)), held(content("A", start=start), active=False))
+    assert planned(off_there, generation=1).is_empty
+
+
+def test_on_n8n_1_an_update_that_takes_the_triggers_away_switches_off() -> None:
+    sides = BothSides("a", held(content("A", start=SUB)), held(content("A")))
+    plan = planned(sides, generation=1)
+    assert (states(plan), len(change_of(plan, "a").notes)) == ({"a": False}, 1)
+    assert states(planned(replace(sides, wants_active=True), generation=1)) == {"a": True}  # the lint says no
+
+
+def naming(key: str, named: str, kind: str, **more: Any) -> BothSides:
+    """One that names another in a way that n8n does not look at when it publishes."""
+    inner = content(key.upper(), **({"errorWorkflow": workflow_term(named)} if kind == "handler" else {}))
+    if kind == "tool":
+        inner["nodes"].append({"name": "Tool", "type": "@n8n/n8n-nodes-langchain.toolWorkflow",
+                               "parameters": {"workflowId": workflow_term(named)}})
+    elif kind == "disabled":
+        inner["nodes"].append({"name": "Call", "type": EXECUTE, "disabled": True,
+                               "parameters": {"workflowId": workflow_term(named)}})
+    return BothSides(key, held(inner), None, **more)
+
+
+@pytest.mark.parametrize("kind", ["tool", "disabled", "handler"])
+def test_what_is_named_and_not_called_needs_no_publication(kind: str) -> None:
+    plan = planned(naming("a", "b", kind), off(new("b", start=SUB)))
+    assert states(plan) == {"b": False, "a": True}
+    assert change_of(plan, "a").unpublished == ()
+    again = planned(replace(naming("a", "b", kind), target=held(content("A"))), switched_off("b", start=SUB, calls=("a",)))
+    assert (again.cycles, change_of(again, "a").late) == ((), ())  # both are there
+    alone = planned(naming("a", "b", kind), chosen=["a"], with_needs=False)
+    assert [missing.needed for missing in alone.missing] == [True]
+
+
+@pytest.mark.parametrize("keys", ["ab", "ba"])
+def test_of_two_new_ones_the_one_that_only_names_the_other_comes_first(keys: str) -> None:
+    one, other = keys
+    plan = planned(naming(one, other, "handler"), new(other, calls=(one,)))
+    assert list(actions(plan)) == [one, other]
+    assert (plan.cycles, change_of(plan, one).late) == (((one, other),), (other,))
+    assert change_of(plan, other).late == ()
+
+
+def test_a_caller_that_does_not_run_may_be_written_before_what_it_calls_is_published() -> None:
+    def stopped(key: str, called: str) -> BothSides:
+        return replace(switched_off(key, calls=(called,)), wants_active=key == "a")
+
+    plan = planned(stopped("a", "b"), stopped("b", "a"))
+    assert [change.late for change in plan.changes] == [(), ()]
+    assert change_of(plan, "a").unpublished == ("B",)
