@@ -4,6 +4,7 @@ read back (§11.4)."""
 from __future__ import annotations
 
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,6 @@ from wfops_pipelines_tests.domain.fleet_example import (
     DEV,
     PROD,
     STAGING,
-    Path,
     changed,
     edited,
     load,
@@ -23,8 +23,8 @@ from wfops_pipelines_tests.domain.fleet_example import (
     the_problem,
 )
 
-PIPELINE: Path = [*ACME, "pipelines", 0]
-STAGE: Path = [*PIPELINE, "stages", 1]
+PIPELINE = [*ACME, "pipelines", 0]
+STAGE = [*PIPELINE, "stages", 1]
 FIELD = "tenants[0].pipelines[0].stages[1]"
 WEEKEND = {"name": "weekend", "days": ["fri"], "start": "16:00", "end": "08:00", "zone": "Europe/Berlin"}
 
@@ -111,6 +111,13 @@ def test_the_schema_describes_every_field_of_a_stage_with_an_example() -> None:
         for name, field in parts[part]["properties"].items():
             assert field.get("description") and field.get("examples"), f"{part}.{name}"
     assert {"soakHours", "freezeWindows", "verification"} <= parts["StageSpec"]["properties"].keys()
+
+
+def test_the_example_of_the_page_about_pipelines_is_a_fleet() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "pipelines.md").read_text(encoding="utf-8")
+    stage = load(page.split("```yaml\n")[1].split("```")[0]).tenants[0].pipelines[0].stages[1]
+    assert [window.name for window in stage.freeze_windows] == ["weekend", "year end"]
+    assert stage.soak_hours == 24 and stage.verification.smoke_workflow == "Smoke test"
 
 
 # -- tables by which what is promoted could not be read back (§11.4) -----------------------------------------------------------
