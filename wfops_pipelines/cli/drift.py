@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import typer
@@ -20,6 +20,7 @@ from wfops_pipelines.domain.errors import UsageError, WfopsError
 PARTS = [REPOSITORY, ENVIRONMENT, DRIFT]
 CONFLICT = "conflict"  # no file or workflow that could not be read, but two that contradict each other
 UNPUBLISHED = "unpublished_changes"  # listed, and no drift by itself
+_COMPARED = {"now": "", "last": "not read, so what it last said counts: ", "nothing": "not read, so it is left out: "}
 
 
 def drift(tenant: Tenant, environments: Environments = None, as_json: Json = False, detach: Detach = False) -> None:
@@ -83,14 +84,18 @@ def _text(row: dict[str, Any]) -> str:
         text += f"fix: {visible(row['error']['fix'])}\n" if row["error"]["fix"] else ""
     for problem in row.get("problems", []):
         if problem["reason"] != CONFLICT:
-            unread = "" if problem["reason"].startswith("duplicate_") else "not read, so what it last said counts: "
-            text += visible(f"{unread}{problem_text(problem)}") + "\n"
+            text += visible(compared_text(problem)) + "\n"
     if row["workflows"]:
         text += "\n" + terminal.table(["workflow", "n8n id", "differs", "active", "since", "file"],
                                       [_cells(w) for w in row["workflows"]])
     conflicts = [problem["message"] for problem in row.get("problems", []) if problem["reason"] == CONFLICT]
     text += "".join(f"\nconflict: {visible(message)}\n" for message in conflicts)
     return text + "".join(_diffs(row["workflows"]))
+
+
+def compared_text(problem: Mapping[str, str]) -> str:
+    """A file or workflow that is wrong, and what of it was compared."""
+    return f"{_COMPARED[problem['counts']]}{problem_text(problem)}"
 
 
 def _incident(row: dict[str, Any]) -> str:

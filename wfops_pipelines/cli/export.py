@@ -50,7 +50,8 @@ def export(
             launched = session.run("export", {"export_to_git": config}, tenant=tenant, environment=environment,
                                    detach=detach)
         if detach:
-            tell_submitted(session, launched.run_id, as_json=as_json)
+            note = ", which writes nothing; its page shows what it would write" if dry_run else ""
+            tell_submitted(session, launched.run_id, as_json=as_json, note=note)
             return
     told: dict[str, Any] = launched.outputs[0] if launched.outputs else {"result": None, "error": None}
     if told["error"] is not None:

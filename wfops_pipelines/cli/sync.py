@@ -77,13 +77,13 @@ def submit(session: Session, tenant: str, slugs: Sequence[str], parts: Sequence[
     tell_submitted(session, launched.run_id, as_json=as_json)
 
 
-def tell_submitted(session: Session, run_id: str, *, as_json: bool) -> None:
-    """The id of a submitted run, and its page."""
+def tell_submitted(session: Session, run_id: str, *, as_json: bool, note: str = "") -> None:
+    """The id of a submitted run, and its page; ``note`` says more of it to people."""
     url = f"{session.installation.settings.ui_url.rstrip('/')}/runs/{run_id}"
     if as_json:
         terminal.write(terminal.json_text({"run_id": run_id, "url": url}))
     else:
-        terminal.write(f"submitted run {run_id}\n{url}\n")
+        terminal.write(f"submitted run {run_id}{note}\n{url}\n")
 
 
 def first_error(parts: dict[str, dict[str, Any]]) -> WfopsError | None:
@@ -140,8 +140,15 @@ def _problems(parts: dict[str, dict[str, Any]]) -> list[str]:
             lines += [f"error: {error.message}", *([f"fix: {error.fix}"] if error.fix else [])]
     for part in (ENVIRONMENT, REPOSITORY):
         for problem in (parts.get(part, {}).get("result") or {}).get("problems", []):
-            lines.append(f"skipped {problem_text(problem)}")
+            lines.append(skipped_text(problem))
     return lines
+
+
+def skipped_text(problem: Mapping[str, str]) -> str:
+    """A file or workflow that is wrong, and whether that leaves it out. A file with the id of another one is read all the
+    same: its path decides (§5.6)."""
+    read = problem.get("reason", "").startswith("duplicate_")
+    return ("" if read else "skipped ") + problem_text(problem)
 
 
 def problem_text(problem: Mapping[str, str]) -> str:

@@ -45,4 +45,4 @@ def _build(verify: bool | str) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=str(bundle))
     except (OSError, ssl.SSLError) as error:
         raise UsageError(f"the CA bundle {verify} cannot be read: {error.strerror or error}",
-                         fix="verify_tls takes a PEM file or a folder of hashed certificates") from error
+                         fix="ca_bundle of the environment takes a PEM file or a folder of hashed certificates") from error

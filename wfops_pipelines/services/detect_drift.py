@@ -40,11 +40,12 @@ from wfops_pipelines.services.ignored_drift import without_ignored
 from wfops_pipelines.services.operations import RunningOperation, run_operation
 from wfops_pipelines.services.pairing import match_environment, remember_in_sync
 from wfops_pipelines.services.rehash import rehash_environment
+from wfops_pipelines.services.same_id_files import SAME_ID
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.services.standing_conflicts import as_json as as_json_conflict
 from wfops_pipelines.services.standing_conflicts import conflict_problems, sides_of
 from wfops_pipelines.services.sync_environment import MAX_PROBLEMS, EnvironmentSync, read_environment
-from wfops_pipelines.services.sync_repository import RepositorySync, read_repository
+from wfops_pipelines.services.sync_repository import DUPLICATE, RepositorySync, read_repository
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
 CheckType = Literal["scheduled", "manual"]
@@ -55,8 +56,9 @@ _UNSEEN = (OutsideError, MalformedFile, SecretUnreadable, UsageError)
 @dataclass
 class DriftCheck:
     """The answer of a check. ``workflows`` are what differs (``--json``'s shape); ``last_sync_at`` tells how old the
-    comparison is. ``problems`` are files of the folder and workflows of n8n that could not be read: what they said when
-    they last could is what was compared; and workflows in conflict, with the way out. The ``hint`` of a workflow says of
+    comparison is. ``problems`` are files of the folder and workflows of n8n that could not be read, and what of them was
+    compared (``counts``): ``last``, what they said when they last could be, ``nothing`` where they never could, ``now``
+    for a file that is wrong but read; and workflows in conflict, with the way out. The ``hint`` of a workflow says of
     which conflict its drift comes."""
 
     tenant: str
@@ -127,8 +129,7 @@ async def check_drift(services: Services, context: Context, environment: Row[Any
                 raise
             async with operation.step("comparison") as result:
                 check = await asyncio.to_thread(_compare, operation, check_type, started)
-                check.problems += [{"workflow_id": p["workflow_id"], "reason": p["kind"], "message": p["message"]}
-                                   for p in (inventory.problems if inventory is not None else ())]
+                check.problems += await asyncio.to_thread(_unread, operation, inventory)
                 result.update(check.as_json())
             if check.incident is not None:
                 await explain(operation, UUID(check.incident["id"]), changed=check.changed)
@@ -176,13 +177,33 @@ def _compare(operation: RunningOperation, check_type: CheckType, started: float)
         check = _check(operation, environment, status, reason, rows, counts, started)
         check.counts |= {"hidden": visible.workflows, "hidden_changes": visible.changes}
         check.follow(followed)
-        check.problems = [{"path": e.path, "reason": e.reason, "message": e.message} for e in unreadable[:MAX_PROBLEMS]]
+        known = {file.path for file in files}
+        check.problems = [{"path": e.path, "reason": e.reason, "message": e.message, "counts": _counts(e, known)}
+                          for e in unreadable[:MAX_PROBLEMS]]
         check.problems += conflict_problems(work, context, environment)[:MAX_PROBLEMS]
         _hint(check, work, context, environment)
         check.changed = _record(work, operation, environment, check, check_type, rows)
     operation.metrics.update({"status": status, "drifted": counts.drifted, "environment": slug,
                               "incident": followed.number})
     return check
+
+
+def _counts(error: Row[Any], known: set[str]) -> str:
+    """What was compared of a file with an error: ``now``, ``last`` or ``nothing``."""
+    if error.reason in (DUPLICATE, SAME_ID):
+        return "now"
+    return "last" if error.path in known else "nothing"
+
+
+def _unread(operation: RunningOperation, inventory: EnvironmentSync | None) -> list[dict[str, str]]:
+    """The workflows of n8n that could not be read."""
+    problems = inventory.problems if inventory is not None else []
+    if not problems:
+        return []
+    with operation.services.store.read(operation.context) as work:
+        known = work.mappings.by_workflow(operation.environment.id, [problem["workflow_id"] for problem in problems])
+    return [{"workflow_id": p["workflow_id"], "reason": p["kind"], "message": p["message"],
+             "counts": "last" if p["workflow_id"] in known else "nothing"} for p in problems]
 
 
 def _hint(check: DriftCheck, work: UnitOfWork, context: Context, environment: Row[Any]) -> None:

@@ -174,6 +174,22 @@ def test_a_check_names_the_files_that_it_could_not_read(fleet: FleetUnderTest) -
         assert check.as_json()["problems"] == check.problems
 
 
+def test_a_check_says_what_of_an_unreadable_file_or_workflow_was_compared(fleet: FleetUnderTest) -> None:
+    prod = fleet["prod"]
+    (known,) = prod.in_sync(workflow("A"))
+    path, _ = the_file(prod)
+    keyed = json.dumps({**workflow("X"), "wfops": {"canonical_id": str(uuid.UUID(int=7))}}).encode()
+    prod.push_files({path: b"{", "never.json": b"{", "x.json": keyed, "x-2.json": keyed})
+    (never,) = prod.create_in_n8n(workflow("N"))
+    for workflow_id in (known, never):
+        with prod.sandbox.state.lock:
+            prod.raw(workflow_id).draft.nodes = b'[{"type": "no.name"}]'
+            prod.sandbox.state.changed(prod.raw(workflow_id))
+    counts = {p.get("path") or p["workflow_id"]: p["counts"] for p in prod.check().problems}
+    assert counts == {f"prod/{path}": "last", "prod/never.json": "nothing", "prod/x.json": "now", known: "last",
+                      never: "nothing"}
+
+
 def test_files_that_all_go_away_leave_drift_behind_not_untracked(fleet: FleetUnderTest) -> None:
     prod = fleet["prod"]
     prod.in_sync(workflow("A"))
