@@ -129,7 +129,12 @@ TABLE = [
            "test_two_workflows_cannot_have_one_webhook_path "
            "test_a_clash_of_webhooks_is_a_conflict_in_2x_and_rejected_in_1x"),
     row(7, "**V2 registers webhooks asynchronously**", "test_2x_registers_after_it_has_answered_and_1x_before "
-           "test_trigger_counts_appear_after_activation test_a_webhook_answers_once_it_is_registered"),
+           "test_trigger_counts_appear_after_activation test_a_webhook_answers_once_it_is_registered "
+           "test_the_methods_of_a_path_are_told_to_whoever_says_where_it_comes_from "
+           "test_what_is_below_no_webhook_tells_no_methods test_forms_chats_and_mcp_servers_tell_their_methods_too "
+           "test_a_webhook_of_another_method_names_those_there_are "
+           "test_a_trigger_that_cannot_be_registered_is_refused_by_1x_and_not_counted_by_2x "
+           "test_2x_goes_on_counting_a_trigger_that_an_update_made_impossible"),
     row(7, 'V2.x "active" == published', "test_active_means_that_there_is_an_active_version"),
     row(7, "Versions: V1", "test_a_version_can_be_read_and_has_no_name_or_settings test_the_history_is_newest_first_and_of_2x "
            "test_the_history_of_a_workflow_tells_who_saved_which_content_when_newest_first "
@@ -148,17 +153,23 @@ TABLE = [
     row(8, "Credentials V1", "test_credentials_are_created_and_deleted_and_only_2x_shows_them "
            "test_2x_takes_a_chosen_id_for_a_credential test_the_data_of_a_credential_are_checked_against_its_schema "
            "test_names_of_credentials_need_not_be_unique test_credentials_by_the_adapter "
-           "test_the_schema_of_a_credential_by_the_adapter"),
+           "test_the_schema_of_a_credential_by_the_adapter test_a_credential_is_tested_by_2x_alone"),
     row(8, "Variables 403", "test_some_things_need_a_licence test_promotions_between_instances_need_a_licence"),
     row(8, "Users: list/one", "test_the_owner_is_listed_as_a_user"),
     row(8, "Executions: `GET /executions", "test_executions_are_an_empty_page_at_first test_executions_can_be_asked_for_by_status "
            "test_2x_knows_more_of_executions test_executions_are_newest_first_behind_a_key_set_cursor "
-           "test_executions_by_the_adapter", measured="items carry workflowVersionId (2.x) only with includeData"),
+           "test_executions_by_the_adapter test_a_call_of_a_webhook_leaves_an_execution_with_what_came_of_it "
+           "test_a_success_leaves_nothing_where_the_workflow_keeps_none "
+           "test_a_form_takes_parts_and_is_shown_without_being_started", measured="items carry workflowVersionId (2.x) only with includeData"),
     row(8, "`POST /audit {}`", "test_an_audit_is_an_object_by_report"),
     row(8, "V2 only, no licence asked", "test_packages_are_exported_by_2x_alone"),
     # 13. Found later
     row(13, "n8n v1 execution order", why="what the engine does when it runs, not an answer of the API; domain.execution_order"),
-    row(13, "Publishing a workflow that calls", "test_2x_publishes_no_caller_of_an_unpublished_workflow"),
+    row(13, "Publishing a workflow that calls", "test_2x_publishes_no_caller_of_an_unpublished_workflow "
+           "test_a_workflow_that_is_only_called_is_published_by_2x_alone "
+           "test_2x_looks_up_every_call_but_those_it_cannot_know "
+           "test_what_a_published_workflow_calls_can_be_taken_away_and_then_it_cannot_be_written "
+           "test_two_that_call_each_other_are_published_by_way_of_one_that_does_not_yet"),
     row(13, "PUT without a node's `webhookId`", "test_a_webhook_id_left_out_on_put_is_made_anew_in_2x"),
     row(13, "An empty `data: {}` is refused", "test_empty_data_are_refused_where_the_type_requires_some"),
     row(13, '`staticData: {"wfops"', "test_a_marker_in_static_data_is_found_in_the_list_and_cleared_without_a_new_version"),
