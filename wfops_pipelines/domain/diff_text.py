@@ -164,7 +164,8 @@ def _value_lines(label: str, change: Change, shown: Change, depth: int) -> Itera
     mark, label = _mark(shown), visible(label)
     if mark != "~":
         yield _Line(mark, depth, f"{label}: {shorten(_json(shown.after if mark == '+' else shown.before), _WIDTH)}")
-    elif _is_long_text(change.before) and _is_long_text(change.after) and not change.secret:
+    elif (_is_long_text(change.before) and _is_long_text(change.after) and not change.secret
+          and change.before != change.after):  # of a stored diff, what differs may be masked on both sides
         yield _Line(mark, depth, f"{label}:")
         for sign, text in diff_lines(change.before, change.after):
             yield _Line(sign, depth + 1, visible(text))

@@ -27,7 +27,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from wfops_pipelines.domain.canonical_json import canonical_numbers, encode, encode_if_canonical
-from wfops_pipelines.domain.diff import WorkflowDiff
+from wfops_pipelines.domain.diff import ChangeKind, WorkflowDiff
 from wfops_pipelines.domain.diff import as_json as diff_as_json
 from wfops_pipelines.domain.lift import hash_portable
 from wfops_pipelines.domain.masking import mask
@@ -39,6 +39,7 @@ from wfops_pipelines.domain.shown import one_line
 from wfops_pipelines.domain.workflow import Content, JsonObject
 
 _CHECKSUM_VERSION: Final = 1
+_LONGEST_TEXT: Final = 20_000  # characters of a value in a plan as JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,15 +147,18 @@ class PlannedChange:
         return self.action is PlanAction.UPDATE and self.status in {DiffStatus.TARGET_HOTFIX, DiffStatus.CONFLICT}
 
     def as_json(self) -> JsonObject:
-        """Plain JSON, names and values masked, without the content."""
-        return {
+        """Plain JSON, names and values masked, without the content; of what is not written only what it is. ``needs`` are
+        the keys of the workflows that it needs."""
+        shown: JsonObject = {
             "key": self.key, "name": one_line(self.name, 200), "action": str(self.action), "status": str(self.status),
-            "workflow_id": self.workflow_id, "before": _state_json(self.before), "after": _state_json(self.after),
-            "digest": self.digest, "late": list(self.late), "needed_by": list(self.needed_by),
-            "kept_settings": list(self.kept_settings), "unpublished": list(self.unpublished),
-            "irreversible": list(self.irreversible), "notes": list(self.notes),
-            "diff": diff_as_json(self.diff),
-        }
+            "workflow_id": self.workflow_id, "needs": [one_line(named, 200) for named in sorted(self.names.needs)]}
+        if self.action.writes:
+            shown |= {
+                "before": _state_json(self.before), "after": _state_json(self.after), "digest": self.digest,
+                "late": list(self.late), "needed_by": list(self.needed_by), "kept_settings": list(self.kept_settings),
+                "unpublished": list(self.unpublished), "irreversible": list(self.irreversible),
+                "notes": list(self.notes), "diff": _diff_json(self.diff)}
+        return shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +234,8 @@ class Plan:
         return {str(action): counts[action] for action in PlanAction}
 
     def as_json(self) -> JsonObject:
-        """Plain JSON with everything but contents and bindings; names and values masked."""
+        """Plain JSON with everything but contents and bindings; names and values masked. The same plan gives the same, and
+        it is enough to show the plan again: as text (``render_plan_json``) and as a picture (``plan_svg``)."""
         return {
             "checksum": self.checksum, "source": self.source, "target": self.target, "generation": self.generation,
             "target_holds": self.target_holds, "counts": self.counts(),
@@ -311,3 +316,23 @@ def _state_json(state: PlannedState | None) -> JsonObject | None:
         return None
     return {"portable_hash": state.portable_hash, "active": state.active, "archived": state.archived,
             "tags": None if state.tags is None else sorted(state.tags)}
+
+
+def _diff_json(diff: WorkflowDiff) -> JsonObject:
+    """The diff without what no rendering shows: all of a node that comes or goes, and the ends of very long texts."""
+    shown = diff_as_json(diff)
+    for change in shown["changes"]:
+        for side in ("before", "after"):
+            if side in change and change["kind"] in {ChangeKind.NODE_ADDED, ChangeKind.NODE_REMOVED}:
+                change[side] = {key: value for key, value in change[side].items() if key in {"type", "credentials"}}
+            elif side in change:
+                change[side] = _shortened(change[side])
+    return shown
+
+
+def _shortened(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if len(value) <= _LONGEST_TEXT else f"{value[:_LONGEST_TEXT]}… and {len(value) - _LONGEST_TEXT} more"
+    if isinstance(value, dict):
+        return {key: _shortened(item) for key, item in value.items()}
+    return [_shortened(item) for item in value] if isinstance(value, list) else value

@@ -2,64 +2,78 @@
 
 One line for each workflow, in order, with what has to be known about it under it; then what hangs together, what is
 missing, how far it reaches, and what it needs somebody's word for. Everything is masked, and what could move the cursor
-is shown as an escape, as in ``diff_text``.
+is shown as an escape, as in ``diff_text``. The text is made of the plan's JSON, so that a stored plan reads as it did.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from wfops_pipelines.domain.canonical_json import encode
+from wfops_pipelines.domain.diff import from_json as diff_from_json
 from wfops_pipelines.domain.diff_text import as_markdown, render_text
 from wfops_pipelines.domain.diff_text import summary as diff_summary
 from wfops_pipelines.domain.masking import mask
 from wfops_pipelines.domain.promotion_limits import plan_problems
-from wfops_pipelines.domain.promotion_plan import Plan, PlanAction, PlannedChange
+from wfops_pipelines.domain.promotion_plan import Plan, PlanAction
 from wfops_pipelines.domain.reach import render as render_reach
 from wfops_pipelines.domain.reconciliation import DiffStatus
 from wfops_pipelines.domain.shown import one_line
+from wfops_pipelines.domain.stored_reach import reach_from_json
 from wfops_pipelines.domain.workflow import JsonObject
 
 _RESET: Final = "\x1b[0m"
 _BOLD: Final = "\x1b[1m"
 _COLOURS: Final = {"+": "\x1b[32m", "-": "\x1b[31m", "~": "\x1b[33m", "!": "\x1b[31m"}
 _MARKS: Final = {PlanAction.CREATE: "+", PlanAction.UPDATE: "~", PlanAction.ARCHIVE: "-", PlanAction.DELETE: "-"}
-_DONE: Final = {
+_DONE: Final[dict[str, str]] = {
     PlanAction.CREATE: "created", PlanAction.UPDATE: "updated", PlanAction.ARCHIVE: "archived",
     PlanAction.DELETE: "deleted", PlanAction.UNCHANGED: "unchanged", PlanAction.KEEP: "kept, though only in the target",
 }
-_STANDS_OUT: Final = {DiffStatus.TARGET_HOTFIX: "overwrites a hotfix of the target",
-                      DiffStatus.CONFLICT: "conflict: both sides went on"}
+_STANDS_OUT: Final[dict[str, str]] = {DiffStatus.TARGET_HOTFIX: "overwrites a hotfix of the target",
+                                      DiffStatus.CONFLICT: "conflict: both sides went on"}
 _SHORT_CHECKSUM: Final = 12
+
+
+def plan_document(plan: Plan) -> JsonObject:
+    """The plan as JSON, with its ``problems``: all that :func:`render_plan_json` shows."""
+    return {**plan.as_json(), "problems": [problem.as_json() for problem in plan_problems(plan)]}
 
 
 def plan_summary(plan: Plan) -> str:
     """One line: ``acme/dev → acme/staging: 2 created, 1 updated, 47 unchanged (plan 0123456789ab)``."""
-    counts = plan.counts()
-    parts = [f"{counts[action]} {_DONE[action]}" for action in PlanAction if counts[action]]
-    return (f"{one_line(plan.source)} → {one_line(plan.target)}: {', '.join(parts) or 'nothing there'} "
-            f"(plan {plan.checksum[:_SHORT_CHECKSUM]})")
+    return _summary({"source": plan.source, "target": plan.target, "counts": plan.counts(), "checksum": plan.checksum})
 
 
 def render_plan(plan: Plan, *, colour: bool, diffs: bool = True) -> str:
     """The plan for a terminal, ending in a newline; ``diffs`` adds the semantic diff under each update."""
+    return render_plan_json(plan_document(plan), colour=colour, diffs=diffs)
+
+
+def render_plan_json(document: JsonObject, *, colour: bool, diffs: bool = True) -> str:
+    """Exactly what :func:`render_plan` gives, of a plan that was stored: :func:`plan_document`, or ``Plan.as_json()`` with
+    its problems as JSON under ``problems``."""
     def painted(mark: str, text: str) -> str:
         return f"{_COLOURS[mark]}{mark} {text}{_RESET}" if colour else f"{mark} {text}"
 
-    lines = [f"{_BOLD}{plan_summary(plan)}{_RESET}" if colour else plan_summary(plan)]
-    for number, change in enumerate(plan.writes, 1):
-        lines += ["", painted(_MARKS[change.action], f"{number}. {_line(change)}")]
-        lines += [f"    {line}" for line in _details(change, plan)]
-        if diffs and change.action is PlanAction.UPDATE and not change.diff.equal:
-            shown = render_text(change.diff, before_label=plan.target, after_label=plan.source, colour=colour)
+    lines = [f"{_BOLD}{_summary(document)}{_RESET}" if colour else _summary(document)]
+    writes = _writes(document)
+    names = {change["key"]: change["name"] for change in document["changes"]}
+    for number, change in enumerate(writes, 1):
+        action = PlanAction(change["action"])
+        lines += ["", painted(_MARKS[action], f"{number}. {_line(change)}")]
+        lines += [f"    {line}" for line in _details(change, names)]
+        if diffs and action is PlanAction.UPDATE and not change["diff"]["equal"]:
+            shown = render_text(diff_from_json(change["diff"]), before_label=document["target"],
+                                after_label=document["source"], colour=colour)
             lines += [f"    {line}".rstrip() for line in shown.rstrip("\n").split("\n")]
-    if plan.is_empty:
+    if not writes:
         lines += ["", "Nothing would be written."]
-    for heading, entries in _sections(plan):
+    for heading, entries in _sections(document, names):
         lines += ["", f"{_BOLD}{heading}{_RESET}" if colour else heading, *(f"  {entry}" for entry in entries)]
-    if problems := plan_problems(plan):
-        lines += ["", *(painted("!", f"{one_line(problem.message, 300)} ({problem.fix})") for problem in problems)]
+    if problems := document.get("problems"):
+        lines += ["", *(painted("!", f"{one_line(problem['message'], 300)} ({problem['fix']})") for problem in problems)]
     return "\n".join(lines) + "\n"
 
 
@@ -68,8 +82,9 @@ def plan_markdown(plan: Plan, *, values: bool = False, max_chars: int = 20_000) 
     are in it only with ``values`` (pull requests; Dagster's metadata never shows any)."""
     parts = [f"**{_cell(plan_summary(plan))}**"]
     if plan.writes:
+        names = {change.key: change.name for change in plan.changes}
         rows = [f"| {number} | {change.action} | {_cell(change.name)} | {_cell(diff_summary(change.diff))} | "
-                f"{_cell('; '.join(_details(change, plan)))} |" for number, change in enumerate(plan.writes, 1)]
+                f"{_cell('; '.join(_details(change.as_json(), names)))} |" for number, change in enumerate(plan.writes, 1)]
         parts.append("\n".join(["| | action | workflow | changes | |", "| --- | --- | --- | --- | --- |", *rows]))
     problems = plan_problems(plan)
     if problems:
@@ -86,45 +101,54 @@ def plan_markdown(plan: Plan, *, values: bool = False, max_chars: int = 20_000) 
     return "\n\n".join(kept)
 
 
-def _line(change: PlannedChange) -> str:
-    parts = [str(change.action), one_line(change.name, 100) or "(no name)"]
-    if change.overwrites:
-        parts.append(f"[{_STANDS_OUT[change.status]}]")
+def _writes(document: JsonObject) -> list[JsonObject]:
+    return [change for change in document["changes"] if PlanAction(change["action"]).writes]
+
+
+def _summary(document: JsonObject) -> str:
+    counts = document["counts"]
+    parts = [f"{counts[action]} {_DONE[action]}" for action in PlanAction if counts[action]]
+    return (f"{one_line(document['source'])} → {one_line(document['target'])}: {', '.join(parts) or 'nothing there'} "
+            f"(plan {document['checksum'][:_SHORT_CHECKSUM]})")
+
+
+def _line(change: JsonObject) -> str:
+    parts = [change["action"], one_line(change["name"], 100) or "(no name)"]
+    if change["action"] == PlanAction.UPDATE and change["status"] in _STANDS_OUT:
+        parts.append(f"[{_STANDS_OUT[change['status']]}]")
     return " ".join(parts)
 
 
-def _details(change: PlannedChange, plan: Plan) -> Iterator[str]:
-    before, after = change.before, change.after
-    if change.action is PlanAction.CREATE and after is not None and after.active:
+def _details(change: JsonObject, names: dict[str, str]) -> Iterator[str]:
+    before, after = change["before"], change["after"]
+    if change["action"] == PlanAction.CREATE and after is not None and after["active"]:
         yield "runs as soon as it is there"
-    elif before is not None and after is not None and before.active != after.active:
-        yield "is switched on" if after.active else "is switched off"
-    if before is not None and after is not None and before.tags != after.tags:
-        yield f"tags: {one_line(', '.join(after.tags or ()), 100) or 'none'}"
-    names = {other.key: other.name for other in plan.changes}
-    if change.needed_by:
-        yield f"needed by {_named(change.needed_by, names)}"
-    if change.late:
-        yield f"written first without its reference to {_named(change.late, names)}"
-    yield from change.notes
-    yield from (f"cannot be undone: {reason}" for reason in change.irreversible)
+    elif before is not None and after is not None and before["active"] != after["active"]:
+        yield "is switched on" if after["active"] else "is switched off"
+    if before is not None and after is not None and before["tags"] != after["tags"]:
+        yield f"tags: {one_line(', '.join(after['tags'] or ()), 100) or 'none'}"
+    if change["needed_by"]:
+        yield f"needed by {_named(change['needed_by'], names)}"
+    if change["late"]:
+        yield f"written first without its reference to {_named(change['late'], names)}"
+    yield from change["notes"]
+    yield from (f"cannot be undone: {reason}" for reason in change["irreversible"])
 
 
-def _sections(plan: Plan) -> Iterator[tuple[str, list[str]]]:
-    names = {change.key: change.name for change in plan.changes}
-    if plan.cycles:
+def _sections(document: JsonObject, names: dict[str, str]) -> Iterator[tuple[str, list[str]]]:
+    if document["cycles"]:
         yield "workflows that need each other", [" → ".join(one_line(names[key], 60) for key in (*cycle, cycle[0]))
-                                                 for cycle in plan.cycles]
-    if mentioned := [missing for missing in plan.missing if not missing.needed]:
+                                                 for cycle in document["cycles"]]
+    if mentioned := [missing for missing in document["missing"] if not missing["needed"]]:
         yield "allowed callers that the target will not have", [
-            f"{one_line(missing.reference, 80)} (of {one_line(names[missing.key], 60)})" for missing in mentioned]
-    if plan.credentials:
-        yield "credentials", [f"{one_line(used.name, 80)} ({one_line(used.type, 60)}): {_named(used.used_by, names)}"
-                              for used in plan.credentials]
-    if plan.transformations:
-        yield "transformations", [_transformation(each) for each in plan.transformations]
-    if plan.writes:
-        yield "reach", render_reach(plan.reach).split("\n")
+            f"{one_line(missing['reference'], 80)} (of {one_line(names[missing['key']], 60)})" for missing in mentioned]
+    if document["credentials"]:
+        yield "credentials", [f"{one_line(used['name'], 80)} ({one_line(used['type'], 60)}): "
+                              f"{_named(used['used_by'], names)}" for used in document["credentials"]]
+    if document["transformations"]:
+        yield "transformations", [_transformation(each) for each in document["transformations"]]
+    if _writes(document):
+        yield "reach", render_reach(reach_from_json(document["reach"])).split("\n")
 
 
 def _transformation(transformation: JsonObject) -> str:
@@ -136,7 +160,7 @@ def _transformation(transformation: JsonObject) -> str:
     return one_line(f"{where}: {transformation['from']} → {transformation['to']}", 160)
 
 
-def _named(keys: tuple[str, ...], names: dict[str, str], limit: int = 5) -> str:
+def _named(keys: Sequence[str], names: dict[str, str], limit: int = 5) -> str:
     shown = ", ".join(one_line(names.get(key, key), 60) for key in keys[:limit])
     return f"{shown} and {len(keys) - limit} more" if len(keys) > limit else shown
 

@@ -14,29 +14,8 @@ from hypothesis import strategies as st
 from wfops_pipelines.domain.normalize import content_hash
 from wfops_pipelines.domain.promotion_plan import BothSides, Plan, PlanAction, PortableWorkflow, content_digest
 from wfops_pipelines_tests.domain.plan_example import change_of, changed, content, extra, held, new, planned, same
+from wfops_pipelines_tests.domain.plan_strategies import environments, options
 from wfops_pipelines_tests.domain.workflow_strategies import contents, law, shuffled_keys, with_numbers
-
-KEYS = "abcdef"
-
-
-@st.composite
-def environments(draw: Any) -> list[BothSides]:
-    """Up to six workflows in every state that they can be in on both sides, calling each other at random."""
-    found = []
-    for key in draw(st.sets(st.sampled_from(KEYS))):
-        calls = tuple(sorted(draw(st.sets(st.sampled_from(KEYS), max_size=3))))
-
-        def side(key: str = key, calls: tuple[str, ...] = calls) -> PortableWorkflow | None:
-            if not draw(st.booleans()):
-                return None
-            return held(content(key, value=draw(st.integers(0, 2)), calls=calls), active=draw(st.booleans()),
-                        archived=draw(st.sampled_from([False, False, True])), workflow_id=draw(st.text(max_size=3)))
-
-        found.append(BothSides(key, side(), side(), wants_active=draw(st.none() | st.booleans())))
-    return found
-
-
-options = st.fixed_dictionaries({"prune": st.booleans(), "generation": st.sampled_from([1, 2]), "with_needs": st.booleans()})
 
 
 @law

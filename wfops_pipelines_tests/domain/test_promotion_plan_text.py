@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
+from hypothesis import strategies as st
 
-from wfops_pipelines.domain.promotion_plan import BothSides
-from wfops_pipelines.domain.promotion_plan_text import plan_markdown, plan_summary, render_plan
+from wfops_pipelines.domain.promotion_limits import plan_problems
+from wfops_pipelines.domain.promotion_plan import BothSides, Plan
+from wfops_pipelines.domain.promotion_plan_text import plan_markdown, plan_summary, render_plan, render_plan_json
 from wfops_pipelines_tests.domain.plan_example import changed, content, extra, held, new, planned, same
-from wfops_pipelines_tests.domain.workflow_strategies import brief_law, hostile_contents
+from wfops_pipelines_tests.domain.plan_strategies import environments, options
+from wfops_pipelines_tests.domain.workflow_strategies import brief_law, hostile_contents, law
 
 
 def test_one_line_says_what_would_happen() -> None:
@@ -87,6 +91,53 @@ def test_names_cannot_break_out_of_a_line_or_a_table() -> None:
     assert "\x1b" not in render_plan(planned(nasty), colour=False)
 
 
+def stored(plan: Plan) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(json.dumps({**plan.as_json(), "problems": [p.as_json() for p in plan_problems(plan)]}))
+    return document
+
+
+@law
+@given(environments(), options, st.booleans(), st.booleans())
+def test_a_stored_plan_reads_as_it_did(sides: list[BothSides], given_options: dict[str, Any], colour: bool, diffs: bool) -> None:
+    plan = planned(*sides, **given_options)
+    assert render_plan_json(stored(plan), colour=colour, diffs=diffs) == render_plan(plan, colour=colour, diffs=diffs)
+    assert stored(planned(*reversed(sides), **given_options)) == stored(plan)
+
+
+def test_a_stored_plan_says_of_each_thing_what_the_plan_said() -> None:
+    hook = {"name": "Hook", "type": "n8n-nodes-base.webhook", "typeVersion": 1, "webhookId": "w1", "parameters": {"path": "orders"}}
+    every_hour = {"name": "Hourly", "type": "n8n-nodes-base.scheduleTrigger", "parameters": {"rule": {"interval": [{"field": "hours"}]}}}
+    pay = {"name": "Pay", "type": "x.pay", "parameters": {"code": "one\ntwo"}, "credentials": {"httpBasicAuth": {"name": "key:stripe"}}}
+    maybe = {"name": "Maybe", "type": "n8n-nodes-base.executeWorkflow", "parameters": {"workflowId": "={{ $json.id }}"}}
+    old = content("A", value="one\ntwo\nthree")
+    full = {**content("A", value="one\n2\nthree", errorWorkflow="{{wfops.workflow.c}}"),
+            "nodes": [*content("A", value="one\n2\nthree")["nodes"], hook, every_hour, pay, maybe]}
+    plan = planned(BothSides("a", held(full), held(old)), same("b", calls=("a",)), new("c", calls=("a", "gone")), extra("d"), prune=True,
+                   generation=1, transformations=[{"workflow": "A", "path": "x", "kind": "base_url", "from": "a", "to": "b"}])
+    text = render_plan_json(stored(plan), colour=False)
+    assert text == render_plan(plan, colour=False)
+    for part in ("called by", "serves", "/webhook/orders", "every hour", "uses credentials", "not known before it runs",
+                 "handles errors of", "@@", "! 'D' could not be undone", "needs the workflow gone", "A, x: a → b"):
+        assert part in text
+
+
+def test_a_changed_secret_in_a_long_text_still_shows_as_a_change() -> None:
+    plan = planned(changed("a", value=f"x\n{'ghp_' + 'aB3dE5fG7hI9jK1lM2nO4pQ6rS8tU0vW2xYz'}\n"))
+    assert "parameters.value" in render_plan(plan, colour=False)
+    sides = BothSides("a", held(content("A", value="x\nghp_" + "aB3dE5fG7hI9jK1lM2nO4pQ6rS8tU0vW2xYz")),
+                      held(content("A", value="x\nghp_" + "bB3dE5fG7hI9jK1lM2nO4pQ6rS8tU0vW2xYz")))
+    text = render_plan(planned(sides), colour=False)
+    assert re.search(r"parameters\.value: .*\(changed\)", text)
+    assert "dE5fG7" not in text
+
+
+def test_the_json_is_small_where_nothing_is_written() -> None:
+    document = json.dumps(planned(*(same(f"{n:04}", calls=(f"{n + 1:04}",)) for n in range(300)), same("0300")).as_json())
+    assert len(document) < 301 * 200
+    huge = json.dumps(planned(changed("a", value="x" * 1_000_000)).as_json())
+    assert len(huge) < 50_000
+
+
 @brief_law
 @given(hostile_contents(), hostile_contents())
 def test_whatever_n8n_lets_pass_can_be_planned_and_shown(one: dict[str, Any], other: dict[str, Any]) -> None:
@@ -95,3 +146,4 @@ def test_whatever_n8n_lets_pass_can_be_planned_and_shown(one: dict[str, Any], ot
     for text in (render_plan(plan, colour=False), plan_markdown(plan, values=True)):
         assert text.encode()
     assert plan.as_json()["checksum"] == plan.checksum
+    assert render_plan_json(stored(plan), colour=True) == render_plan(plan, colour=True)
