@@ -150,6 +150,12 @@ class UnknownIncident(UsageError):
     kind = "unknown_incident"
 
 
+class UnknownPromotion(UsageError):
+    """The tenant has no promotion of that number."""
+
+    kind = "unknown_promotion"
+
+
 class UnknownSnapshot(UsageError):
     """The environment has no snapshot of this name, or none that old."""
 

@@ -88,6 +88,18 @@ class DriftFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceFacts:
+    """Where it comes from. ``follows_git``: a source whose truth is Git (not ``dev``, no snapshot) has to be in sync with it
+    (§11.2); ``status`` is its drift, just checked, none where that could not be done, ``reason`` why."""
+
+    name: str
+    follows_git: bool
+    status: EnvironmentDriftStatus | None = None
+    drifted: tuple[NamedWorkflow, ...] = ()
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class OpenIncident:
     """The target's open incident; ``reason`` is what was said when it was acknowledged, ``expires_at`` the end of its
     TTL."""
@@ -193,6 +205,7 @@ class GateFacts:
     nobody says otherwise (§17)."""
 
     policy: DriftPolicy | Missing = field(default_factory=Missing)
+    source: SourceFacts | Missing = field(default_factory=Missing)
     drift: DriftFacts | Missing = field(default_factory=Missing)
     incident: IncidentFacts | Missing = field(default_factory=Missing)
     hotfixes: Sequence[NamedWorkflow] | Missing = field(default_factory=Missing)

@@ -22,6 +22,7 @@ class Gate(StrEnum):
     ENTITLEMENT = "entitlement"
     BUDGET = "budget"
     WRITE_BLOCK = "write_block"
+    SOURCE_IN_SYNC = "source_in_sync"
     DRIFT_CLEAN = "drift_clean"
     HOTFIX = "hotfix"
     CONFLICT = "conflict"

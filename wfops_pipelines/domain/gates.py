@@ -19,7 +19,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final
 
-from wfops_pipelines.domain import target_gates, waiting_gates
+from wfops_pipelines.domain import source_gate, target_gates, waiting_gates
 from wfops_pipelines.domain.errors import Blocked
 from wfops_pipelines.domain.gate_facts import GateFacts, Missing, StageRules, missing_after
 from wfops_pipelines.domain.gate_results import (
@@ -40,6 +40,7 @@ _GATES: Final[Mapping[Gate, Callable[[StageRules, GateFacts, datetime], GateResu
     Gate.ENTITLEMENT: waiting_gates.entitlement,
     Gate.BUDGET: waiting_gates.budget,
     Gate.WRITE_BLOCK: target_gates.write_block,
+    Gate.SOURCE_IN_SYNC: source_gate.source_in_sync,
     Gate.DRIFT_CLEAN: target_gates.drift_clean,
     Gate.HOTFIX: target_gates.hotfix,
     Gate.CONFLICT: target_gates.conflict,

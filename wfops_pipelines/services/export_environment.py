@@ -110,12 +110,14 @@ async def export_environment(services: Services, context: Context, environment: 
         return export
 
 
-async def export_selected(operation: RunningOperation, subjects: Collection[str], *, dry_run: bool = False) -> Export:
+async def export_selected(operation: RunningOperation, subjects: Collection[str], *, dry_run: bool = False,
+                          subject_line: str | None = None) -> Export:
     """Write what drifts into Git, inside an operation that has just read both sides: of the workflows named by n8n id or
-    path those that n8n holds are written, the files of those that it does not hold are removed."""
+    path those that n8n holds are written, the files of those that it does not hold are removed. ``subject_line`` is the
+    first line of the commit's message, where it is to say more than what changed."""
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            export = await asyncio.to_thread(_write, operation, False, dry_run, True, frozenset(subjects))
+            export = await asyncio.to_thread(_write, operation, False, dry_run, True, frozenset(subjects), subject_line)
             break
         except HeadMoved:
             if attempt == ATTEMPTS:
@@ -153,7 +155,7 @@ class _Plan:
 
 
 def _write(operation: RunningOperation, prune: bool, dry_run: bool, ambiguous_as_new: bool,
-           subjects: frozenset[str] | None = None) -> Export:
+           subjects: frozenset[str] | None = None, subject_line: str | None = None) -> Export:
     opened = operation.services.repository_of(operation.context, operation.environment)
     assert opened is not None  # noqa: S101 - checked before the operation began
     repository, branch, folder = opened
@@ -167,7 +169,7 @@ def _write(operation: RunningOperation, prune: bool, dry_run: bool, ambiguous_as
         with operation.services.store.read(operation.context) as work:
             export.files = [_shown(work, item) for item in plan.items]
         if plan.items and not dry_run:
-            _commit(operation, repository, branch, plan.head, plan.items, export)
+            _commit(operation, repository, branch, plan.head, plan.items, export, subject_line)
         return export
     finally:
         repository.close()
@@ -278,11 +280,11 @@ def _shown(work: UnitOfWork, item: _Planned) -> dict[str, Any]:
 
 
 def _commit(operation: RunningOperation, repository: Repository, branch: str, head: str | None,
-            planned: list[_Planned], export: Export) -> None:
+            planned: list[_Planned], export: Export, subject_line: str | None) -> None:
     """One commit, then the audit event. Between the two a crash loses nothing: the next sync reads the commit back."""
     context, environment = operation.context, operation.environment
     changes = {item.path: item.data for item in planned}
-    message = _message(context, environment, planned, operation.id)
+    message = _message(context, environment, planned, operation.id, subject_line)
     now = context.now()
     actual = repository.head(branch)
     if actual != head and not (actual is None and head is None):
@@ -296,7 +298,7 @@ def _commit(operation: RunningOperation, repository: Repository, branch: str, he
                              fix="create the branch with a first commit")
         request = repository.open_pull_request(
             branch, expected_head=head, branch=f"wfops/export-{environment.slug}", changes=changes,
-            title=f"Export of {context.tenant_slug}/{environment.slug}", body=pull_request_text(message, export.files),
+            title=subject_line or f"Export of {context.tenant_slug}/{environment.slug}", body=pull_request_text(message, export.files),
             message=message, author=AUTHOR, email=EMAIL, when=now)
         export.pull_request = request.url
     else:
@@ -312,11 +314,12 @@ def _commit(operation: RunningOperation, repository: Repository, branch: str, he
                     files=[{"path": item.path, "change": item.change} for item in planned])
 
 
-def _message(context: Context, environment: Row[Any], planned: list[_Planned], operation_id: UUID) -> str:
+def _message(context: Context, environment: Row[Any], planned: list[_Planned], operation_id: UUID,
+             subject_line: str | None) -> str:
     counts = {change: sum(item.change == change for item in planned) for change in ("added", "modified", "removed")}
     summary = ", ".join(f"{n} {change}" for change, n in counts.items() if n)
     names = "\n".join(f"- {item.change}: {visible(item.name) or '(no name)'} ({visible(item.path)})"
                       for item in planned[:50])  # no name begins a line, or a trailer, of its own
     more = f"\n- and {len(planned) - 50} more" if len(planned) > 50 else ""
-    return (f"{context.tenant_slug}/{environment.slug}: {summary}\n\n{names}{more}\n\n"
+    return (f"{subject_line or f'{context.tenant_slug}/{environment.slug}: {summary}'}\n\n{names}{more}\n\n"
             f"Wfops-Operation: {operation_id}\nWfops-Actor: {context.actor}\n")

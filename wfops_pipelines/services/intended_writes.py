@@ -104,7 +104,7 @@ def _after(item: WantedWorkflow, digests: dict[str, str]) -> dict[str, Any] | No
     draft = live
     if item.draft is not None:
         draft = content_hash(item.draft)
-    elif item.archived and item.before is not None:
+    elif item.archived and item.live is None and item.before is not None:
         draft = item.before.draft_hash
     told: dict[str, Any] = RuntimeState(live, draft, item.active, item.archived).as_json() | {
         "tags": None if item.tags is None else list(item.tags),

@@ -7,7 +7,12 @@ import logging
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from wfops_pipelines.domain.errors import WfopsError
+from wfops_pipelines.domain.errors import (
+    NotVerified,
+    OutsideError,
+    RollbackIncomplete,
+    WfopsError,
+)
 from wfops_pipelines.domain.operation import OperationKind, OperationState
 
 if TYPE_CHECKING:
@@ -18,7 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("wfops.operations")
 
-WRITING = frozenset({OperationKind.INCIDENT_RESOLUTION})
+WRITING = frozenset({OperationKind.INCIDENT_RESOLUTION, OperationKind.PROMOTION, OperationKind.ROLLBACK})
 """Kinds of operations that write to n8n: they do not begin on top of something unfinished."""
 
 
@@ -44,26 +49,37 @@ def _unfinished(operation: RunningOperation) -> list[UUID]:
 
 
 async def _recover(operation: RunningOperation, journal_id: UUID) -> None:
-    # What resolves incidents runs operations, and every operation recovers first: the circle is broken here.
-    from wfops_pipelines.services.incident_resolution import settle  # noqa: PLC0415
+    # What writes runs operations, and every operation recovers first: the circle is broken here.
+    from wfops_pipelines.services import incident_resolution, promotion_outcome, promotion_rollback  # noqa: PLC0415
     from wfops_pipelines.services.runtime_writes import finish  # noqa: PLC0415
 
     with operation.services.store.read(operation.context) as work:
         dead = work.operations.get(journal_id)
     assert dead is not None  # noqa: S101 - the journal refers to it
+    told: dict[str, Any] = dead.checkpoint or {}
     provider = operation.services.provider_of(operation.context, operation.environment)
+    written: list[Written] = []
     try:
-        written = await finish(operation, provider, journal_id)
+        written = await finish(operation, provider, journal_id, atomic=bool(told.get("atomic", True)))
+        if dead.kind == OperationKind.INCIDENT_RESOLUTION:
+            await incident_resolution.settle(operation, journal_id, told, written)
+        elif dead.kind == OperationKind.PROMOTION:
+            await promotion_outcome.settle(operation, journal_id, told, provider=provider)
+        elif dead.kind == OperationKind.ROLLBACK:
+            await promotion_rollback.settle(operation, journal_id, told)
+    except (OutsideError, NotVerified, RollbackIncomplete) as error:
+        if dead.kind == OperationKind.PROMOTION:
+            await promotion_outcome.settle(operation, journal_id, told, error=error)
+        if dead.kind != OperationKind.PROMOTION or isinstance(error, RollbackIncomplete):
+            raise  # a promotion that could not be finished and was undone has come to its end
     finally:
         await provider.aclose()
-    if dead.kind == OperationKind.INCIDENT_RESOLUTION:
-        await settle(operation, journal_id, dead.checkpoint or {}, written)
     await asyncio.to_thread(_close, operation, dead, written)
 
 
 def _close(operation: RunningOperation, dead: Row[Any], written: list[Written]) -> None:
     """The dead operation ends as what became of it: its writes are done, or undone."""
-    done = all(item.state == "done" for item in written)  # as they were before they were settled
+    done = bool(written) and all(item.state == "done" for item in written)  # as they were before they were settled
     now = operation.context.now()
     with operation.services.store.unit_of_work(operation.context, "recovery.close", held=operation.held) as work:
         state = work.operations.get(dead.id)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, insert, select, text, tuple_, update
+from sqlalchemy import Connection, Row, delete, insert, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from wfops_pipelines.store.tables.promotions import promoted_workflows as promoted
@@ -112,6 +112,12 @@ class Promotions:
         self._connection.execute(
             statement.on_conflict_do_update(index_elements=["tenant_id", "environment_id", "canonical_id"], set_=new),
             [{"tenant_id": self._tenant_id, **row} for row in rows])
+
+    def forget(self, environment_id: UUID, canonical_ids: Collection[UUID]) -> None:
+        """Nothing was promoted into an environment of these."""
+        self._connection.execute(delete(promoted).where(
+            promoted.c.tenant_id == self._tenant_id, promoted.c.environment_id == environment_id,
+            promoted.c.canonical_id.in_(canonical_ids)))
 
     def numbers_of(self, promotion_ids: Iterable[UUID]) -> dict[UUID, int]:
         """The numbers that people use, by id."""

@@ -100,7 +100,8 @@ def unguard_approval_requests() -> None:
     op.execute("DROP FUNCTION wfops_check_approval_request()")
 
 
-def _lifecycle(table: str, what: str, first: str, transitions: Mapping[str, tuple[str, ...]], fixed: tuple[str, ...]) -> None:
+def _lifecycle(table: str, what: str, first: str, transitions: Mapping[str, tuple[str, ...]],
+               fixed: tuple[str, ...]) -> None:
     pairs = ", ".join(f"('{before}', '{after}')" for before, follow in transitions.items() for after in follow)
     new, old = (", ".join(f"{row}.{column}" for column in fixed) for row in ("NEW", "OLD"))
     op.execute(f"""

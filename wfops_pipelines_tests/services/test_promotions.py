@@ -1,0 +1,120 @@
+"""Promotions from end to end on sandboxes and a real repository (§11)."""
+
+from __future__ import annotations
+
+import pytest
+
+from wfops_pipelines.domain.errors import Blocked, Denied, ForbiddenTransition
+from wfops_pipelines_tests.services.fleet import NewFleet, calling, workflow
+from wfops_pipelines_tests.services.promotions import (
+    by_name,
+    decide,
+    execute,
+    held,
+    promote,
+    promoting_fleet,
+    request,
+    roll_back,
+    told,
+)
+
+
+def test_new_workflows_go_from_dev_to_staging_to_prod_and_git_follows(new_fleet: NewFleet) -> None:
+    fleet = promoting_fleet(new_fleet)
+    (called,) = fleet["dev"].create_in_n8n(workflow("Called", text="deep"))
+    fleet["dev"].activate_in_n8n(called)
+    (caller,) = fleet["dev"].create_in_n8n(calling("Caller", called))
+    fleet["dev"].activate_in_n8n(caller)
+    first = promote(fleet, "dev", "staging")
+    assert first.status == "completed", first
+    assert {w["name"]: w["action"] for w in first.workflows} == {"Called": "create", "Caller": "create"}
+    assert first.drift_status == "IN_SYNC" and first.commit
+    ids = by_name(fleet["staging"])
+    record = fleet["staging"].raw(ids["Caller"])
+    assert record.active_id is not None
+    assert record.draft.node_list[2]["parameters"]["workflowId"]["value"] == ids["Called"]
+    second = promote(fleet, "staging", "prod")
+    assert second.status == "completed" and second.drift_status == "IN_SYNC"
+    assert len(fleet["prod"].files()) == 2
+    again = request(fleet, "staging", "prod")
+    assert again.status == "unchanged" and again.number is None
+    assert fleet.chain_verifies()
+
+
+def test_a_second_promotion_keeps_ids_and_writes_only_what_changed(new_fleet: NewFleet) -> None:
+    fleet = promoting_fleet(new_fleet, ("dev", "prod"))
+    one, two = fleet["dev"].create_in_n8n(workflow("One"), workflow("Two"))
+    promote(fleet)
+    ids = by_name(fleet["prod"])
+    fleet["dev"].edit_in_n8n(one, "better")
+    done = promote(fleet)
+    assert by_name(fleet["prod"]) == ids
+    assert [w["name"] for w in done.workflows if w["status"] == "success"] == ["One"]
+    assert fleet["prod"].raw(ids["One"]).draft.node_list[1]["parameters"]["text"] == "better"
+    assert two
+
+
+def test_a_rollback_by_hand_restores_everything_and_git(new_fleet: NewFleet) -> None:
+    fleet = promoting_fleet(new_fleet, ("dev", "prod"))
+    (one,) = fleet["dev"].create_in_n8n(workflow("One"))
+    promote(fleet)
+    before, files = held(fleet["prod"]), fleet["prod"].files()
+    fleet["dev"].edit_in_n8n(one, "worse")
+    fleet["dev"].create_in_n8n(workflow("New"))
+    done = promote(fleet)
+    assert held(fleet["prod"]) != before
+    back = roll_back(fleet, done.number or 0)
+    assert back.status == "rolled_back" and back.drift_status == "IN_SYNC"
+    assert held(fleet["prod"]) == before
+    assert fleet["prod"].files() == files
+    with pytest.raises(ForbiddenTransition):
+        roll_back(fleet, done.number or 0)
+    assert promote(fleet).status == "completed"
+
+
+def test_what_n8n_refuses_is_rolled_back_and_told(new_fleet: NewFleet) -> None:
+    fleet = promoting_fleet(new_fleet, ("dev", "prod"))
+    one, two = fleet["dev"].create_in_n8n(workflow("One"), workflow("Two"))
+    promote(fleet)
+    before = held(fleet["prod"])
+    fleet["dev"].edit_in_n8n(one, "x")
+    fleet["dev"].edit_in_n8n(two, "y")
+    target = by_name(fleet["prod"])["Two"]
+    asked = request(fleet)
+    fleet["prod"].sandbox.faults.add("status", method="PUT", path=f"/workflows/{target}$", status=400)
+    with pytest.raises(Exception, match="400"):
+        execute(fleet, asked.number)
+    fleet["prod"].sandbox.faults.clear()
+    assert held(fleet["prod"]) == before
+    report = told(fleet, asked.number or 0)
+    assert report.status == "rolled_back" and not report.rollback_incomplete
+    assert fleet["prod"].check().status == "IN_SYNC"
+
+
+def test_a_plan_that_changed_after_its_approval_is_refused(new_fleet: NewFleet) -> None:
+    fleet = promoting_fleet(new_fleet, ("dev", "prod"), stage={"approvers": 1})
+    (one,) = fleet["dev"].create_in_n8n(workflow("One"))
+    asked = request(fleet)
+    assert asked.status == "pending_approval"
+    with pytest.raises(ForbiddenTransition):
+        execute(fleet, asked.number)
+    with pytest.raises(Denied):
+        decide(fleet, asked.number or 0, actor="local:ada")
+    assert decide(fleet, asked.number or 0).status == "approved"
+    fleet["dev"].edit_in_n8n(one, "slipped in")
+    with pytest.raises(Blocked, match="not the one that was approved"):
+        execute(fleet, asked.number)
+    assert told(fleet, asked.number or 0).status == "blocked"
+    assert not fleet["prod"].sandbox.state.workflows
+
+
+def test_a_hotfix_in_the_target_is_not_overwritten(new_fleet: NewFleet) -> None:
+    fleet = promoting_fleet(new_fleet, ("dev", "prod"))
+    (one,) = fleet["dev"].create_in_n8n(workflow("One"))
+    promote(fleet)
+    fleet["prod"].edit_in_n8n(by_name(fleet["prod"])["One"], "hotfix")
+    asked = request(fleet)
+    assert asked.status == "blocked" and "hotfix" in (asked.reason or "")
+    fleet["dev"].edit_in_n8n(one, "other")
+    asked = request(fleet)
+    assert asked.status == "blocked" and "conflict" in (asked.reason or "")
