@@ -23,6 +23,8 @@ from wfops_pipelines.store.tables.fleet import (
     tenants,
 )
 
+_TARGETS = select(notification_targets).where(notification_targets.c.tenant_id == bindparam("tenant")).order_by(
+    notification_targets.c.name)
 _CREDENTIALS = select(credential_map).where(credential_map.c.tenant_id == bindparam("tenant")).order_by(
     credential_map.c.key, credential_map.c.environment_id)
 
@@ -180,10 +182,7 @@ class FleetRows:
 
     def notification_targets(self) -> list[Row[Any]]:
         """Where events are told."""
-        return list(self._connection.execute(
-            select(notification_targets).where(notification_targets.c.tenant_id == self._tenant_id)
-            .order_by(notification_targets.c.name)
-        ))
+        return list(self._connection.execute(_TARGETS, {"tenant": self._tenant_id}))
 
     def replace_notification_targets(self, rows: list[dict[str, Any]]) -> None:
         """Make ``rows`` the notification targets."""
