@@ -240,8 +240,9 @@ def test_https_to_a_port_that_speaks_http_says_so() -> None:
 
 
 def test_a_bundle_that_is_not_there_is_an_error_of_usage(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="cannot be read") as refused:
         shared_context(str(tmp_path / "none.pem"))
+    assert "ca_bundle of the environment" in (refused.value.fix or "")
 
 
 def test_contexts_are_shared() -> None:
