@@ -21,10 +21,12 @@ Tenants = Annotated[list[str] | None, typer.Argument(metavar="TENANT", help="Ten
 def run(tenants: Tenants = None, dry_run: DryRun = False, as_json: Json = False) -> None:
     """Remove what is old enough, as Dagster does daily.
 
-    Payloads of ended incidents and the journal of writes go by the drift policy (`closed_incident_retention_days`,
-    `reconciliation_artifact_retention_days`), the history of drift checks and messages by settings
-    (`WFOPS_DRIFT_CHECK_RETENTION_DAYS`, `WFOPS_MESSAGE_RETENTION_DAYS`, `WFOPS_DEAD_MESSAGE_RETENTION_DAYS`). Open incidents
-    and audit events stay. What was cut off goes on with the next run.
+    Payloads of ended incidents, the journal of writes, and snapshots that nobody took by hand go by the drift policy
+    (`closed_incident_retention_days`, `reconciliation_artifact_retention_days`, `snapshot_retention_days`), the history of
+    drift checks and messages by settings (`WFOPS_DRIFT_CHECK_RETENTION_DAYS`, `WFOPS_MESSAGE_RETENTION_DAYS`,
+    `WFOPS_DEAD_MESSAGE_RETENTION_DAYS`). Contents go when nothing refers to them any more. Open incidents and audit events
+    stay, and of snapshots each environment's newest and those that a promotion may be rolled back to. What was cut off goes
+    on with the next run.
 
     Exit codes: 0 done, 1 a tenant failed (the others are done), 2 no such tenant, 5 database unreachable.
 
@@ -43,10 +45,13 @@ def run(tenants: Tenants = None, dry_run: DryRun = False, as_json: Json = False)
         terminal.write(terminal.json_text(done.as_json()))
     elif done.removed:
         terminal.write(terminal.table(["tenant", "environment", "what", "older than", "would go" if dry_run else "gone"], [
-            [one.tenant, one.environment or "-", one.what.replace("_", " "), one.before.date(), one.count]
-            for one in done.removed]))
-    elif not done.failed:
+            [one.tenant, one.environment or "-", one.what.replace("_", " "), one.before.date() if one.before else "-",
+             one.count] for one in done.removed]))
+    elif not done.failed and not done.waiting:
         terminal.write("nothing is old enough\n")
+    for tenant, count in sorted(done.waiting.items()):
+        terminal.note(f"{visible(tenant)}: {terminal.plural(count, 'content')} that nothing refers to will go with the next "
+                      "run: operations were running")
     for tenant, error in sorted(done.failed.items()):
         terminal.note(f"{visible(tenant)}: {visible(str(error))}")
     raise typer.Exit(FAILED if done.failed else 0)

@@ -41,6 +41,7 @@ DEFAULTS: Final[Mapping[str, Any]] = MappingProxyType({
     "require_approval_for": [],
     "closed_incident_retention_days": 365,
     "reconciliation_artifact_retention_days": 180,
+    "snapshot_retention_days": 90,
 })
 """What holds where nobody said anything: drift is shown, and followed up as an incident only where a policy says so. Then
 for production alone: a staging environment drifts for a living."""
@@ -65,6 +66,7 @@ class DriftPolicy:
     require_approval_for: frozenset[ApprovalKind]
     closed_incident_retention_days: int
     reconciliation_artifact_retention_days: int
+    snapshot_retention_days: int
 
     def as_json(self) -> dict[str, Any]:
         """Every field as plain JSON, in one order (``wfops policy show --json``, audit events)."""

@@ -108,6 +108,8 @@ class DriftPolicySpec(Spec):
         None, gt=0, description="Days after which a closed incident's payload is removed.", examples=[365])
     reconciliation_artifact_retention_days: WholeNumber | None = Field(
         None, gt=0, description="Days after which what a reconciliation left is removed.", examples=[180])
+    snapshot_retention_days: WholeNumber | None = Field(
+        None, gt=0, description="Days after which a snapshot that nobody took by hand is removed.", examples=[90])
 
 
 class EnvironmentSpec(Spec):

@@ -1,8 +1,9 @@
 """Retention (§18): what has been kept long enough goes, tenant by tenant, in batches that each are one unit of work.
 
-How long: payloads of ended incidents and the journal of writes as the drift policy says, by environment; the history of
-drift checks and messages as the installation's settings say. Never touched: open incidents, what unfinished work needs, and
-audit events. Workflow contents (payloads) stay too: whatever compares may refer to one at any time.
+How long: payloads of ended incidents, the journal of writes, and snapshots that nobody took by hand as the drift policy
+says, by environment; the history of drift checks and messages as the installation's settings say. Workflow contents go last,
+when nothing refers to them any more (``payload_retention``). Never touched: open incidents, what unfinished work needs, and
+audit events.
 
 What a run did is not found by the next one, so one that was cut off goes on where it stopped.
 """
@@ -21,6 +22,7 @@ from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.drift_policy import effective
 from wfops_pipelines.domain.errors import StoreUnavailable, WfopsError
 from wfops_pipelines.domain.retention import KeepDays
+from wfops_pipelines.services.payload_retention import remove_unreferenced
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.store.retention import Kept
 from wfops_pipelines.store.unit_of_work import UnitOfWork
@@ -29,30 +31,35 @@ log = logging.getLogger("wfops.retention")
 
 BATCH: Final = 500
 INCIDENT_PAYLOADS: Final = "incident_payloads"
+UNREFERENCED: Final = "payloads"
 
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """How many of a kind went, or with ``dry_run`` would go; of the journal, of how many operations."""
+    """How many of a kind went, or with ``dry_run`` would go; of the journal, of how many operations. ``before`` is none for
+    what does not go by age."""
 
     tenant: str
     environment: str | None
     what: str
-    before: datetime
+    before: datetime | None
     count: int
 
     def as_json(self) -> dict[str, Any]:
         """As ``--json`` shows it."""
         return {"tenant": self.tenant, "environment": self.environment, "what": self.what,
-                "before": self.before.isoformat(), "count": self.count}
+                "before": self.before.isoformat() if self.before is not None else None, "count": self.count}
 
 
 @dataclass(frozen=True, slots=True)
 class RetentionRun:
-    """What went, by tenant, environment and kind (those of which nothing did are left out), and who failed."""
+    """What went, by tenant, environment and kind (those of which nothing did are left out), and who failed. ``waiting``:
+    by tenant, contents that were not removed because operations ran; the next run removes them. With ``dry_run`` contents
+    are counted as they are now: what goes before them may free more."""
 
     dry_run: bool
     removed: list[Removed] = field(default_factory=list)
+    waiting: dict[str, int] = field(default_factory=dict)
     failed: dict[str, WfopsError] = field(default_factory=dict)
 
     @property
@@ -63,6 +70,8 @@ class RetentionRun:
     def as_json(self) -> dict[str, Any]:
         """As ``--json`` shows it."""
         return {"dry_run": self.dry_run, "removed": [one.as_json() for one in self.removed], "total": self.total,
+                "waiting": [{"tenant": tenant, "what": UNREFERENCED, "count": count}
+                            for tenant, count in sorted(self.waiting.items())],
                 "failed": [{"tenant": tenant, "error": str(error)} for tenant, error in sorted(self.failed.items())]}
 
 
@@ -110,6 +119,11 @@ def _of_tenant(services: Services, context: Context, keep: KeepDays, run: Retent
         if count:
             run.removed.append(Removed(context.tenant_slug, part.environment.slug if part.environment else None, part.what,
                                        part.before, count))
+    contents = remove_unreferenced(services, context, dry_run=run.dry_run)
+    if contents.count:
+        run.removed.append(Removed(context.tenant_slug, None, UNREFERENCED, None, contents.count))
+    if contents.waiting:
+        run.waiting[context.tenant_slug] = contents.waiting
 
 
 def _remove(services: Services, context: Context, part: _Part, batch_size: int) -> int:
@@ -134,6 +148,7 @@ def _parts(work: UnitOfWork, now: datetime, keep: KeepDays) -> list[_Part]:
         parts += [
             _incident_payloads(environment, now, policy.closed_incident_retention_days),
             _rows(Kept.JOURNAL, now, policy.reconciliation_artifact_retention_days, environment),
+            _rows(Kept.SNAPSHOTS, now, policy.snapshot_retention_days, environment),
             _rows(Kept.DRIFT_CHECKS, now, keep.drift_checks, environment),
         ]
     return [*parts, _rows(Kept.MESSAGES, now, keep.messages), _rows(Kept.DEAD_MESSAGES, now, keep.dead_messages)]

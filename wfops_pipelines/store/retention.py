@@ -6,7 +6,7 @@ here: their rows stay, and only their payloads go (``Incidents.purge``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -14,19 +14,23 @@ from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, delete, exists, func, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, delete, exists, func, or_, select, update
 
 from wfops_pipelines.store.any_of import any_of
 from wfops_pipelines.store.tables.drift import drift_check_history as history
 from wfops_pipelines.store.tables.incidents import runtime_journal as journal
 from wfops_pipelines.store.tables.notices import outbox
 from wfops_pipelines.store.tables.operations import operations
+from wfops_pipelines.store.tables.promotions import promotions
+from wfops_pipelines.store.tables.snapshots import snapshots
+from wfops_pipelines.store.unreferenced import UnreferencedPayloads
 
 
 class Kept(StrEnum):
     """Rows that are removed by age."""
 
     JOURNAL = "runtime_journal"  # of an environment: writes to n8n, by operations that have ended
+    SNAPSHOTS = "snapshots"  # of an environment: not taken by hand, but for the newest and for what can be rolled back
     DRIFT_CHECKS = "drift_checks"  # of an environment: the history of checks, but for the newest entry
     MESSAGES = "messages"  # sent or dropped
     DEAD_MESSAGES = "dead_messages"  # that could not be sent
@@ -47,6 +51,7 @@ class Retention:
     def __init__(self, connection: Connection, tenant_id: UUID) -> None:
         self._connection = connection
         self._tenant_id = tenant_id
+        self.payloads = UnreferencedPayloads(connection, tenant_id)
 
     def count(self, kind: Kept, before: datetime, *, environment_id: UUID | None = None) -> int:
         """How many there are to remove; of the journal, how many operations."""
@@ -56,11 +61,22 @@ class Retention:
     def remove(self, kind: Kept, before: datetime, *, limit: int, environment_id: UUID | None = None) -> int:
         """Remove at most ``limit``, the oldest first; returns how many."""
         query = _FOUND[kind](_Asked(self._tenant_id, before, environment_id)).limit(limit)
-        ids = self._connection.execute(query.with_for_update(skip_locked=True)).scalars().all()
+        if kind is not Kept.SNAPSHOTS:  # they never change, and so nobody may lock them
+            query = query.with_for_update(skip_locked=True)
+        ids = self._connection.execute(query).scalars().all()
         table, key = _REMOVED[kind]
         if ids:
+            if kind is Kept.SNAPSHOTS:
+                self._forget_snapshots(ids)
             self._connection.execute(delete(table).where(table.c.tenant_id == self._tenant_id, any_of(key, ids)))
         return len(ids)
+
+
+    def _forget_snapshots(self, ids: Sequence[UUID]) -> None:
+        """Promotions that are over, and cannot be rolled back any more, forget the snapshots around them."""
+        for column in (promotions.c.pre_snapshot_id, promotions.c.post_snapshot_id):
+            self._connection.execute(update(promotions).where(
+                promotions.c.tenant_id == self._tenant_id, any_of(column, ids)).values({column: None}))
 
 
 def _journals(asked: _Asked) -> Select[Any]:
@@ -72,6 +88,25 @@ def _journals(asked: _Asked) -> Select[Any]:
         operations.c.ended_at < asked.before, operations.c.state.not_in(("queued", "running")),
         exists().where(own), ~exists().where(own, journal.c.state.not_in(("settled", "undone", "abandoned"))),
     ).order_by(operations.c.created_at, operations.c.id)
+
+
+def _snapshots(asked: _Asked) -> Select[Any]:
+    """Those that a promotion may still go back to stay, those that something was restored from, and the newest."""
+    mine = (snapshots.c.tenant_id == asked.tenant_id, snapshots.c.environment_id == asked.environment_id)
+    newest = select(snapshots.c.id).where(*mine).order_by(snapshots.c.taken_at.desc(), snapshots.c.id.desc()).limit(1)
+    last = select(promotions.c.id).where(
+        promotions.c.tenant_id == asked.tenant_id, promotions.c.target_environment_id == asked.environment_id,
+        promotions.c.status.in_(("completed", "completed_with_errors"))).order_by(promotions.c.number.desc()).limit(1)
+    around = (promotions.c.tenant_id == snapshots.c.tenant_id) & or_(
+        promotions.c.pre_snapshot_id == snapshots.c.id, promotions.c.post_snapshot_id == snapshots.c.id)
+    needed = or_(promotions.c.id == last.scalar_subquery(),
+                 promotions.c.status.in_(("pending", "pending_approval", "approved", "running")),
+                 and_(promotions.c.status == "failed", promotions.c.rollback_incomplete))
+    restored = (promotions.c.tenant_id == snapshots.c.tenant_id) & (promotions.c.source_snapshot_id == snapshots.c.id)
+    return select(snapshots.c.id).where(
+        *mine, snapshots.c.kind != "manual_backup", snapshots.c.taken_at < asked.before,
+        snapshots.c.id != newest.scalar_subquery(), ~exists().where(around, needed), ~exists().where(restored),
+    ).order_by(snapshots.c.taken_at, snapshots.c.id)
 
 
 def _checks(asked: _Asked) -> Select[Any]:
@@ -94,10 +129,11 @@ def _messages(*statuses: str) -> Callable[[_Asked], Select[Any]]:
 
 
 _FOUND: Final[Mapping[Kept, Callable[[_Asked], Select[Any]]]] = MappingProxyType({
-    Kept.JOURNAL: _journals, Kept.DRIFT_CHECKS: _checks,
+    Kept.JOURNAL: _journals, Kept.SNAPSHOTS: _snapshots, Kept.DRIFT_CHECKS: _checks,
     Kept.MESSAGES: _messages("sent", "dropped"), Kept.DEAD_MESSAGES: _messages("dead"),
 })
 _REMOVED: Final[Mapping[Kept, tuple[Table, ColumnElement[Any]]]] = MappingProxyType({
-    Kept.JOURNAL: (journal, journal.c.operation_id), Kept.DRIFT_CHECKS: (history, history.c.id),
+    Kept.JOURNAL: (journal, journal.c.operation_id), Kept.SNAPSHOTS: (snapshots, snapshots.c.id),
+    Kept.DRIFT_CHECKS: (history, history.c.id),
     Kept.MESSAGES: (outbox, outbox.c.id), Kept.DEAD_MESSAGES: (outbox, outbox.c.id),
 })

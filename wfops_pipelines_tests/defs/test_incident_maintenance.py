@@ -10,6 +10,7 @@ import pytest
 from wfops_pipelines.defs.maintenance.incident_ttl import incident_ttl
 from wfops_pipelines.defs.maintenance.retention import retention, retention_job
 from wfops_pipelines.defs.resources import DISCARDING, Discarding, Wfops
+from wfops_pipelines.store.tables.notices import outbox
 from wfops_pipelines_tests.defs.conftest import Given
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -27,9 +28,9 @@ def overdue(given: Given) -> None:
             id=context.new_id(), environment_id=environment.id, status="detected", severity="low", title="drift", affected=1,
             drift_fingerprint="f", detected_at=LONG_AGO, last_seen_at=LONG_AGO, expires_at=WEEK_LATER, next_due_at=LONG_AGO,
             drift_snapshot={})
-        work.outbox.put([{
-            "id": context.new_id(), "target": "ops", "event": "incident.opened", "subject": "incident:1", "severity": "low",
-            "dedupe_key": "k", "message": {}, "status": "sent", "not_before": LONG_AGO, "sent_at": LONG_AGO}])
+        work.connection.execute(outbox.insert().values(
+            tenant_id=context.tenant_id, id=context.new_id(), target="ops", event="incident.opened", subject="incident:1",
+            severity="low", dedupe_key="k", message={}, status="sent", not_before=LONG_AGO, sent_at=LONG_AGO))
 
 
 def tick(given: Given, sensor: dg.SensorDefinition) -> object:

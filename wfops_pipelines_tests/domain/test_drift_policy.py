@@ -44,7 +44,7 @@ def test_what_nobody_said_has_its_default() -> None:
         "severity_ttls": {"critical": 24, "high": 48, "medium": 72, "low": 168},
         "enforce_ttl": False, "enforce_sla": True, "auto_create_incidents": False,
         "auto_create_for_production_only": True, "block_on_active_drift": False, "require_approval_for": [],
-        "closed_incident_retention_days": 365, "reconciliation_artifact_retention_days": 180,
+        "closed_incident_retention_days": 365, "reconciliation_artifact_retention_days": 180, "snapshot_retention_days": 90,
     }
 
 

@@ -28,9 +28,12 @@ def remove_old_rows(context: dg.OpExecutionContext, wfops: Wfops, config: Retent
                          keep=wfops.settings.keep_days, run_id=context.run_id, dry_run=config.dry_run)
     context.add_output_metadata({"total": done.total, "dry_run": done.dry_run, "removed": dg.MetadataValue.table(
         [dg.TableRecord({"tenant": one.tenant, "environment": one.environment or "", "what": one.what,
-                         "before": one.before.date().isoformat(), "count": one.count}) for one in done.removed],
+                         "before": one.before.date().isoformat() if one.before else "", "count": one.count})
+         for one in done.removed],
         schema=dg.TableSchema([dg.TableColumn(name, "int" if name == "count" else "string")
                                for name in ("tenant", "environment", "what", "before", "count")]))})
+    for tenant, count in done.waiting.items():
+        context.log.info(f"{count} contents of {tenant} wait for the next run: operations were running")
     yield dg.Output(done.as_json())
     for tenant, error in done.failed.items():
         context.log.error(f"retention of {tenant} failed: {error}")
@@ -39,8 +42,9 @@ def remove_old_rows(context: dg.OpExecutionContext, wfops: Wfops, config: Retent
 
 
 @dg.job(name="retention", executor_def=dg.in_process_executor, tags={**TAGS, "dagster/max_retries": "0"}, owners=OWNERS,
-        description="Remove what has been kept long enough: payloads of ended incidents, journals of writes, the history of "
-                    "drift checks, messages. Open incidents and audit events stay.")
+        description="Remove what has been kept long enough: payloads of ended incidents, journals of writes, snapshots that "
+                    "nobody took by hand, the history of drift checks, messages, and contents that nothing refers to any "
+                    "more. Open incidents and audit events stay.")
 def retention_job() -> None:
     remove_old_rows()
 
