@@ -63,7 +63,7 @@ def test_a_snapshot_is_named_by_its_id_its_beginning_latest_or_a_time(fleet: Fle
 def test_a_beginning_that_several_share_is_refused_with_their_ids(
         fleet: FleetUnderTest, prod: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     one, other = snapshot(prod), snapshot(prod)
-    rows = fleet.reading(lambda work: work.snapshots.listed(prod.row.id))
+    rows: list[Any] = fleet.reading(lambda work: work.snapshots.listed(prod.row.id))
 
     def both(*_: Any, **__: Any) -> list[Any]:
         return rows
