@@ -31,6 +31,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
+import psutil
+
 from wfops_pipelines.settings import process_settings
 from wfops_pipelines_tests.servers.processes import child_environment
 
@@ -40,8 +42,9 @@ WARM = (
     "wfops_pipelines.defs.incidents.jobs", "wfops_pipelines.defs.inventory.assets", "wfops_pipelines.defs.inventory.jobs",
     "wfops_pipelines.defs.observability.assets", "wfops_pipelines.defs.storage", "dagster_postgres",
     "dagster._core.execution.execute_in_process", "dagster._core.instance.factory",
-    "dagster._core.storage.local_compute_log_manager", "dagster._grpc.server", "anyio._backends._asyncio", "fsspec.implementations.local",
-    "httpcore", "psycopg2.extras", "trio", "upath.implementations.local")
+    "dagster._core.storage.local_compute_log_manager", "dagster._grpc.server", "anyio._backends._asyncio",
+    "fsspec.implementations.local", "httpcore", "psycopg2.extras", "trio", "upath.implementations.local",
+    "wfops_pipelines_tests.services.child", "wfops_pipelines_tests.services.outbox_child")
 """What takes long to import. Schedules and sensors are not among it: what they are is said by the settings of a process."""
 
 
@@ -207,7 +210,7 @@ def main() -> NoReturn:
     control = socket.socket(fileno=int(sys.argv[1]))
     for name in sys.argv[2:]:
         importlib.import_module(name)
-    assert threading.active_count() == 1, f"imports have started threads: {threading.enumerate()}"
+    assert len(psutil.Process().threads()) == 1, "an import has started threads"
     assert process_settings.cache_info().currsize == 0, "an import has read the settings, which are the children's own"
     gc.collect()
     gc.freeze()  # a collection in a child does not copy what it shares

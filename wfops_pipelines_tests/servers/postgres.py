@@ -58,6 +58,14 @@ class PostgresServer:
             _allow(admin, name)
         return self._urls(name)
 
+    def copy_database(self, of: Urls) -> Urls:
+        """A new store database with all that another one holds, to which nobody is connected."""
+        name = f"t_{secrets.token_hex(6)}"
+        with psycopg.connect(self.admin_url, autocommit=True) as admin:
+            admin.execute(_CREATE.format(sql.Identifier(name), sql.Identifier("wfops_owner"), sql.Identifier(_name(of.owner))))
+            _allow(admin, name)
+        return self._urls(name)
+
     def create_dagster_database(self) -> str:
         """The URL of a new, empty database of the role ``wfops_dagster``."""
         name = f"d_{secrets.token_hex(6)}"
@@ -67,9 +75,8 @@ class PostgresServer:
 
     def drop_database(self, url: str) -> None:
         """Drop the database of a URL, whoever is still connected to it."""
-        name = str(psycopg.conninfo.conninfo_to_dict(url)["dbname"])
         with psycopg.connect(self.admin_url, autocommit=True) as admin:
-            admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+            admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(_name(url))))
 
     def _urls(self, database: str) -> Urls:
         return replace(self.urls, owner=in_database(self.urls.owner, database), app=in_database(self.urls.app, database),
@@ -93,6 +100,10 @@ class PostgresServer:
 
 
 _CREATE = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {} STRATEGY file_copy")
+
+
+def _name(url: str) -> str:
+    return str(psycopg.conninfo.conninfo_to_dict(url)["dbname"])
 
 
 def _allow(admin: psycopg.Connection, database: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from wfops_pipelines_tests.servers.github import GitHubServer
 from wfops_pipelines_tests.servers.postgres import TEST_KEY, PostgresServer
 from wfops_pipelines_tests.services.fleet import Clock, FleetUnderTest, NewFleet, services_over
 from wfops_pipelines_tests.services.hosting import SandboxHost
+from wfops_pipelines_tests.services.moments import Moment
 
 
 def prepare(owner_url: str) -> None:
@@ -38,32 +40,61 @@ def sandbox_host() -> Iterator[SandboxHost]:
         yield host
 
 
-@pytest.fixture
-def new_fleet(postgres_server: PostgresServer, fresh_database_urls: Callable[..., Any], sandbox_host: SandboxHost,
-              tmp_path: Path) -> Iterator[Callable[..., FleetUnderTest]]:
-    """``new_fleet(slugs, **tenant)``: a tenant with an n8n per slug and an empty repository, applied."""
-    made: list[FleetUnderTest] = []
+@dataclass
+class Fleets:
+    """Makes fleets, each with a database and a folder of its own."""
 
-    def create(slugs: Any = ("prod",), *, repository_url: str | None = None, repository_options: Any = None,
-               **options: Any) -> FleetUnderTest:
-        urls, clock = fresh_database_urls(prepare), Clock()
-        place = tmp_path / f"fleet-{len(made)}" if made else tmp_path
+    server: PostgresServer
+    host: SandboxHost
+    folder: Path
+    moments: dict[Callable[[NewFleet], FleetUnderTest], Moment]
+    new_folder: Callable[[str], Path]
+    made: list[FleetUnderTest] = field(default_factory=list)
+
+    def __call__(self, slugs: Any = ("prod",), *, repository_url: str | None = None, repository_options: Any = None,
+                 **options: Any) -> FleetUnderTest:
+        urls, clock = self.server.create_database(prepare), Clock()
+        place = self.folder / f"fleet-{len(self.made)}" if self.made else self.folder
         fleet = FleetUnderTest(
-            services=services_over(urls, postgres_server.box, place / "home", clock), host=sandbox_host,
-            repository=make_bare(place / "acme.git"), clock=clock, urls=urls, box=postgres_server.box,
+            services=services_over(urls, self.server.box, place / "home", clock), host=self.host,
+            repository=make_bare(place / "acme.git"), clock=clock, urls=urls, box=self.server.box,
             home=place / "home", repository_url=repository_url, repository_options=repository_options or {})
-        made.append(fleet)
+        self.made.append(fleet)
         fleet.declare(slugs, **options)
         return fleet
 
-    yield create
-    failpoints.disarm()
-    for fleet in made:
-        fleet.services.store.close()
+    def as_left_by(self, build: Callable[[NewFleet], FleetUnderTest]) -> FleetUnderTest:
+        if build not in self.moments:
+            apart = replace(self, folder=self.new_folder("moment") / "fleet", made=[])
+            self.moments[build] = Moment(build(apart), self.server)
+        return self.moments[build].again()
+
+    def close(self) -> None:
+        for fleet in self.made:
+            fleet.services.store.close()
+            self.server.drop_database(fleet.urls.owner)
+        for moment in self.moments.values():
+            moment.leave()
+
+
+@pytest.fixture(scope="session")
+def moments() -> dict[Callable[[NewFleet], FleetUnderTest], Moment]:
+    """The moments that tests of this process have gone back to, by what built them."""
+    return {}
 
 
 @pytest.fixture
-def fleet(new_fleet: Callable[..., FleetUnderTest]) -> FleetUnderTest:
+def new_fleet(postgres_server: PostgresServer, sandbox_host: SandboxHost, tmp_path: Path,
+              tmp_path_factory: pytest.TempPathFactory, moments: Any) -> Iterator[NewFleet]:
+    """``new_fleet(slugs, **tenant)``: a tenant with an n8n per slug and an empty repository, applied."""
+    fleets = Fleets(postgres_server, sandbox_host, tmp_path, moments, tmp_path_factory.mktemp)
+    yield fleets
+    failpoints.disarm()
+    fleets.close()
+
+
+@pytest.fixture
+def fleet(new_fleet: NewFleet) -> FleetUnderTest:
     """A tenant with one production environment."""
     return new_fleet()
 

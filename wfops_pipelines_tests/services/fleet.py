@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import pytest
 import yaml
@@ -365,8 +365,14 @@ def commits(fleet: FleetUnderTest, branch: str = "main") -> int:
     return int(fleet.repository.text("rev-list", "--count", branch)) if fleet.repository.head(branch) else 0
 
 
-NewFleet = Callable[..., FleetUnderTest]
-"""The fixture ``new_fleet``."""
+class NewFleet(Protocol):
+    """The fixture ``new_fleet``."""
+
+    def __call__(self, slugs: Any = ("prod",), **options: Any) -> FleetUnderTest:
+        """A tenant with an n8n per slug and an empty repository, applied."""
+
+    def as_left_by(self, build: Callable[[NewFleet], FleetUnderTest]) -> FleetUnderTest:
+        """The fleet as ``build(new_fleet)`` leaves it: built once per process, and gone back to (``moments``)."""
 
 
 def services_over(urls: Urls, box: SecretBox, home: Path, clock: Clock, *, batch_size: int = 25) -> Services:

@@ -16,7 +16,7 @@ from wfops_pipelines.failpoints import FailpointReached
 from wfops_pipelines.services.incident_reports import show_incident
 from wfops_pipelines.services.unblocking import unblock
 from wfops_pipelines_tests.services.child import run_in_child
-from wfops_pipelines_tests.services.fleet import Environment, NewFleet, run, workflow
+from wfops_pipelines_tests.services.fleet import Environment, FleetUnderTest, NewFleet, run, workflow
 from wfops_pipelines_tests.services.incidents import (
     acknowledge,
     fleet_with_incidents,
@@ -29,18 +29,27 @@ from wfops_pipelines_tests.services.incidents import (
 OURS = ("runtime.", "incident.")  # the failpoints of a resolution; those of reading have their own tests
 
 
-def scene(new_fleet: NewFleet, **options: Any) -> tuple[Environment, dict[str, str]]:
+NAMES = ("Edited", "Deleted", "Archived", "Switched")
+
+
+def scene(new_fleet: NewFleet) -> tuple[Environment, dict[str, str]]:
     """Production with an edited, a deleted, an archived and a switched-on workflow; an acknowledged incident about it."""
-    prod = fleet_with_incidents(new_fleet, **options)["prod"]
-    names = ("Edited", "Deleted", "Archived", "Switched")
-    ids = dict(zip(names, prod.in_sync(*(workflow(name, text="right") for name in names)), strict=True))
+    prod = new_fleet.as_left_by(_drifted)["prod"]
+    with prod.fleet.services.store.read(prod.fleet.context) as work:
+        ids = {row.name: row.workflow_id for row in work.mappings.of_environment(prod.row.id)}
+    return prod, ids
+
+
+def _drifted(new_fleet: NewFleet) -> FleetUnderTest:
+    prod = fleet_with_incidents(new_fleet)["prod"]
+    ids = dict(zip(NAMES, prod.in_sync(*(workflow(name, text="right") for name in NAMES)), strict=True))
     prod.edit_in_n8n(ids["Edited"], "wrong")
     prod.delete_in_n8n(ids["Deleted"])
     prod.archive_in_n8n(ids["Archived"])
     prod.activate_in_n8n(ids["Switched"])
     prod.check()
     acknowledge(prod, open_incident(prod).number)
-    return prod, ids
+    return prod.fleet
 
 
 def state(prod: Environment, ids: dict[str, str]) -> str:
