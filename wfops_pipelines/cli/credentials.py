@@ -51,11 +51,14 @@ def list_(tenant: Tenant, as_json: Json = False) -> None:
 def check(tenant: Tenant, environments: Environments = None, as_json: Json = False) -> None:
     """Ask each environment's n8n whether the credentials of the table are there, and find what workflows use beside.
 
+    Where a stage of a pipeline leads to an environment, keys that workflows use in its source need a name there, too.
+
     n8n 1.x does not list credentials: whether they are there cannot be told, and is not counted. What workflows use is
     what the last sync saw.
 
-    Exit codes: 0 everything is there, 3 something is missing, ambiguous or without a key, 2 no such tenant or environment,
-    5 unreachable, 6 refused. An environment that could not be asked counts more than what is missing in another.
+    Exit codes: 0 everything is there, 3 something is missing, ambiguous, without a key or without a name, 2 no such tenant
+    or environment, 5 unreachable, 6 refused. An environment that could not be asked counts more than what is missing in
+    another.
 
     Examples:
 
@@ -170,9 +173,12 @@ def _lines(found: CredentialCheck) -> Iterator[str]:
     for use in found.unmapped:
         yield visible(f"  no key   {use.type} '{use.name}'{_by(use.used_by)}: wfops credentials map {found.tenant} KEY "
                       f"{use.type} '{found.environment}={use.name}'")
+    for use in found.expected:
+        yield visible(f"  no name  {use.key}: {use.type}{_by(use.used_by)}: wfops credentials map {found.tenant} {use.key} "
+                      f"{use.type} {found.environment}=NAME")
     if found.synced_at is None:
         yield f"  never synced: what its workflows use is not known: wfops sync {found.tenant} {found.environment}"
-    if not found.credentials and not found.unmapped:
+    if not (found.credentials or found.unmapped or found.expected):
         yield "  no credentials"
 
 

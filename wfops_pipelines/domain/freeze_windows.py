@@ -21,7 +21,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Final, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, WithJsonSchema, model_validator
 
 from wfops_pipelines.domain.errors import DocumentProblem, InvalidFields
 from wfops_pipelines.domain.fleet_fields import ClockTime, Name
@@ -32,6 +32,7 @@ from wfops_pipelines.domain.spec_model import WEEK, Spec, Weekday
 _EARLIEST, _LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 _HORIZON: Final = timedelta(days=400)  # every week of a year, and both changes of the clocks, lie within
 _SECOND: Final = timedelta(seconds=1)
+_MOMENT: Final = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2})?(Z|[+-]\d{2}:\d{2})?)?$"  # ``date-time`` asks for a zone
 _NO_TIME: Final = "must be a time like 2026-12-20T18:00 (on the clock of the zone) or 2026-12-20T18:00+01:00"
 
 Span = tuple[datetime, datetime]
@@ -68,7 +69,7 @@ def _read_moment(value: object) -> datetime:
 
 
 Zone = Annotated[str, AfterValidator(_check_zone)]
-Moment = Annotated[datetime, BeforeValidator(_read_moment)]
+Moment = Annotated[datetime, BeforeValidator(_read_moment), WithJsonSchema({"type": "string", "pattern": _MOMENT})]
 
 
 class FreezeWindow(Spec):

@@ -67,15 +67,15 @@ class EnvironmentTables:
         return {(row.type, row.key): row for row in self.credentials}
 
 
-def check_tables(tables: Sequence[EnvironmentTables], *, whose: str = "transformation tables") -> None:
+def check_tables(tables: Sequence[EnvironmentTables], *, whose: str = "transformation tables", way_out: str = "") -> None:
     """Refuse tables by which lift(lower(x)) would not be x. Raises :class:`InvalidFields`, which names the rows and begins
-    each line with ``whose``.
+    each line with ``whose``; ``way_out`` is one more than changing the rows.
 
     ``tables`` are those of all environments of one tenant. Never shows the value of a variable.
     """
     if problems := list(find_table_problems(tables)):
         raise InvalidFields(whose, problems, fix=(
-            "change the rows named, so that each says one thing in both directions; nothing was applied"))
+            f"change the rows named, so that each says one thing in both directions{way_out}; nothing was applied"))
 
 
 def find_table_problems(tables: Sequence[EnvironmentTables]) -> Iterator[DocumentProblem]:

@@ -35,20 +35,22 @@ class CheckedCredential:
 @dataclass
 class CredentialCheck:
     """What was found in one environment. ``not_listed`` says why its n8n does not tell what it has; ``unmapped`` are
-    credentials that its workflows use (as of the last sync, ``synced_at``) and no key stands for."""
+    credentials that its workflows use (as of the last sync, ``synced_at``) and no key stands for; ``expected`` those that
+    workflows use where a stage leads here from, and whose key has no name here."""
 
     tenant: str
     environment: str
     credentials: list[CheckedCredential] = field(default_factory=list)
     unmapped: list[CredentialUse] = field(default_factory=list)
+    expected: list[CredentialUse] = field(default_factory=list)
     not_listed: str | None = None
     synced_at: str | None = None
     error: WfopsError | None = None
 
     @property
     def missing(self) -> bool:
-        """Whether something is not there, or not clear, or has no key."""
-        return bool(self.unmapped) or any(
+        """Whether something is not there, or not clear, or has no key or no name."""
+        return bool(self.unmapped or self.expected) or any(
             each.presence not in (None, CredentialPresence.PRESENT) for each in self.credentials)
 
     def as_json(self) -> dict[str, Any]:
@@ -59,7 +61,9 @@ class CredentialCheck:
             "credentials": [{**_json(each.use), "key": each.use.key, "id": each.use.id,
                              "presence": None if each.presence is None else str(each.presence)}
                             for each in self.credentials],
-            "unmapped": [_json(use) for use in self.unmapped], "missing": self.missing,
+            "unmapped": [_json(use) for use in self.unmapped],
+            "expected": [{"key": use.key, "type": use.type, "used_by": list(use.used_by)} for use in self.expected],
+            "missing": self.missing,
         }
 
 
@@ -111,8 +115,10 @@ async def _check(services: Services, context: Context, environment: Row[Any]) ->
 def _stored(services: Services, context: Context, environment: Row[Any]) -> CredentialCheck:
     """What the table and the workflows say, before n8n is asked."""
     with services.store.read(context) as work:
-        rows = [row for row in work.fleet.credentials() if row.environment_id == environment.id]
+        table = work.fleet.credentials()
+        rows = [row for row in table if row.environment_id == environment.id]
         used = used_credentials(work, environment)
+        expected = list(_expected(work, environment, table))
     mapped = {(row.type, row.name) for row in rows}
     synced = environment.last_sync_at
     return CredentialCheck(
@@ -121,7 +127,22 @@ def _stored(services: Services, context: Context, environment: Row[Any]) -> Cred
                                          tuple(used.get((row.type, row.name), ()))), None) for row in rows],
         [CredentialUse("", kind, name, None, tuple(by)) for (kind, name), by in sorted(used.items())
          if (kind, name) not in mapped],
-        synced_at=None if synced is None else synced.isoformat())
+        expected, synced_at=None if synced is None else synced.isoformat())
+
+
+def _expected(work: UnitOfWork, environment: Row[Any], table: Sequence[Row[Any]]) -> Iterator[CredentialUse]:
+    """What a promotion to here would ask for and not find in the table."""
+    here = {row.key for row in table if row.environment_id == environment.id}
+    sources = {stage.source_environment_id for stage in work.fleet.stages() if stage.target_environment_id == environment.id}
+    users: dict[tuple[str, str], list[str]] = {}
+    for source in work.fleet.environments():
+        rows = [row for row in table if row.environment_id == source.id and row.key not in here]
+        if source.id in sources and rows:
+            used = used_credentials(work, source)
+            for row in rows:
+                by = [f"{name} ({source.slug})" for name in used.get((row.type, row.name), ())]
+                users.setdefault((row.key, row.type), []).extend(by)
+    yield from (CredentialUse(key, kind, None, None, tuple(by)) for (key, kind), by in users.items() if by)
 
 
 def used_credentials(work: UnitOfWork, environment: Row[Any]) -> dict[tuple[str, str], list[str]]:

@@ -95,7 +95,7 @@ def map_credential(services: Services, context: Context, key: str, credential_ty
             _check_law(work, environments, key, credential_type, new)
             if not dry_run:
                 kept = [{column: value for column, value in row._mapping.items() if column != "tenant_id"}
-                        for row in rows if row.key != key]
+                        for row in rows if row.key != key or row.environment_id not in slugs]
                 replace_credentials(work, [*kept, *(_row(key, credential_type, place, name) for place, name in new.items())])
                 work.record("credential.mapped", "credential", key, type=credential_type,
                             was={slug: asdict(name) for slug, name in before.items()},

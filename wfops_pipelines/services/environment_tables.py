@@ -53,7 +53,8 @@ def check_declared(work: UnitOfWork, spec: TenantSpec, *, prune: bool) -> None:
     ) for slug, environment in declared.items()]
     tables += [EnvironmentTables(slug, row.base_url, {}, _credentials(kept.get(slug, ())), dict(row.variables))
                for slug, row in stored.items() if slug not in declared and not prune]
-    check_tables(tables, whose=f"transformation tables of {spec.slug}")
+    check_tables(tables, whose=f"transformation tables of {spec.slug}",
+                 way_out="" if prune else ", or take those away that fleet.yaml declares no more (--prune)")
 
 
 def _declared_credentials(spec: TenantSpec, slug: str) -> tuple[CredentialRow, ...]:

@@ -3,6 +3,7 @@ read back (§11.4)."""
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,10 @@ def test_the_schema_describes_every_field_of_a_stage_with_an_example() -> None:
     for part in ("StageSpec", "PipelineSpec", "VerificationSpec", "FreezeWindow", "GateSpec"):
         for name, field in parts[part]["properties"].items():
             assert field.get("description") and field.get("examples"), f"{part}.{name}"
+    patterns = {name: re.compile(parts["FreezeWindow"]["properties"][name]["anyOf"][0]["pattern"]) for name in ("from", "to")}
+    for text in ("2026-12-20", "2026-12-20T18:00", "2026-12-20T18:00:00Z", "2026-12-20T18:00+01:00"):
+        assert all(pattern.fullmatch(text) for pattern in patterns.values())
+        assert pipeline(changed([*STAGE, "freezeWindows"], [{"name": "x", "from": text, "to": "2027-01-01T00:00Z"}]))
     assert {"soakHours", "freezeWindows", "verification"} <= parts["StageSpec"]["properties"].keys()
 
 

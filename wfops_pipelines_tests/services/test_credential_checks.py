@@ -74,6 +74,21 @@ def test_what_workflows_use_is_named_with_and_without_a_key(new_fleet: NewFleet)
     assert shown["unmapped"] == [{"type": BASIC, "name": "smtp", "used_by": ["Mail"]}]
 
 
+def test_a_key_that_is_used_where_a_stage_leads_here_from_needs_a_name_here(new_fleet: NewFleet) -> None:
+    fleet = new_fleet(("dev", "staging", "prod"), pipelines=[{"name": "standard", "stages": [
+        {"source": "dev", "target": "staging"}, {"source": "staging", "target": "prod"}]}], credentials=[
+        row("stripe", dev={"name": "stripe"}), row("unused", dev={"name": "unused"}),
+        row("mail", dev={"name": "smtp"}, staging={"name": "smtp-stg"})])
+    fleet["dev"].create_in_n8n(with_credential("Pay", "stripe"), with_credential("Mail", "smtp"))
+    for slug in ("dev", "staging", "prod"):
+        fleet[slug].sync()
+    made(fleet["staging"], "smtp-stg")
+    staging, prod = check(fleet, "staging", "prod")
+    assert staging.as_json()["expected"] == [{"key": "stripe", "type": BASIC, "used_by": ["Pay (dev)"]}]
+    assert staging.missing
+    assert (prod.expected, prod.missing) == ([], False)  # nothing in staging uses one
+
+
 def test_an_environment_where_all_is_there_misses_nothing(new_fleet: NewFleet) -> None:
     fleet = new_fleet(credentials=[row("stripe", prod={"name": "stripe-live"})])
     made(fleet["prod"], "stripe-live")

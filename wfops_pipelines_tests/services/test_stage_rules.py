@@ -119,8 +119,9 @@ def test_a_fleet_with_a_table_that_could_not_be_read_back_is_refused_together_wi
     fleet.tenant["credentials"] = [credential("b", prod="one")]  # by itself that is fine
     fleet.tenant["name"] = "Acme Limited"
     for dry_run in (True, False):
-        with pytest.raises(InvalidFields, match=r"transformation tables of acme: credentials\.[ab]\.\w+: the name 'one'"):
+        with pytest.raises(InvalidFields, match=r"transformation tables of acme: credentials\.[ab]\.\w+: the name 'one'") as refused:
             fleet.apply(dry_run=dry_run)
+        assert "--prune" in str(refused.value.fix)
     with fleet.services.store.system() as system:
         row = system.tenant("acme")
     assert row is not None and row.name == "Acme Corp"
