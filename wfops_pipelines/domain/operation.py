@@ -36,6 +36,7 @@ class OperationKind(StrEnum):
     INCIDENT_RESOLUTION = "incident_resolution"  # revert, promote or replace what drifted (§10.2)
     PROMOTION = "promotion"  # of a source or a snapshot to a target (§11.6)
     ROLLBACK = "rollback"  # of a promotion, by hand, to the snapshot before it (§11.9)
+    RECOVERY = "recovery"  # of what a process that died left in an environment (§11.8)
     SNAPSHOT = "snapshot"  # of an environment (§13)
     APPLY = "apply"  # fleet.yaml → store (§2.6)
     SECRETS_ROTATION = "secrets_rotation"  # re-encryption with the newest key (§2.5)

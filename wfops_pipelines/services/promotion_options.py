@@ -14,7 +14,8 @@ class PromotionOptions:
     """As somebody asked for it. ``workflows`` are names or ids (none: all), taken ``with_needs``: what they call.
 
     ``allow_large`` is the reason why more than 30 % of the target may change at once, ``override_reason`` an admin's word
-    past drift (``manual_override``), ``reason`` the reason of the promotion itself.
+    past drift (``manual_override``), ``reason`` the reason of the promotion itself. ``when_ready``: it is carried out by
+    itself as soon as it is approved and no gate holds it (the sensor ``approved_promotions``).
     """
 
     workflows: tuple[str, ...] | None = None
@@ -24,6 +25,7 @@ class PromotionOptions:
     allow_irreversible: bool = False
     override_reason: str | None = None
     reason: str | None = None
+    when_ready: bool = False
 
     def as_json(self) -> JsonObject:
         """For the store; :meth:`from_json` reads it."""

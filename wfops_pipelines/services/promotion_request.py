@@ -9,9 +9,13 @@ from sqlalchemy import Row
 
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import Blocked, Denied, UnknownPromotion, UsageError
+from wfops_pipelines.domain.fleet_fields import NotificationEvent
+from wfops_pipelines.domain.incident import Severity
+from wfops_pipelines.domain.notices import PromotionNotice
 from wfops_pipelines.domain.promotion import PromotionEvent, PromotionStatus, after_gates, check_step, move
 from wfops_pipelines.domain.promotion_limits import plan_problems
 from wfops_pipelines.domain.promotion_plan_text import render_plan
+from wfops_pipelines.services.notices import tell
 from wfops_pipelines.services.promotion_facts import Asked, Seen
 from wfops_pipelines.services.promotion_look import Judged, ask_target, judge_promotion, look_at_source, look_at_target
 from wfops_pipelines.services.promotion_options import JsonObject, PromotionOptions, PromotionReport
@@ -24,10 +28,12 @@ NOTHING = "unchanged"
 
 
 async def request_promotion(services: Services, context: Context, source: Row[Any], target: Row[Any],
-                            options: PromotionOptions, *, dry_run: bool = False) -> PromotionReport:
+                            options: PromotionOptions, *, dry_run: bool = False,
+                            checksum: str | None = None) -> PromotionReport:
     """Plan a promotion from both ends as they are now, and evaluate its gates. It is then ``approved`` or
     ``pending_approval``, or ``blocked`` with every reason; with ``dry_run`` nothing is begun, and a plan that writes nothing
-    begins nothing either.
+    begins nothing either. ``checksum`` is that of the plan that somebody has looked at (or its beginning): nothing is begun
+    with another one, which is :class:`Blocked`.
 
     Raises :class:`UsageError` where no pipeline leads there, and the ``OutsideError`` tree when an end cannot be read.
     """
@@ -45,13 +51,11 @@ async def request_promotion(services: Services, context: Context, source: Row[An
         return judge_promotion(work, source, target, options, seen, Asked(context.actor, context.impersonator),
                                generation=generation, credentials=credentials)
 
-    return await asyncio.to_thread(_begin, services, context, source, target, options, judge, dry_run)
-
-
+    return await asyncio.to_thread(_begin, services, context, source, target, options, judge, dry_run, checksum)
 
 
 def _begin(services: Services, context: Context, source: Row[Any], target: Row[Any], options: PromotionOptions,
-           judge: Any, dry_run: bool) -> PromotionReport:
+           judge: Any, dry_run: bool, checksum: str | None) -> PromotionReport:
     with services.store.read(context) as work:
         judged: Judged = judge(work)
     report = _report(context, source, target, judged)
@@ -64,6 +68,9 @@ def _begin(services: Services, context: Context, source: Row[Any], target: Row[A
         report.status = str(PromotionStatus.BLOCKED if judged.refusals else
                             PromotionStatus.PENDING_APPROVAL if judged.stage.rules.approvers else PromotionStatus.APPROVED)
         return report
+    if checksum is not None and not (report.checksum or "").startswith(checksum):
+        raise Blocked(f"the plan from {report.source} to {report.target} is another one by now than the one that was shown",
+                      fix="look at it, and confirm that")
     with services.store.unit_of_work(context, "promotion.request") as work:
         promotion_id = context.new_id()
         now = context.now()
@@ -79,7 +86,20 @@ def _begin(services: Services, context: Context, source: Row[Any], target: Row[A
         assert row is not None  # noqa: S101 - just added
         step(work, row, event, reason="; ".join(judged.refusals) or None, checksum=report.checksum,
              approved_checksum=report.checksum if event is PromotionEvent.APPROVE else None)
+        if event is PromotionEvent.REQUEST_APPROVAL:
+            _tell_waiting(work, row, source, target, judged)
     return report_of(services, context, number, judged=judged)
+
+
+def _tell_waiting(work: UnitOfWork, row: Row[Any], source: Row[Any], target: Row[Any], judged: Judged) -> None:
+    """Whoever may approve it hears of it (§16)."""
+    name, needed = _name(work.context, row.number), judged.stage.rules.approvers
+    writes = len(judged.prepared.plan.writes)
+    asked = f"{row.requested_by} asks for {name}: {writes} workflow{'' if writes == 1 else 's'}, {needed} approval" + (
+        "" if needed == 1 else "s")
+    tell(work, PromotionNotice(work.context.tenant_slug, work.context.now(), target.slug,
+                               f"{asked} needed: wfops approve {name}", row.id, NotificationEvent.PROMOTION_WAITING,
+                               source.slug, severity=Severity.MEDIUM))
 
 
 def step(work: UnitOfWork, row: Row[Any], event: PromotionEvent, *, reason: str | None = None, checksum: str | None = None,

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("wfops.operations")
 
-WRITING = frozenset({OperationKind.INCIDENT_RESOLUTION, OperationKind.PROMOTION, OperationKind.ROLLBACK})
+WRITING = frozenset({OperationKind.INCIDENT_RESOLUTION, OperationKind.PROMOTION, OperationKind.ROLLBACK,
+                     OperationKind.RECOVERY})
 """Kinds of operations that write to n8n: they do not begin on top of something unfinished."""
 
 

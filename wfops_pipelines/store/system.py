@@ -7,13 +7,14 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, func, select, text, tuple_
+from sqlalchemy import Column, ColumnElement, Connection, Row, Table, func, literal, or_, select, text, tuple_
 
 from wfops_pipelines.store.incident_pages import IncidentFilter, page, workflows_of
 from wfops_pipelines.store.tables.fleet import environments, secrets, tenants
-from wfops_pipelines.store.tables.incidents import drift_approvals, drift_incidents
+from wfops_pipelines.store.tables.incidents import drift_approvals, drift_incidents, runtime_journal
 from wfops_pipelines.store.tables.notices import alert_rules, outbox
 from wfops_pipelines.store.tables.operations import environment_leases, operations
+from wfops_pipelines.store.tables.promotions import promotions
 from wfops_pipelines.store.tables.snapshots import snapshots
 
 
@@ -131,6 +132,50 @@ class SystemReads:
                   & (environments.c.id == drift_incidents.c.environment_id))
             .where(drift_incidents.c.id.between(first, last), tenants.c.deleted_at.is_(None))
             .order_by(drift_incidents.c.id).limit(limit)))
+
+    def promotions_between(self, first: UUID, last: UUID, *, limit: int = 3) -> list[Row[Any]]:
+        """Promotions whose ids lie within bounds, both among them, with ``number`` and ``tenant_slug``."""
+        return list(self._connection.execute(
+            select(promotions.c.id, promotions.c.number, tenants.c.slug.label("tenant_slug"))
+            .join(tenants, tenants.c.tenant_id == promotions.c.tenant_id)
+            .where(promotions.c.id.between(first, last), tenants.c.deleted_at.is_(None))
+            .order_by(promotions.c.id).limit(limit)))
+
+    def promotions_ready(self) -> list[Row[Any]]:
+        """Promotions that are approved and shall be carried out when they are ready, oldest first: ``id``, ``number``,
+        ``changed_at``, ``gates``, both environments' ids, ``tenant_slug``."""
+        return list(self._connection.execute(
+            select(promotions.c.id, promotions.c.number, promotions.c.changed_at, promotions.c.gates,
+                   promotions.c.source_environment_id, promotions.c.target_environment_id,
+                   tenants.c.slug.label("tenant_slug"))
+            .join(tenants, tenants.c.tenant_id == promotions.c.tenant_id)
+            .where(text("promotions.status = 'approved'"), promotions.c.kind == "promotion",
+                   promotions.c.options["when_ready"].astext == "true", tenants.c.deleted_at.is_(None))
+            .order_by(promotions.c.requested_at, promotions.c.id)))
+
+    def environments_left(self) -> list[Row[Any]]:
+        """Environments where something was begun and not ended: writes in the journal, a promotion that runs (``writing``),
+        writes blocked by an incomplete rollback (``blocked``), a promotion's commit that is to be made (``git``). With
+        ``tenant_slug``, and when the last attempt to recover was begun (``tried_at``, none yet)."""
+        def any_of(table: Table, environment: Column[Any], *conditions: Any) -> ColumnElement[bool]:
+            return select(literal(1)).select_from(table).where(
+                table.c.tenant_id == environments.c.tenant_id, environment == environments.c.id, *conditions
+            ).correlate(environments).exists()
+
+        target = promotions.c.target_environment_id
+        writing = or_(any_of(runtime_journal, runtime_journal.c.environment_id, text("state in ('intended', 'done', 'failed')")),
+                      any_of(promotions, target, text("promotions.status = 'running'")))
+        git = any_of(promotions, target, text("git_status in ('pending', 'failed')"))
+        blocked = environments.c.writes_blocked_at.is_not(None)
+        tried = select(func.max(operations.c.created_at)).where(
+            operations.c.tenant_id == environments.c.tenant_id, operations.c.environment_id == environments.c.id,
+            operations.c.kind == "recovery").correlate(environments).scalar_subquery()
+        return list(self._connection.execute(
+            select(environments.c.id, environments.c.slug, tenants.c.slug.label("tenant_slug"), tried.label("tried_at"),
+                   writing.label("writing"), blocked.label("blocked"), git.label("git"))
+            .join(tenants, tenants.c.tenant_id == environments.c.tenant_id)
+            .where(or_(writing, git, blocked), environments.c.deleted_at.is_(None), tenants.c.deleted_at.is_(None))
+            .order_by(tenants.c.slug, environments.c.position, environments.c.slug)))
 
     def approval(self, approval_id: UUID) -> Row[Any] | None:
         """A request by its id: ``kind``, ``status``, the incident's ``number``, ``tenant_slug`` and ``environment``."""

@@ -1,0 +1,118 @@
+"""Which promotions can be carried out now, and where something is left of one that died (§11.6, §11.8): what sensors ask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import Row
+
+from wfops_pipelines.domain.errors import WfopsError
+from wfops_pipelines.domain.freeze_windows import state
+from wfops_pipelines.domain.gates import Gate, GateOutcome
+from wfops_pipelines.services.services import Services
+from wfops_pipelines.services.stage_rules import stage_between
+
+SETTLED: Final = timedelta(seconds=20)
+"""Whoever asked for a promotion that nobody has to approve carries it out in the same run: for so long it is left alone."""
+
+RETRY_BLOCKED: Final = timedelta(minutes=10)
+"""Between two attempts at what has failed before: an incomplete rollback, a commit that Git refused."""
+
+RETRY_DEAD: Final = timedelta(minutes=1)
+"""Between two attempts to finish what a dead process left: the first comes at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyPromotion:
+    """An approved promotion that nothing holds; ``opened_at`` is since when, for one attempt each time."""
+
+    tenant: str
+    number: int
+    promotion_id: str
+    source: str
+    target: str
+    opened_at: datetime
+
+    @property
+    def name(self) -> str:
+        """``acme/p12``."""
+        return f"{self.tenant}/p{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class LeftThere:
+    """An environment in which something is unfinished, and what: ``writing``, ``blocked``, ``git``."""
+
+    tenant: str
+    environment: str
+    what: tuple[str, ...]
+    tried_at: datetime | None
+
+
+def ready_promotions(services: Services) -> tuple[list[ReadyPromotion], list[str]]:
+    """Those that can be carried out now, and in words why the others wait. Targets that an operation holds wait too."""
+    with services.store.system() as system:
+        rows = system.promotions_ready()
+        busy = system.busy_environments(services.limits.lease_stale) if rows else set()
+    ready: list[ReadyPromotion] = []
+    waiting: list[str] = []
+    taken = set(busy)
+    for row in rows:
+        name = f"{row.tenant_slug}/p{row.number}"
+        if row.target_environment_id in taken:
+            waiting.append(f"{name}: something else is at work in its target")
+            continue
+        try:
+            found = _ready(services, row)
+        except WfopsError as error:
+            waiting.append(f"{name}: {error}")
+            continue
+        if isinstance(found, ReadyPromotion):
+            ready.append(found)
+            taken.add(row.target_environment_id)  # the next one of this target comes after it
+        else:
+            waiting.append(f"{name}: {found}")
+    return ready, waiting
+
+
+def _ready(services: Services, row: Row[Any]) -> ReadyPromotion | str:
+    now = services.now()
+    context = services.context(row.tenant_slug, actor="system:approved_promotions")
+    with services.store.read(context) as work:
+        decided = bool(work.promotions.decisions_of(row.id))
+        source, target = (work.fleet.environment(i) for i in (row.source_environment_id, row.target_environment_id))
+        frozen = state(stage_between(work, source, target).freeze_windows, now)
+    if not decided and now < row.changed_at + SETTLED:
+        return "whoever asked for it carries it out"
+    if not frozen.open:
+        return frozen.reason
+    until = _soaked_at(row)
+    if until is not None and now < until:
+        return f"soak time until {until.isoformat(timespec='minutes')}"
+    opened = max(moment for moment in (row.changed_at, until) if moment is not None)
+    return ReadyPromotion(row.tenant_slug, row.number, str(row.id), source.slug, target.slug, opened)
+
+
+def _soaked_at(row: Row[Any]) -> datetime | None:
+    """Until when its source has to run what is promoted, as its gates said when it was planned."""
+    for gate in (row.gates or {}).get("gates", []):
+        if gate["gate"] == Gate.SOAK_TIME and gate["outcome"] == GateOutcome.HELD and gate["details"].get("until"):
+            return datetime.fromisoformat(gate["details"]["until"])
+    return None
+
+
+def unfinished_environments(services: Services) -> list[LeftThere]:
+    """Where a recovery is due: nobody living works there, and the last attempt is long enough ago."""
+    with services.store.system() as system:
+        rows = system.environments_left()
+        busy = system.busy_environments(services.limits.lease_stale) if rows else set()
+    now = services.now()
+    due = []
+    for row in rows:
+        what = tuple(name for name in ("writing", "blocked", "git") if row._mapping[name])
+        pause = RETRY_DEAD if what == ("writing",) else RETRY_BLOCKED
+        if row.id not in busy and (row.tried_at is None or now >= row.tried_at + pause):
+            due.append(LeftThere(row.tenant_slug, row.slug, what, row.tried_at))
+    return due
