@@ -127,20 +127,13 @@ def draw_edge(edge: PictureEdge, nodes: Sequence[PictureNode], boxes: Sequence[B
     are dashed, told in a title, and signed where both ends do not say the same. ``outputs`` is how many the source has."""
     source, target = boxes[edge.source], boxes[edge.target]
     sub = edge.kind != "main"
-    (x1, y1), (x2, y2) = _upwards(source, target) if sub else _across(source, target, (edge.output + 1) / (outputs + 1))
     if sub:
+        (x1, y1), (x2, y2) = _upwards(source, target)
         bend = max(18.0, abs(y1 - y2) * 0.4)
         path = f"M{_at(x1)} {_at(y1)}C{_at(x1)} {_at(y1 - bend)} {_at(x2)} {_at(y2 + bend)} {_at(x2)} {_at(y2)}"
         middle = ((x1 + x2) / 2, (y1 + y2) / 2)
-    elif x2 > x1 - 12:
-        bend = max(18.0, min(140.0, abs(x2 - x1) * 0.5))
-        path = f"M{_at(x1)} {_at(y1)}C{_at(x1 + bend)} {_at(y1)} {_at(x2 - bend)} {_at(y2)} {_at(x2)} {_at(y2)}"
-        middle = ((x1 + x2) / 2, (y1 + y2) / 2)
     else:
-        low = _way_back(source, target)
-        path = (f"M{_at(x1)} {_at(y1)}C{_at(x1 + 34)} {_at(y1)} {_at(x1 + 34)} {_at(low)} {_at(x1)} {_at(low)}"
-                f"H{_at(x2)}C{_at(x2 - 34)} {_at(low)} {_at(x2 - 34)} {_at(y2)} {_at(x2)} {_at(y2)}")
-        middle = ((x1 + x2) / 2, low)
+        path, middle = curve_across(source, target, (edge.output + 1) / (outputs + 1))
     status = "" if edge.status is Status.UNCHANGED else f" {edge.status}"
     kind = " sub" if sub and not status else ""
     curve = f'<path class="edge{status}{kind}" d="{path}" marker-end="url(#wf-{edge.status})"/>'
@@ -151,6 +144,19 @@ def draw_edge(edge: PictureEdge, nodes: Sequence[PictureNode], boxes: Sequence[B
     told_by_nodes = nodes[edge.source].status is nodes[edge.target].status is edge.status
     sign = "" if told_by_nodes else _sign(edge.status, middle)
     return f"<g><title>{xml(title + detail)}</title>{curve}{sign}</g>"
+
+
+def curve_across(source: Box, target: Box, share: float) -> tuple[str, tuple[float, float]]:
+    """The path of a curve from the right side of a box, ``share`` of its height from the top, to the left side of another,
+    and its middle; below both boxes where that goes back."""
+    (x1, y1), (x2, y2) = _across(source, target, share)
+    if x2 > x1 - 12:
+        bend = max(18.0, min(140.0, abs(x2 - x1) * 0.5))
+        return (f"M{_at(x1)} {_at(y1)}C{_at(x1 + bend)} {_at(y1)} {_at(x2 - bend)} {_at(y2)} {_at(x2)} {_at(y2)}",
+                ((x1 + x2) / 2, (y1 + y2) / 2))
+    low = _way_back(source, target)
+    return (f"M{_at(x1)} {_at(y1)}C{_at(x1 + 34)} {_at(y1)} {_at(x1 + 34)} {_at(low)} {_at(x1)} {_at(low)}"
+            f"H{_at(x2)}C{_at(x2 - 34)} {_at(low)} {_at(x2 - 34)} {_at(y2)} {_at(x2)} {_at(y2)}"), ((x1 + x2) / 2, low)
 
 
 def _sign(status: Status, at: tuple[float, float]) -> str:

@@ -43,7 +43,8 @@ def plan_document(plan: Plan) -> JsonObject:
 
 def plan_summary(plan: Plan) -> str:
     """One line: ``acme/dev → acme/staging: 2 created, 1 updated, 47 unchanged (plan 0123456789ab)``."""
-    return _summary({"source": plan.source, "target": plan.target, "counts": plan.counts(), "checksum": plan.checksum})
+    return document_summary({"source": plan.source, "target": plan.target, "counts": plan.counts(),
+                             "checksum": plan.checksum})
 
 
 def render_plan(plan: Plan, *, colour: bool, diffs: bool = True) -> str:
@@ -57,13 +58,13 @@ def render_plan_json(document: JsonObject, *, colour: bool, diffs: bool = True) 
     def painted(mark: str, text: str) -> str:
         return f"{_COLOURS[mark]}{mark} {text}{_RESET}" if colour else f"{mark} {text}"
 
-    lines = [f"{_BOLD}{_summary(document)}{_RESET}" if colour else _summary(document)]
+    lines = [f"{_BOLD}{document_summary(document)}{_RESET}" if colour else document_summary(document)]
     writes = _writes(document)
     names = {change["key"]: change["name"] for change in document["changes"]}
     for number, change in enumerate(writes, 1):
         action = PlanAction(change["action"])
         lines += ["", painted(_MARKS[action], f"{number}. {_line(change)}")]
-        lines += [f"    {line}" for line in _details(change, names)]
+        lines += [f"    {line}" for line in change_details(change, names)]
         if diffs and action is PlanAction.UPDATE and not change["diff"]["equal"]:
             shown = render_text(diff_from_json(change["diff"]), before_label=document["target"],
                                 after_label=document["source"], colour=colour)
@@ -84,7 +85,8 @@ def plan_markdown(plan: Plan, *, values: bool = False, max_chars: int = 20_000) 
     if plan.writes:
         names = {change.key: change.name for change in plan.changes}
         rows = [f"| {number} | {change.action} | {_cell(change.name)} | {_cell(diff_summary(change.diff))} | "
-                f"{_cell('; '.join(_details(change.as_json(), names)))} |" for number, change in enumerate(plan.writes, 1)]
+                f"{_cell('; '.join(change_details(change.as_json(), names)))} |"
+                for number, change in enumerate(plan.writes, 1)]
         parts.append("\n".join(["| | action | workflow | changes | |", "| --- | --- | --- | --- | --- |", *rows]))
     problems = plan_problems(plan)
     if problems:
@@ -105,7 +107,8 @@ def _writes(document: JsonObject) -> list[JsonObject]:
     return [change for change in document["changes"] if PlanAction(change["action"]).writes]
 
 
-def _summary(document: JsonObject) -> str:
+def document_summary(document: JsonObject) -> str:
+    """:func:`plan_summary` of a plan as JSON."""
     counts = document["counts"]
     parts = [f"{counts[action]} {_DONE[action]}" for action in PlanAction if counts[action]]
     return (f"{one_line(document['source'])} → {one_line(document['target'])}: {', '.join(parts) or 'nothing there'} "
@@ -119,7 +122,8 @@ def _line(change: JsonObject) -> str:
     return " ".join(parts)
 
 
-def _details(change: JsonObject, names: dict[str, str]) -> Iterator[str]:
+def change_details(change: JsonObject, names: dict[str, str]) -> Iterator[str]:
+    """What has to be known about a change that is written, a line each; ``names`` are those of all keys of the plan."""
     before, after = change["before"], change["after"]
     if change["action"] == PlanAction.CREATE and after is not None and after["active"]:
         yield "runs as soon as it is there"
