@@ -82,8 +82,9 @@ def _heading(document: JsonObject, wide: float) -> tuple[list[str], float]:
     for size, style, words in rows:
         y += size * 1.4
         shown = readable(words)
+        font = Font(size, 1.15 if style == "n" else 1.0)
         drawn.append(f'<text class="{style}" x="{_MARGIN:.0f}" y="{y:.0f}" style="font-size:{size:.0f}px">'
-                     f'<title>{xml(shown)}</title>{xml(cut(shown, wide - 2 * _MARGIN, Font(size, 1.15 if style == "n" else 1.0)))}</text>')
+                     f'<title>{xml(shown)}</title>{xml(cut(shown, wide - 2 * _MARGIN, font))}</text>')
     return drawn, y + 10
 
 

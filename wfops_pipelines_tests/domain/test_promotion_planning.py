@@ -345,7 +345,8 @@ def test_on_n8n_1_an_update_that_takes_the_triggers_away_switches_off() -> None:
 
 def naming(key: str, named: str, kind: str, **more: Any) -> BothSides:
     """One that names another in a way that n8n does not look at when it publishes."""
-    inner = content(key.upper(), **({"errorWorkflow": workflow_term(named)} if kind == "handler" else {}))
+    settings: dict[str, Any] = {"errorWorkflow": workflow_term(named)} if kind == "handler" else {}
+    inner = content(key.upper(), **settings)
     if kind == "tool":
         inner["nodes"].append({"name": "Tool", "type": "@n8n/n8n-nodes-langchain.toolWorkflow",
                                "parameters": {"workflowId": workflow_term(named)}})
@@ -366,9 +367,8 @@ def test_what_is_named_and_not_called_needs_no_publication(kind: str) -> None:
     assert [missing.needed for missing in alone.missing] == [True]
 
 
-@pytest.mark.parametrize("keys", ["ab", "ba"])
-def test_of_two_new_ones_the_one_that_only_names_the_other_comes_first(keys: str) -> None:
-    one, other = keys
+@pytest.mark.parametrize(("one", "other"), ["ab", "ba"])
+def test_of_two_new_ones_the_one_that_only_names_the_other_comes_first(one: str, other: str) -> None:
     plan = planned(naming(one, other, "handler"), new(other, calls=(one,)))
     assert list(actions(plan)) == [one, other]
     assert (plan.cycles, change_of(plan, one).late) == (((one, other),), (other,))
