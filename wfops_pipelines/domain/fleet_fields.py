@@ -111,6 +111,12 @@ def check_name(value: str) -> str:
     return value.strip()
 
 
+def check_credential_name(value: str) -> str:
+    """A name as n8n has it: blanks at its ends are part of it."""
+    check_name(value)
+    return value
+
+
 def check_key(value: str) -> str:
     """A key that other places refer to."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", value):
@@ -224,6 +230,7 @@ ClockTime = Annotated[str, AfterValidator(check_clock), _schema(type="string", p
 WholeNumber = Annotated[int, Strict()]  # neither "1" nor true is one
 Slug = Annotated[str, AfterValidator(check_slug), _schema(type="string", pattern=f"^{SLUG_PATTERN}$")]
 Name = Annotated[str, AfterValidator(check_name), _schema(type="string", minLength=1, maxLength=200)]
+CredentialName = Annotated[str, AfterValidator(check_credential_name), _schema(type="string", minLength=1, maxLength=200)]
 Key = Annotated[str, AfterValidator(check_key), _schema(type="string", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 VariableName = Annotated[str, AfterValidator(check_variable)]
 BaseUrl = Annotated[str, AfterValidator(check_base_url), _schema(type="string", format="uri", pattern="^https?://")]

@@ -18,6 +18,7 @@ from wfops_pipelines.domain.fleet_fields import (
     BaseUrl,
     Branch,
     ClockTime,
+    CredentialName,
     DriftHandlingMode,
     EnvironmentClass,
     Folder,
@@ -168,7 +169,7 @@ class EnvironmentSpec(Spec):
 class CredentialNameSpec(Spec):
     """What a logical credential is called in one environment."""
 
-    name: Name = Field(description="Name of the credential there.", examples=["stripe-live"])
+    name: CredentialName = Field(description="Name of the credential there, as n8n has it.", examples=["stripe-live"])
     id: Key | None = Field(None, description="Its id there, where the name alone will not do.", examples=["abc123"])
 
 

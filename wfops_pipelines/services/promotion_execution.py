@@ -30,7 +30,7 @@ from wfops_pipelines.services.promotion_look import Judged, ask_target, judge_pr
 from wfops_pipelines.services.promotion_new_ones import adopt_new_ones
 from wfops_pipelines.services.promotion_options import PromotionOptions, PromotionReport
 from wfops_pipelines.services.promotion_placeholders import create_missing_credentials
-from wfops_pipelines.services.promotion_plans import TargetCredentials, wanted_workflows
+from wfops_pipelines.services.promotion_plans import Credentials, wanted_workflows
 from wfops_pipelines.services.promotion_request import find, report_of, step
 from wfops_pipelines.services.runtime_writes import write
 from wfops_pipelines.services.services import Services
@@ -45,7 +45,7 @@ class Ends:
     target: Row[Any]
 
 
-Judge = Callable[[UnitOfWork, Row[Any], Ends, Seen, int, TargetCredentials], Judged]
+Judge = Callable[[UnitOfWork, Row[Any], Ends, Seen, int, Credentials], Judged]
 
 
 async def execute_promotion(services: Services, context: Context, number: int, *,
@@ -61,7 +61,7 @@ async def execute_promotion(services: Services, context: Context, number: int, *
 
 
 def judge_stored(work: UnitOfWork, row: Row[Any], ends: Ends, seen: Seen, generation: int,
-                 credentials: TargetCredentials) -> Judged:
+                 credentials: Credentials) -> Judged:
     """The promotion of a row, planned and judged again."""
     assert ends.source is not None  # noqa: S101 - a promotion has a source
     return judge_promotion(work, ends.source, ends.target, PromotionOptions.from_json(row.options), seen,

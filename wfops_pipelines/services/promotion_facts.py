@@ -15,7 +15,6 @@ from wfops_pipelines.domain.entry_points import entry_points
 from wfops_pipelines.domain.fleet_fields import EnvironmentClass
 from wfops_pipelines.domain.gate_facts import (
     ApprovalFacts,
-    CannotBeListed,
     CredentialFacts,
     CredentialUse,
     Decision,
@@ -26,7 +25,6 @@ from wfops_pipelines.domain.gate_facts import (
     OpenIncident,
     SoakedWorkflow,
     SourceFacts,
-    TargetCredential,
     UnresolvedIn,
     WriteBlock,
     look_up,
@@ -39,7 +37,7 @@ from wfops_pipelines.domain.workflow_lint import LintContext, LintReport, LintWa
 from wfops_pipelines.services.detect_drift import DriftCheck
 from wfops_pipelines.services.drift_policies import policy_of
 from wfops_pipelines.services.promotion_options import PromotionOptions
-from wfops_pipelines.services.promotion_plans import Prepared
+from wfops_pipelines.services.promotion_plans import Prepared, id_of
 from wfops_pipelines.services.stage_rules import Stage
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
@@ -149,14 +147,10 @@ def _credentials(prepared: Prepared) -> CredentialFacts:
         row = rows.get((used.type, key)) if key != used.name else None
         by = tuple(names[each] for each in used.used_by)
         if row is not None:
-            uses.append(CredentialUse(key, used.type, row.name, prepared.credentials.id_of(row), by))
+            uses.append(CredentialUse(key, used.type, row.name, id_of(row, prepared.credentials), by))
         elif key != used.name:  # what has no key at all is among the unresolved
             uses.append(CredentialUse(key, used.type, None, None, by))
-    listed = prepared.credentials.listed
-    present: tuple[TargetCredential, ...] | CannotBeListed = (
-        CannotBeListed(prepared.credentials.reason or "n8n 1.x does not list credentials") if listed is None else
-        tuple(TargetCredential(str(each["id"]), str(each.get("type")), str(each.get("name"))) for each in listed))
-    return CredentialFacts(tuple(uses), present)
+    return CredentialFacts(tuple(uses), prepared.credentials)
 
 
 def _soaked(prepared: Prepared) -> tuple[SoakedWorkflow, ...]:

@@ -9,16 +9,16 @@ from typing import Any
 from sqlalchemy import Row
 
 from wfops_pipelines.domain.context import Context
-from wfops_pipelines.domain.errors import OutsideError
 from wfops_pipelines.domain.fleet_fields import EnvironmentClass
 from wfops_pipelines.domain.gates import GateReport, evaluate_all
 from wfops_pipelines.domain.promotion_limits import PlanProblem, plan_problems
+from wfops_pipelines.services.credential_checks import credentials_of
 from wfops_pipelines.services.detect_drift import DriftCheck, check_drift, compare_within
 from wfops_pipelines.services.operations import RunningOperation
 from wfops_pipelines.services.promotion_facts import Asked, Seen, gate_facts
 from wfops_pipelines.services.promotion_git import commit_what_is_left
 from wfops_pipelines.services.promotion_options import PromotionOptions
-from wfops_pipelines.services.promotion_plans import Prepared, TargetCredentials, prepare
+from wfops_pipelines.services.promotion_plans import Credentials, Prepared, prepare
 from wfops_pipelines.services.promotion_sides import adopt_equal_ones, read_side
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.services.stage_rules import Stage, stage_between
@@ -73,24 +73,17 @@ async def look_within(operation: RunningOperation) -> DriftCheck:
     return await asyncio.to_thread(compare_within, operation)
 
 
-async def ask_target(services: Services, context: Context, target: Row[Any]) -> tuple[int, TargetCredentials]:
+async def ask_target(services: Services, context: Context, target: Row[Any]) -> tuple[int, Credentials]:
     """The generation of the target's n8n, and the credentials that it has, as far as it tells."""
     provider = services.provider_of(context, target)
     try:
-        server = await provider.server()
-        if not server.lists_credentials:
-            return server.generation, TargetCredentials(None, "n8n 1.x does not list credentials")
-        try:
-            return server.generation, TargetCredentials(tuple(await provider.list_credentials()))
-        except OutsideError as error:
-            reason = f"the target's credentials could not be listed: {error.message}"
-            return server.generation, TargetCredentials(None, reason)
+        return (await provider.server()).generation, await credentials_of(provider)
     finally:
         await provider.aclose()
 
 
 def judge_promotion(work: UnitOfWork, source: Row[Any], target: Row[Any], options: PromotionOptions, seen: Seen,
-                    asked: Asked, *, generation: int, credentials: TargetCredentials) -> Judged:
+                    asked: Asked, *, generation: int, credentials: Credentials) -> Judged:
     """Plan a promotion from what the store has just read, and evaluate all its gates."""
     stage = stage_between(work, source, target)
     one, other = read_side(work, source, new_ones=True), read_side(work, target)

@@ -10,6 +10,7 @@ from uuid import UUID, uuid5
 from sqlalchemy import Row
 
 from wfops_pipelines.domain.canonical_json import encode
+from wfops_pipelines.domain.gate_facts import CannotBeListed, TargetCredential
 from wfops_pipelines.domain.lower import Lowered, all_unresolved, lower
 from wfops_pipelines.domain.promotion_plan import Plan, PlanAction, PlannedChange, PlannedState
 from wfops_pipelines.domain.promotion_planning import make_plan
@@ -25,18 +26,16 @@ from wfops_pipelines.store.unit_of_work import UnitOfWork
 _MAX_SHOWN: Final = 200  # transformations that a plan shows; all of them are made
 
 
-@dataclass(frozen=True)
-class TargetCredentials:
-    """The credentials that the target's n8n has, as it lists them; none where it does not (1.x), with the reason."""
+Credentials = tuple[TargetCredential, ...] | CannotBeListed
+"""Those that the target's n8n has, or why it does not tell."""
 
-    listed: tuple[JsonObject, ...] | None
-    reason: str | None = None
 
-    def id_of(self, row: CredentialRow) -> str | None:
-        """The id of a row of the credential table: its own, else that of the one credential with its type and name."""
-        found = [str(each["id"]) for each in self.listed or ()
-                 if (each.get("type"), each.get("name")) == (row.type, row.name)]
-        return row.id or (found[0] if len(found) == 1 else None)
+def id_of(row: CredentialRow, credentials: Credentials) -> str | None:
+    """The id of a row of the credential table: its own, else that of the one credential with its type and name."""
+    if row.id or isinstance(credentials, CannotBeListed):
+        return row.id
+    found = [each.id for each in credentials if (each.type, each.name) == (row.type, row.name)]
+    return found[0] if len(found) == 1 else None
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class Prepared:
     target: Side
     lowered: Mapping[str, Lowered] = field(repr=False)
     unresolved: Mapping[str, tuple[Unresolved, ...]] = field(repr=False)
-    credentials: TargetCredentials = field(repr=False, default=TargetCredentials(None))
+    credentials: Credentials = field(repr=False, default=CannotBeListed("nobody asked"))
 
     @property
     def has_placeholders(self) -> bool:
@@ -57,7 +56,7 @@ class Prepared:
 
 
 def prepare(work: UnitOfWork, source: Side, target: Side, options: PromotionOptions, *, generation: int,
-            credentials: TargetCredentials) -> Prepared:
+            credentials: Credentials) -> Prepared:
     """What promoting from ``source`` to ``target`` would write, from what the store holds. ``generation`` is that of the
     target's n8n. :class:`UnknownWorkflow` for a workflow that was asked for and is nowhere."""
     tenant = work.context.tenant_slug
@@ -70,7 +69,7 @@ def prepare(work: UnitOfWork, source: Side, target: Side, options: PromotionOpti
                       {key: lifted.unresolved for key, lifted in source.lifted.items()})
 
 
-def lower_plan(plan: Plan, source: Side | None, target: Side, credentials: TargetCredentials,
+def lower_plan(plan: Plan, source: Side | None, target: Side, credentials: Credentials,
                lifted: Mapping[str, tuple[Unresolved, ...]]) -> Prepared:
     """A plan with its contents lowered to the target. What that did is shown in the plan, and what it was bound to is in
     its checksum; ``lifted`` is what lifting could not resolve, by key."""
@@ -91,8 +90,8 @@ def lower_plan(plan: Plan, source: Side | None, target: Side, credentials: Targe
     return Prepared(plan, source, target, lowered, unresolved, credentials)
 
 
-def _with_ids(tables: EnvironmentTables, credentials: TargetCredentials) -> EnvironmentTables:
-    return replace(tables, credentials=tuple(replace(row, id=credentials.id_of(row)) for row in tables.credentials))
+def _with_ids(tables: EnvironmentTables, credentials: Credentials) -> EnvironmentTables:
+    return replace(tables, credentials=tuple(replace(row, id=id_of(row, credentials)) for row in tables.credentials))
 
 
 def _bindings(plan: Plan, tables: EnvironmentTables, target: Side) -> JsonObject:

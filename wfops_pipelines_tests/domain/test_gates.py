@@ -30,6 +30,7 @@ from wfops_pipelines.domain.gate_facts import (
     NamedWorkflow,
     OpenIncident,
     SoakedWorkflow,
+    SourceFacts,
     StageRules,
     TargetCredential,
     UnresolvedIn,
@@ -110,7 +111,7 @@ def no(by: str, checksum: str = "sum") -> Decision:
 CLEAN = GateFacts(
     policy=policy(), drift=DriftFacts(Drift.IN_SYNC, True), incident=IncidentFacts(None), hotfixes=(), conflicts=(),
     credentials=credentials(), unresolved=(), freeze_windows=(), approvals=asked(), soaked=(), lint=(),
-    write_block=WriteBlock(False))
+    write_block=WriteBlock(False), source=SourceFacts("staging", True, Drift.IN_SYNC))
 
 
 @dataclass(frozen=True)
@@ -229,6 +230,14 @@ CASES = [
     Case(Gate.LINT, PASSED, "waived", "waived: 1", {"lint": [waived(linted(LintSeverity.ERROR), 1)]}),
     Case(Gate.LINT, BLOCKED, "an expired waiver", "have expired", {"lint": [waived(linted(LintSeverity.ERROR), -1)]}),
     Case(Gate.LINT, BLOCKED, "an error", "Orders: nothing starts it [no-trigger]", {"lint": [linted(LintSeverity.ERROR)]}),
+    Case(Gate.SOURCE_IN_SYNC, PASSED, "as Git says", "staging is as Git says"),
+    Case(Gate.SOURCE_IN_SYNC, NOT_EVALUATED, "dev", "where it is made", {"source": SourceFacts("dev", False)}),
+    Case(Gate.SOURCE_IN_SYNC, BLOCKED, "drifted", "staging has drifted: Orders",
+         {"source": SourceFacts("staging", True, Drift.DRIFT_DETECTED, (ORDERS,))}),
+    Case(Gate.SOURCE_IN_SYNC, BLOCKED, "untracked", "nothing of staging is in Git",
+         {"source": SourceFacts("staging", True, Drift.UNTRACKED)}),
+    Case(Gate.SOURCE_IN_SYNC, BLOCKED, "unknown", "could not be told: Git does not answer",
+         {"source": SourceFacts("staging", True, Drift.ERROR, reason="Git does not answer")}),
     Case(Gate.WRITE_BLOCK, PASSED, "none", "takes writes"),
     Case(Gate.WRITE_BLOCK, BLOCKED, "incomplete", "since 2026-11-21 12:00 UTC",
          {"write_block": WriteBlock(True, "rollback incomplete", NOW)}),
@@ -240,7 +249,7 @@ POSSIBLE = {  # which outcomes a gate can have; every gate blocks where its fact
     Gate.INCIDENT_TTL: {PASSED, BLOCKED, NOT_EVALUATED}, Gate.ACTIVE_INCIDENT: {PASSED, BLOCKED, NOT_EVALUATED},
     Gate.FREEZE_WINDOW: {PASSED, HELD, BLOCKED, NOT_EVALUATED}, Gate.APPROVALS: {PASSED, HELD, BLOCKED, NOT_EVALUATED},
     Gate.SOAK_TIME: {PASSED, HELD, BLOCKED, NOT_EVALUATED}, Gate.ENTITLEMENT: {PASSED, BLOCKED}, Gate.BUDGET: {PASSED, BLOCKED},
-    Gate.LINT: {PASSED, BLOCKED}, Gate.WRITE_BLOCK: {PASSED, BLOCKED},
+    Gate.SOURCE_IN_SYNC: {PASSED, BLOCKED, NOT_EVALUATED}, Gate.LINT: {PASSED, BLOCKED}, Gate.WRITE_BLOCK: {PASSED, BLOCKED},
 }
 
 
@@ -267,7 +276,7 @@ NEEDS = {
     Gate.CREDENTIALS: {"credentials", "unresolved"}, Gate.PLACEHOLDERS: {"unresolved"}, Gate.INCIDENT_TTL: {"policy", "incident"},
     Gate.ACTIVE_INCIDENT: {"policy", "incident"}, Gate.FREEZE_WINDOW: {"freeze_windows"}, Gate.APPROVALS: {"approvals"},
     Gate.SOAK_TIME: {"soaked"}, Gate.ENTITLEMENT: {"entitlement"}, Gate.BUDGET: {"budget"}, Gate.LINT: {"lint"},
-    Gate.WRITE_BLOCK: {"write_block"},
+    Gate.WRITE_BLOCK: {"write_block"}, Gate.SOURCE_IN_SYNC: {"source"},
 }
 STRICT = replace(CLEAN, policy=policy(enforce_ttl=True, block_on_active_drift=True))
 
