@@ -16,7 +16,7 @@ from sqlalchemy import Row
 
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.diff import WorkflowDiff, diff
-from wfops_pipelines.domain.errors import UnknownWorkflow, UsageError
+from wfops_pipelines.domain.errors import Blocked, UnknownWorkflow, UsageError
 from wfops_pipelines.domain.portable import to_portable
 from wfops_pipelines.domain.references import references
 from wfops_pipelines.domain.workflow import Content, decode_content
@@ -134,7 +134,11 @@ def _content(services: Services, place: _Place, row: Row[Any] | None, *, portabl
         return None
     digest = row.digest if place.side.git else row.live_digest
     with services.store.unit_of_work(place.context, "payload.read") as work:
-        content = decode_content(work.payloads.load([digest])[digest])
+        body = work.payloads.load([digest]).get(digest)
+        if body is None:
+            raise Blocked(f"{place.side} was read anew meanwhile, and what {row.name!r} was is not stored any more",
+                          fix="compare again")
+        content = decode_content(body)
         if portable:
             content = _portable(work, place.environment.id, row.workflow_id, content)
         work.record("payload.read", "workflow", str(row.canonical_id or row.workflow_id),

@@ -80,32 +80,40 @@ class Retention:
 
 
 def _journals(asked: _Asked) -> Select[Any]:
-    """Operations that have ended, and whose writes nobody has to come back to."""
+    """Operations that have ended, and whose writes nobody has to come back to, nor can want to undo."""
+    needed = select(promotions.c.operation_id).where(
+        promotions.c.tenant_id == asked.tenant_id, promotions.c.operation_id.is_not(None), _needed(asked))
     own = (journal.c.tenant_id == operations.c.tenant_id) & (journal.c.operation_id == operations.c.id)
     return select(operations.c.id).where(
         operations.c.tenant_id == asked.tenant_id, operations.c.environment_id == asked.environment_id,
         operations.c.created_at < asked.before,  # by the index; what follows is exact
         operations.c.ended_at < asked.before, operations.c.state.not_in(("queued", "running")),
         exists().where(own), ~exists().where(own, journal.c.state.not_in(("settled", "undone", "abandoned"))),
+        operations.c.id.not_in(needed),
     ).order_by(operations.c.created_at, operations.c.id)
+
+
+def _needed(asked: _Asked) -> ColumnElement[bool]:
+    """Promotions into the environment that are under way, that were not restored, or that may be rolled back: the last."""
+    own = promotions.alias()
+    last = select(own.c.id).where(
+        own.c.tenant_id == asked.tenant_id, own.c.target_environment_id == asked.environment_id,
+        own.c.status.in_(("completed", "completed_with_errors"))).order_by(own.c.number.desc()).limit(1)
+    return or_(promotions.c.id == last.scalar_subquery(),
+               promotions.c.status.in_(("pending", "pending_approval", "approved", "running")),
+               and_(promotions.c.status == "failed", promotions.c.rollback_incomplete))
 
 
 def _snapshots(asked: _Asked) -> Select[Any]:
     """Those that a promotion may still go back to stay, those that something was restored from, and the newest."""
     mine = (snapshots.c.tenant_id == asked.tenant_id, snapshots.c.environment_id == asked.environment_id)
     newest = select(snapshots.c.id).where(*mine).order_by(snapshots.c.taken_at.desc(), snapshots.c.id.desc()).limit(1)
-    last = select(promotions.c.id).where(
-        promotions.c.tenant_id == asked.tenant_id, promotions.c.target_environment_id == asked.environment_id,
-        promotions.c.status.in_(("completed", "completed_with_errors"))).order_by(promotions.c.number.desc()).limit(1)
     around = (promotions.c.tenant_id == snapshots.c.tenant_id) & or_(
         promotions.c.pre_snapshot_id == snapshots.c.id, promotions.c.post_snapshot_id == snapshots.c.id)
-    needed = or_(promotions.c.id == last.scalar_subquery(),
-                 promotions.c.status.in_(("pending", "pending_approval", "approved", "running")),
-                 and_(promotions.c.status == "failed", promotions.c.rollback_incomplete))
     restored = (promotions.c.tenant_id == snapshots.c.tenant_id) & (promotions.c.source_snapshot_id == snapshots.c.id)
     return select(snapshots.c.id).where(
         *mine, snapshots.c.kind != "manual_backup", snapshots.c.taken_at < asked.before,
-        snapshots.c.id != newest.scalar_subquery(), ~exists().where(around, needed), ~exists().where(restored),
+        snapshots.c.id != newest.scalar_subquery(), ~exists().where(around, _needed(asked)), ~exists().where(restored),
     ).order_by(snapshots.c.taken_at, snapshots.c.id)
 
 

@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import insert, select, update
 
+from wfops_pipelines.domain.operation import OperationState
 from wfops_pipelines.domain.snapshot import SnapshotKind
 from wfops_pipelines.services.retention import run_retention
 from wfops_pipelines.store.tables.promotions import promotions
@@ -118,6 +119,25 @@ def test_only_the_last_completed_promotion_can_be_rolled_back(fleet: FleetUnderT
     assert retain(fleet) == {"prod": 1} and second in left(fleet)
     kept = fleet.reading(lambda work: [work.promotions.by_id(which).pre_snapshot_id for which in (older, newer)])
     assert kept == [None, second]
+
+
+@pytest.mark.parametrize(("status", "kept"), [("completed", True), ("rolled_back", False)])
+def test_the_journal_that_a_rollback_reads_stays(fleet: FleetUnderTest, prod: Environment, status: str, kept: bool) -> None:
+    operation_id = fleet.services.new_id()
+
+    def write(work: Any) -> None:
+        now = work.context.now()
+        work.operations.create(operation_id, "promotion", environment_id=prod.row.id, actor="a", run_id=None, now=now)
+        work.operations.start(operation_id, run_id=None, now=now)
+        work.journal.intend(operation_id, 0, now=now, environment_id=prod.row.id, action="update", name="W")
+        work.journal.end(operation_id, 0, "settled", now=now)
+        work.operations.end(operation_id, OperationState.COMPLETED, now=now)
+
+    fleet.writing(write)
+    promoted(fleet, status, operation_id=operation_id)
+    fleet.clock.pass_time(days=1000)
+    done = run_retention(fleet.services, actor="system:retention")
+    assert [one.what for one in done.removed] == ([] if kept else ["runtime_journal"])
 
 
 def test_what_something_was_restored_from_stays(fleet: FleetUnderTest, prod: Environment) -> None:
