@@ -256,11 +256,10 @@ def execution_number(execution: Mapping[str, Any]) -> int:
 
 def why_it_failed(execution: Mapping[str, Any]) -> str:
     """The failing node and what it said, of an execution with its data."""
-    result = ((execution.get("data") or {}).get("resultData") or {}) if isinstance(execution.get("data"), dict) else {}
-    error = result.get("error")
-    error = error if isinstance(error, dict) else {}
-    node = error.get("node")
-    name = node.get("name") if isinstance(node, dict) else result.get("lastNodeExecuted")
+    result = _object(_object(execution.get("data")).get("resultData"))
+    error = _object(result.get("error"))
+    node = _object(error.get("node"))
+    name = node.get("name") or result.get("lastNodeExecuted")
     said = shown(str(error["message"])) if error.get("message") else f"n8n says {one_line(str(execution.get('status')), 40)}"
     return f"{one_line(str(name), 80)}: {said}" if name else said
 
@@ -288,6 +287,10 @@ def _at(wanted: ToVerify, webhook: Webhook, outcome: Outcome, reason: str, fix: 
     return replace(_of(wanted, Check.WEBHOOK, outcome, reason, node=webhook.node, fix=fix), path=webhook.path)
 
 
+def _object(value: Any) -> JsonObject:
+    return value if isinstance(value, dict) else {}
+
+
 def _enabled(live: Content) -> Iterator[JsonObject]:
     return (node for node in live["nodes"] if not node.get("disabled"))
 
@@ -303,15 +306,13 @@ def _methods(methods: frozenset[str]) -> str:
 
 def _fields(parameters: Any) -> tuple[tuple[str, str], ...]:
     """Something for each field of a form, of its type: n8n names them by their position."""
-    values = parameters.get("formFields") if isinstance(parameters, dict) else None
-    listed = values.get("values") if isinstance(values, dict) else None
+    listed = _object(_object(parameters).get("formFields")).get("values")
     fields = [field for field in listed if isinstance(field, dict)] if isinstance(listed, list) else []
     return tuple((f"field-{number}", _something(field)) for number, field in enumerate(fields))
 
 
 def _something(field: JsonObject) -> str:
-    options = field.get("fieldOptions")
-    choices = options.get("values") if isinstance(options, dict) else None
+    choices = _object(field.get("fieldOptions")).get("values")
     if isinstance(choices, list) and choices and isinstance(choices[0], dict):
         return str(choices[0].get("option", ""))
     kinds = {"number": "0", "date": "2000-01-01", "email": "wfops@example.com"}

@@ -158,7 +158,8 @@ TABLE = [
     row(8, "Users: list/one", "test_the_owner_is_listed_as_a_user"),
     row(8, "Executions: `GET /executions", "test_executions_are_an_empty_page_at_first test_executions_can_be_asked_for_by_status "
            "test_2x_knows_more_of_executions test_executions_are_newest_first_behind_a_key_set_cursor "
-           "test_executions_by_the_adapter test_a_call_of_a_webhook_leaves_an_execution_with_what_came_of_it "
+           "test_executions_by_the_adapter test_a_call_of_a_webhook_leaves_an_execution "
+           "test_a_failed_execution_tells_its_node_and_why "
            "test_a_success_leaves_nothing_where_the_workflow_keeps_none "
            "test_a_form_takes_parts_and_is_shown_without_being_started", measured="items carry workflowVersionId (2.x) only with includeData"),
     row(8, "`POST /audit {}`", "test_an_audit_is_an_object_by_report"),
