@@ -156,6 +156,12 @@ class UnknownPromotion(UsageError):
     kind = "unknown_promotion"
 
 
+class UnknownDeployment(UsageError):
+    """No deployment, and no batch of them, answers to this id."""
+
+    kind = "unknown_deployment"
+
+
 class UnknownSnapshot(UsageError):
     """The environment has no snapshot of this name, or none that old."""
 

@@ -31,9 +31,10 @@ class Deployments:
         return self._connection.execute(query.with_for_update() if lock else query).one_or_none()
 
     def of_promotion(self, promotion_id: UUID) -> Row[Any] | None:
-        """The one that started a promotion, if one did."""
+        """The one that starts a promotion, or did; of several, as an approved one can be scheduled again, the newest."""
         return self._connection.execute(
-            select(deployments).where(self._mine, deployments.c.promotion_id == promotion_id)).one_or_none()
+            select(deployments).where(self._mine, deployments.c.promotion_id == promotion_id)
+            .order_by(deployments.c.requested_at.desc(), deployments.c.id.desc()).limit(1)).one_or_none()
 
     def of_batch(self, batch_id: UUID, *, lock: bool = False) -> list[Row[Any]]:
         """This tenant's members of a batch."""
@@ -55,6 +56,12 @@ class Deployments:
         """Those that run, the oldest first."""
         return list(self._connection.execute(
             select(deployments).where(self._mine, text("status = 'running'")).order_by(deployments.c.started_at)))
+
+    def beat(self, deployment_id: UUID, run_id: str | None, now: datetime) -> None:
+        """It lives: said by the run that carries it out, and by no other."""
+        self._connection.execute(update(deployments).where(
+            self._mine, deployments.c.id == deployment_id, deployments.c.status == "running",
+            deployments.c.run_id.is_not_distinct_from(run_id)).values(heartbeat_at=now))
 
     def change(self, deployment_id: UUID, **values: Any) -> None:
         """Set columns; the database refuses a transition that the lifecycle does not have."""

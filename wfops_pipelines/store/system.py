@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import Column, ColumnElement, Connection, Row, Table, func, literal, or_, select, text, tuple_
 
 from wfops_pipelines.store.incident_pages import IncidentFilter, page, workflows_of
+from wfops_pipelines.store.tables.deployments import deployments
 from wfops_pipelines.store.tables.fleet import environments, secrets, tenants
 from wfops_pipelines.store.tables.incidents import drift_approvals, drift_incidents, runtime_journal
 from wfops_pipelines.store.tables.notices import alert_rules, outbox
@@ -214,3 +215,69 @@ class SystemReads:
                 environment_leases.c.released_at.is_(None),
                 environment_leases.c.heartbeat_at > func.clock_timestamp() - timedelta(seconds=stale_after))
         ).scalars())
+
+    # -- deployments (§12) ---------------------------------------------------------------------------------------------
+
+    def scheduled_deployments(self, until: datetime, *, after: tuple[datetime, UUID] | None = None,
+                              limit: int = 500) -> list[Row[Any]]:
+        """Deployments whose time has come, the longest waiting first, as :meth:`deployments` gives them: a page, ``after``
+        the ``(starts_at, id)`` of the last row of the one before."""
+        query = _deployments().where(text("deployments.status = 'scheduled'"), deployments.c.starts_at <= until,
+                                     tenants.c.deleted_at.is_(None))
+        if after is not None:
+            query = query.where(tuple_(deployments.c.starts_at, deployments.c.id) > after)
+        return list(self._connection.execute(query.order_by(deployments.c.starts_at, deployments.c.id).limit(limit)))
+
+    def running_deployments(self) -> list[Row[Any]]:
+        """Deployments that run, also of tenants that were deleted since, the oldest first."""
+        return list(self._connection.execute(
+            _deployments().where(text("deployments.status = 'running'")).order_by(deployments.c.started_at)))
+
+    def deployments(self, *, statuses: Collection[str] | None = None, before: tuple[datetime, UUID] | None = None,
+                    limit: int = 50) -> list[Row[Any]]:
+        """A page of every tenant's deployments, newest first, with ``tenant_slug``, ``source``, ``target`` and
+        ``tenant_deleted_at``; ``before`` is the ``(requested_at, id)`` of the last one of the page before."""
+        query = _deployments().where(tenants.c.deleted_at.is_(None))
+        if statuses is not None:
+            query = query.where(deployments.c.status.in_(statuses))
+        if before is not None:
+            query = query.where(tuple_(deployments.c.requested_at, deployments.c.id) < before)
+        return list(self._connection.execute(
+            query.order_by(deployments.c.requested_at.desc(), deployments.c.id.desc()).limit(limit)))
+
+    def deployments_between(self, first: UUID, last: UUID, *, limit: int = 3) -> list[Row[Any]]:
+        """Deployments whose ids lie within bounds, both among them: what a prefix of an id stands for."""
+        return list(self._connection.execute(
+            _deployments().where(deployments.c.id.between(first, last), tenants.c.deleted_at.is_(None))
+            .order_by(deployments.c.id).limit(limit)))
+
+    def batches_between(self, first: UUID, last: UUID, *, limit: int = 3) -> list[UUID]:
+        """Batches of deployments whose ids lie within bounds, both among them."""
+        return list(self._connection.execute(
+            select(deployments.c.batch_id).where(deployments.c.batch_id.is_not(None),
+                                                 deployments.c.batch_id.between(first, last))
+            .distinct().order_by(deployments.c.batch_id).limit(limit)).scalars())
+
+    def open_batches(self) -> list[UUID]:
+        """Batches of which somebody has not ended."""
+        return list(self._connection.execute(
+            select(deployments.c.batch_id).where(deployments.c.batch_id.is_not(None),
+                                                 deployments.c.status.in_(("pending", "scheduled", "running")))
+            .distinct().order_by(deployments.c.batch_id)).scalars())
+
+    def batch(self, batch_id: UUID) -> list[Row[Any]]:
+        """The members of a batch, also those of tenants that were deleted since, as :meth:`deployments` gives them."""
+        return list(self._connection.execute(
+            _deployments().where(deployments.c.batch_id == batch_id)
+            .order_by(deployments.c.wave, tenants.c.slug, deployments.c.id)))
+
+
+def _deployments() -> Select[Any]:
+    source, target = environments.alias("source_environment"), environments.alias("target_environment")
+    return (select(deployments, tenants.c.slug.label("tenant_slug"), tenants.c.deleted_at.label("tenant_deleted_at"),
+                   source.c.slug.label("source"), target.c.slug.label("target"))
+            .join(tenants, tenants.c.tenant_id == deployments.c.tenant_id)
+            .join(source, (source.c.tenant_id == deployments.c.tenant_id)
+                  & (source.c.id == deployments.c.source_environment_id))
+            .join(target, (target.c.tenant_id == deployments.c.tenant_id)
+                  & (target.c.id == deployments.c.target_environment_id)))
