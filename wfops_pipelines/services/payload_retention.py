@@ -12,7 +12,7 @@ from wfops_pipelines.services.services import Services
 from wfops_pipelines.services.snapshots import digests_of
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
-BATCH: Final = 100  # no operation begins meanwhile, and each row is looked for in four tables
+BATCH: Final = 50  # no operation begins meanwhile; the database looks for each in four columns
 _POLL: Final = 0.1  # seconds between two looks whether operations are over
 _MANIFESTS_AT_ONCE: Final = 20
 

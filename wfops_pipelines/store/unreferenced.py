@@ -3,7 +3,7 @@
 Who refers to a payload: columns with a foreign key (mappings, Git states, the manifests of snapshots), columns and documents
 without one (what was promoted last, journals, incidents, checkpoints, promotions under way), and the manifests of snapshots,
 which list contents. The last are packed, and so the caller's to look into: :meth:`UnreferencedPayloads.manifests`.
-In documents any text of 64 hexadecimal digits counts: one too many is kept rather than one too few.
+In documents any text as long as a digest counts: one too many is kept rather than one too few.
 
 A payload is not referred to in the moment it is stored: an operation stores first, and what is there already is not stored
 again. Whoever stores payloads holds the lease of an environment until they are referred to. So payloads are removed only
@@ -26,7 +26,7 @@ _REFERRED: Final = """
     UNION ALL SELECT digest FROM canonical_workflow_git_state WHERE tenant_id = :tenant
     UNION ALL SELECT manifest_digest FROM snapshots WHERE tenant_id = :tenant
     UNION ALL SELECT digest FROM promoted_workflows WHERE tenant_id = :tenant
-    UNION ALL SELECT named[1] FROM (
+    UNION ALL SELECT named FROM (
         SELECT before AS document FROM runtime_journal WHERE tenant_id = :tenant
         UNION ALL SELECT after FROM runtime_journal WHERE tenant_id = :tenant
         UNION ALL SELECT drift_snapshot FROM drift_incidents WHERE tenant_id = :tenant
@@ -34,7 +34,7 @@ _REFERRED: Final = """
             WHERE tenant_id = :tenant AND state IN ('queued', 'running', 'failed') AND checkpoint IS NOT NULL
         UNION ALL SELECT jsonb_build_array(options, plan, results) FROM promotions
             WHERE tenant_id = :tenant AND status IN ('pending', 'pending_approval', 'approved', 'running', 'failed')
-    ) AS told, regexp_matches(CAST(told.document AS text), '"([0-9a-f]{64})"', 'g') AS named"""
+    ) AS told, unnest(string_to_array(CAST(told.document AS text), '"')) AS named WHERE length(named) = 64"""
 _UNREFERENCED: Final = f"""
     payloads.tenant_id = :tenant AND NOT EXISTS (
         SELECT FROM ({_REFERRED}) AS referred WHERE referred.digest = payloads.digest)"""
