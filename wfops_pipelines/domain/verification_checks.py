@@ -212,9 +212,9 @@ def smoke_call(seen: ListedWorkflow) -> SmokeCall | str:
         return "its settings keep no successful executions, so that success could not be told"
     found: list[SmokeCall] = []
     for node in _enabled(seen.live):
-        parameters = node.get("parameters")
+        parameters = _object(node.get("parameters"))
         points = [p for p in entry_points(node, seen.id) if p.kind in ("webhook", "form") and p.path and p.method]
-        if not points:
+        if not points or parameters.get("authentication", "none") != "none":
             continue
         form = points[0].kind == "form"
         methods = frozenset(str(point.method) for point in points)
@@ -223,15 +223,14 @@ def smoke_call(seen: ListedWorkflow) -> SmokeCall | str:
             continue
         method = "POST" if "POST" in methods else sorted(methods)[0]
         found.append(SmokeCall(webhook, method, _fields(parameters) if form else None))
-    return found[0] if found else "it has no webhook or form with a path of its own"
+    return found[0] if found else "it has no webhook or form with a path of its own that anybody may call"
 
 
 def smoke_answer(call: SmokeCall, status: int, text: str) -> str | None:
     """What an answer says against it; none where it may have started the workflow."""
     if status < 400:
         return None
-    said = f"its {'form' if call.fields is not None else 'webhook'} answered {status}: {shown(text)}"
-    return said + (" (a webhook that asks for a password cannot be called)" if status in (401, 403) else "")
+    return f"its {'form' if call.fields is not None else 'webhook'} answered {status}: {shown(text)}"
 
 
 def execution_verdict(execution: Mapping[str, Any]) -> Outcome | None:
@@ -304,9 +303,9 @@ def _methods(methods: frozenset[str]) -> str:
     return ", ".join(sorted(methods)) or "no method"
 
 
-def _fields(parameters: Any) -> tuple[tuple[str, str], ...]:
+def _fields(parameters: JsonObject) -> tuple[tuple[str, str], ...]:
     """Something for each field of a form, of its type: n8n names them by their position."""
-    listed = _object(_object(parameters).get("formFields")).get("values")
+    listed = _object(parameters.get("formFields")).get("values")
     fields = [field for field in listed if isinstance(field, dict)] if isinstance(listed, list) else []
     return tuple((f"field-{number}", _something(field)) for number, field in enumerate(fields))
 

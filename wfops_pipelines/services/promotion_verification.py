@@ -174,7 +174,7 @@ class _Smoke:
                 return self._failed(None, found)
             call = smoke_call(found)
             if isinstance(call, str):
-                return self._failed(found, call, "it takes a running workflow with a webhook or form that anybody may call")
+                return self._failed(found, call, "give the stage a running workflow with a webhook or form that is open")
             return await self._start(found, call)
         except MalformedWorkflow as error:
             return self._failed(None, shown(error.message))

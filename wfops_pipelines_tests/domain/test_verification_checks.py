@@ -155,6 +155,7 @@ def test_a_form_is_given_something_for_each_of_its_fields() -> None:
     (workflow(node("scheduleTrigger", "Times")), "it has no webhook or form"),
     (workflow(node("webhook", "Hook", path="users/:id")), "it has no webhook or form"),
     (workflow(node("webhook", "Hook", path="={{ 1 }}")), "it has no webhook or form"),
+    (workflow(node("webhook", "Hook", path="a", authentication="headerAuth")), "it has no webhook or form"),
     (workflow(node("webhook", "Hook", path="a/../../api")), "it has no webhook or form")])
 def test_what_cannot_be_called_says_why(seen: ListedWorkflow, why: str) -> None:
     assert str(smoke_call(seen)).startswith(why)
@@ -198,4 +199,3 @@ def test_an_answer_against_it_is_one_line_and_shows_no_secret() -> None:
     assert "a1B2" not in said
     assert "\n" not in said
     assert len(said) < 400
-    assert "password" in str(smoke_answer(call, 403, "Authorization data is wrong!"))

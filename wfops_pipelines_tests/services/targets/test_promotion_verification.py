@@ -183,7 +183,7 @@ def test_a_smoke_workflow_that_cannot_be_started_says_why(n8n: Target) -> None:
     forgetful = {**hooked(uuid.uuid4().hex), "settings": {"saveDataSuccessExecution": "none"}}
     for name, reason in (
             ("no such workflow", "prod has no workflow of this name or id"), (off["name"], "it does not run"),
-            (promoted(n8n, scheduled()).name, "it has no webhook or form with a path of its own"),
+            (promoted(n8n, scheduled()).name, "it has no webhook or form with a path of its own that anybody may call"),
             (twice, "prod has 2 workflows of this name: name it by its id"),
             (promoted(n8n, forgetful).name, "its settings keep no successful executions, so that success could not be told")):
         result = smoke(n8n, name, 2)
