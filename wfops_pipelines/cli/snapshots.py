@@ -23,7 +23,7 @@ _SHORT: Final = 8  # characters of an id that name it
 _MARKS: Final = {"added": ("A", "green"), "removed": ("D", "red")}
 
 Name = Annotated[str | None, typer.Argument(
-    metavar="[SNAPSHOT]", help="Its id, at least the first 8 characters of it, or `latest`; without, the newest.")]
+    metavar="SNAPSHOT", help="Its id, at least the first 8 characters of it, or `latest`; without, the newest.")]
 At = Annotated[str | None, typer.Option(
     "--at", metavar="TIME", help="The newest one that is not newer than this time, as 2026-11-20T18:00 (UTC).")]
 
@@ -90,7 +90,7 @@ def _created(result: dict[str, Any]) -> str:
 @snapshot.command("list")
 def list_(
     tenant: Tenant,
-    environment: Annotated[str | None, typer.Argument(metavar="[ENV]", help="This one alone; all without.")] = None,
+    environment: Annotated[str | None, typer.Argument(metavar="ENV", help="This one alone; all without.")] = None,
     kind: Annotated[Kind | None, typer.Option("--kind", help="Of this kind alone.")] = None,
     before: Annotated[UUID | None, typer.Option("--before", metavar="ID", help="Those after this one in the list.")] = None,
     limit: Limit = 50, as_json: Json = False,
@@ -181,8 +181,8 @@ def _state(workflow: dict[str, Any]) -> str:
 def diff(
     tenant: Tenant, environment: Environment,
     before: Annotated[str | None, typer.Argument(
-        metavar="[A]", help="A snapshot: its id, at least the first 8 characters of it, or `latest`, as without.")] = None,
-    after: Annotated[str, typer.Argument(metavar="[B]", help="Another snapshot, or `now`.")] = "now",
+        metavar="A", help="A snapshot: its id, at least the first 8 characters of it, or `latest`, as without.")] = None,
+    after: Annotated[str, typer.Argument(metavar="B", help="Another snapshot, or `now`.")] = "now",
     at: Annotated[str | None, typer.Option("--at", metavar="TIME", help="In place of A: the newest one that is not newer "
                                            "than this time, as 2026-11-20T18:00 (UTC).")] = None,
     stored: Annotated[bool, typer.Option("--stored", help="Compare with what was last read, and ask n8n nothing.")] = False,

@@ -76,6 +76,16 @@ def test_a_name_that_stands_for_no_snapshot_is_refused_with_the_way_out(applied:
         assert done.code == 2 and message in done.err and "fix:" in done.err, (arguments, done)
 
 
+def test_an_n8n_that_refuses_or_is_down_leaves_no_snapshot(applied: Fleet) -> None:
+    faults = applied.sandboxes["staging"].faults
+    for fault, code in (({"status": 401}, 6), ({"status": 503}, 5)):
+        faults.add("status", **fault)
+        done = applied.wfops("snapshot", "create", "acme", "staging", WFOPS_REQUEST_ATTEMPTS="1")
+        assert done.code == code and "error:" in done.err, done
+        faults.clear()
+    assert applied.wfops("snapshot", "list", "acme", "staging", "--json").json == []
+
+
 def test_a_time_names_the_newest_that_is_not_newer(applied: Fleet) -> None:
     made = applied.wfops("snapshot", "create", "acme", "dev", "--json").json
     applied.wfops("snapshot", "create", "acme", "dev")
