@@ -39,6 +39,7 @@ from wfops_pipelines.services.holder import monotonic_ms
 from wfops_pipelines.services.ignored_drift import without_ignored
 from wfops_pipelines.services.operations import RunningOperation, run_operation
 from wfops_pipelines.services.pairing import match_environment, remember_in_sync
+from wfops_pipelines.services.promotion_git import commit_what_is_left
 from wfops_pipelines.services.rehash import rehash_environment
 from wfops_pipelines.services.same_id_files import SAME_ID
 from wfops_pipelines.services.services import Services
@@ -123,6 +124,7 @@ async def check_drift(services: Services, context: Context, environment: Row[Any
                     async with operation.step("environment") as result:
                         inventory = await read_environment(operation)
                         result.update(inventory.as_json())
+                    await commit_what_is_left(operation)
             except _UNSEEN as error:
                 failed = error
                 check = await asyncio.to_thread(_record_error, operation, error, check_type, started)

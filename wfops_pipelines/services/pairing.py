@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import Row
@@ -14,7 +15,8 @@ _LIVE = (MappingStatus.LINKED, MappingStatus.UNTRACKED, MappingStatus.IGNORED)
 
 
 def match_environment(work: UnitOfWork, environment: Row[Any]) -> Matching:
-    """Pair what runs with what Git holds. Deleted canonical workflows are on neither side."""
+    """Pair what runs with what Git holds. Deleted canonical workflows are on neither side. What a promotion wrote, and could
+    not commit yet, counts as what Git says (design decision 13)."""
     deleted = {i for i, row in work.mappings.canonicals().items() if row.deleted_at is not None}
     runtime = [
         RuntimeWorkflow(
@@ -29,7 +31,28 @@ def match_environment(work: UnitOfWork, environment: Row[Any]) -> Matching:
                     wants_active=row.wants_active, workflow_id=row.workflow_id)
         for row in work.git_states.of_environment(environment.id) if row.canonical_id not in deleted
     ]
-    return match_workflows(runtime, files)
+    ahead = _ahead_of_git(work, environment)
+    return match_workflows(*_with(ahead, runtime, files)) if ahead else match_workflows(runtime, files)
+
+
+def _ahead_of_git(work: UnitOfWork, environment: Row[Any]) -> dict[str, Mapping[str, Any]]:
+    """What promotions made of workflows and could not commit yet, by n8n id."""
+    return {told["workflow_id"]: told for row in work.promotions.with_git_left(environment.id)
+            for told in (row.results or {}).get("workflows", []) if told["workflow_id"] and told["status"] != "skipped"}
+
+
+def _with(ahead: Mapping[str, Mapping[str, Any]], runtime: Iterable[RuntimeWorkflow],
+          files: Iterable[GitWorkflow]) -> tuple[list[RuntimeWorkflow], list[GitWorkflow]]:
+    """Both sides without the workflows that are still as they were promoted: there is nothing to say of them until the
+    commit is made. Those that were changed since are left, and drift."""
+    def hash_of(told: Mapping[str, Any]) -> Any:
+        return told["before_hash" if told["status"] == "rolled_back" else "after_hash"]
+
+    left = [workflow for workflow in runtime if not (
+        (told := ahead.get(workflow.workflow_id)) is not None and workflow.live_hash == hash_of(told))]
+    here = {workflow.workflow_id for workflow in left}
+    quiet = {told["key"] for workflow_id, told in ahead.items() if workflow_id not in here}
+    return left, [file for file in files if str(file.canonical_id) not in quiet]
 
 
 def remember_in_sync(work: UnitOfWork, environment: Row[Any], matching: Matching) -> None:

@@ -168,7 +168,8 @@ def _lint(work: UnitOfWork, prepared: Prepared) -> tuple[LintReport, ...]:
         lowered = prepared.lowered.get(change.key)
         if lowered is None or change.after is None:
             continue
-        context = LintContext(active=change.after.active, workflow_id=change.workflow_id, taken_paths=taken)
+        context = LintContext(active=change.after.active, workflow_id=change.workflow_id, taken_paths=taken,
+                              generation=prepared.plan.generation)
         reports.append(apply_waivers(lint_workflow(lowered.content, context), waivers, now=work.context.now()))
     return tuple(reports)
 

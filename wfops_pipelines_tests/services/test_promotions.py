@@ -118,3 +118,28 @@ def test_a_hotfix_in_the_target_is_not_overwritten(new_fleet: NewFleet) -> None:
     fleet["dev"].edit_in_n8n(one, "other")
     asked = request(fleet)
     assert asked.status == "blocked" and "conflict" in (asked.reason or "")
+
+
+def test_a_commit_that_git_refuses_leaves_the_promotion_completed_and_is_made_later(new_fleet: NewFleet) -> None:
+    fleet = promoting_fleet(new_fleet, ("dev", "prod"))
+    one, _ = fleet["dev"].create_in_n8n(workflow("One"), workflow("Two"))
+    promote(fleet)
+    fleet["dev"].edit_in_n8n(one, "better")
+    fleet["dev"].create_in_n8n(workflow("Three"))
+    asked = request(fleet)
+    hook = fleet.repository.path / "hooks" / "pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\necho no; exit 1\n")
+    hook.chmod(0o755)
+    done = execute(fleet, asked.number)
+    assert done.status == "completed" and done.git_status == "failed"
+    assert "not in Git yet" in done.notes[0]
+    assert done.drift_status == "IN_SYNC"
+    assert fleet["prod"].check().status == "IN_SYNC"
+    assert request(fleet).status == "unchanged"
+    hook.unlink()
+    assert fleet["prod"].check().status == "IN_SYNC"
+    assert told(fleet, asked.number or 0).git_status == "committed"
+    assert len(fleet["prod"].files()) == 3
+    fleet["prod"].edit_in_n8n(by_name(fleet["prod"])["Three"], "by hand")
+    assert fleet["prod"].check().status == "DRIFT_DETECTED"

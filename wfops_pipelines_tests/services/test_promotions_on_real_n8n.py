@@ -1,0 +1,175 @@
+"""Promotions between real n8n servers (§11): fifty workflows as people make them go from dev to staging to prod."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+
+from wfops_pipelines.domain.normalize import content_hash
+from wfops_pipelines.domain.references import called_workflow
+from wfops_pipelines.domain.workflow import read_listed
+from wfops_pipelines.embedded.n8n_server import N8nServer
+from wfops_pipelines_tests.end_to_end.real_fleet import Person
+from wfops_pipelines_tests.end_to_end.real_workflows import workflows
+from wfops_pipelines_tests.servers.n8n import V1, V2, installed
+from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet
+from wfops_pipelines_tests.services.promotions import promote, promoting_fleet, request, roll_back
+
+pytestmark = [pytest.mark.n8n, pytest.mark.xdist_group("end_to_end")]
+
+JsonObject = dict[str, Any]
+COUNT = 50
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, N8nServer]]:
+    """dev, staging and prod on n8n 2.x, and a dev on 1.x."""
+    folder = tmp_path_factory.mktemp("promotions")
+    with ExitStack() as running:
+        yield {slug: running.enter_context(N8nServer.start(installed(version), folder / slug)) for slug, version in (
+            ("dev", V2), ("staging", V2), ("prod", V2), ("dev1", V1))}
+
+
+@dataclass
+class People:
+    """Somebody in each n8n."""
+
+    of: dict[str, Person]
+    servers: dict[str, N8nServer]
+
+    def listed(self, slug: str) -> dict[str, JsonObject]:
+        """What an n8n holds, by name; archived ones left out."""
+        found: dict[str, JsonObject] = {}
+        cursor: str | None = None
+        while True:
+            page = self.ask(slug, "GET", "/workflows", limit=100, **({"cursor": cursor} if cursor else {}))
+            found |= {each["name"]: each for each in page["data"] if not each.get("isArchived")}
+            cursor = page.get("nextCursor")
+            if not cursor:
+                return found
+
+    def ask(self, slug: str, method: str, path: str, body: Any = None, **params: Any) -> JsonObject:
+        """A call of n8n's API."""
+        return self.of[slug]._ask(method, path, body, **params)
+
+
+@pytest.fixture
+def people(servers: dict[str, N8nServer]) -> Iterator[People]:
+    """Everything empty before and after."""
+    of = {slug: Person(server) for slug, server in servers.items()}
+    for person in of.values():
+        person.delete_everything()
+    yield People(of, servers)
+    for person in of.values():
+        person.delete_everything()
+        person.close()
+
+
+def on_real_servers(new_fleet: NewFleet, people: People, slugs: tuple[str, ...] = ("dev", "staging", "prod"), *,
+                    dev: str = "dev", credentials: list[JsonObject] | None = None, **options: Any) -> FleetUnderTest:
+    """A promoting fleet whose environments are the real servers, in real time."""
+    fleet = promoting_fleet(new_fleet, slugs, **options)
+    fleet.services = replace(fleet.services, now=lambda: datetime.now(UTC))
+    for slug in slugs:
+        server = people.servers[dev if slug == "dev" else slug]
+        fleet.declared(slug)["url"] = server.url
+        fleet.secrets[f"KEY_{slug.upper()}"] = server.api_key
+    if credentials:
+        fleet.tenant["credentials"] = credentials
+    fleet.apply()
+    return fleet
+
+
+def seed(people: People, slug: str, slugs: tuple[str, ...]) -> list[JsonObject]:
+    """Fifty workflows in a dev server: each third calls one before it, those that n8n takes are active. Returns the
+    credential table that they need: every credential has another name in each environment."""
+    made: list[str] = []
+    used: dict[tuple[str, str], None] = {}
+    for body in workflows():
+        if len(made) == COUNT:
+            break
+        nodes = [_known(node, made) for node in body["nodes"]]
+        if made and len(made) % 3 == 0:
+            nodes.append({"id": str(uuid.uuid4()), "name": "Call another", "type": "n8n-nodes-base.executeWorkflow",
+                          "typeVersion": 1.2, "position": [900, 900], "parameters": {
+                              "workflowId": {"__rl": True, "mode": "list", "value": made[-1]}}})
+        if len(made) % 5 == 0:
+            nodes += [
+                {"id": str(uuid.uuid4()), "name": "A hook", "type": "n8n-nodes-base.webhook", "typeVersion": 2,
+                 "position": [0, 900], "webhookId": str(uuid.uuid4()), "parameters": {"path": f"hook-{len(made)}"}},
+                {"id": str(uuid.uuid4()), "name": "Called by others", "type": "n8n-nodes-base.executeWorkflowTrigger",
+                 "typeVersion": 1.1, "position": [0, 1100], "parameters": {"inputSource": "passthrough"}}]
+        try:
+            answer = people.ask(slug, "POST", "/workflows", {**body, "nodes": nodes})
+        except AssertionError:
+            continue  # one that this n8n refuses
+        made.append(answer["id"])
+        for node in answer["nodes"]:
+            for kind, reference in (node.get("credentials") or {}).items():
+                if isinstance(reference, dict) and reference.get("name"):
+                    used[kind, reference["name"]] = None
+    for workflow_id in made:
+        httpx.post(f"{people.servers[slug].url}/api/v1/workflows/{workflow_id}/activate", timeout=60, trust_env=False,
+                   headers={"x-n8n-api-key": people.servers[slug].api_key})
+    return [{"key": f"c{number}", "type": kind, "environments": {
+        each: {"name": name if each == "dev" else f"{name} ({each})"} for each in slugs}}
+        for number, (kind, name) in enumerate(used)]
+
+
+def _known(node: JsonObject, made: list[str]) -> JsonObject:
+    """A node that calls a workflow of whoever made it calls one that is here, or is switched off."""
+    called = called_workflow(node)
+    if called is None:
+        return node
+    if not made:
+        return {**node, "type": "n8n-nodes-base.noOp", "parameters": {}}
+    return {**node, "parameters": {**node["parameters"], "workflowId": {"__rl": True, "mode": "id", "value": made[0]}}}
+
+
+def live(raw: JsonObject) -> str:
+    """The hash of what runs."""
+    return content_hash(read_listed(raw).live)
+
+
+@pytest.mark.parametrize("dev", ["dev", "dev1"], ids=["2.x", "1.x"])
+def test_fifty_workflows_go_from_dev_to_staging_to_prod(new_fleet: NewFleet, people: People, dev: str) -> None:
+    slugs = ("dev", "staging", "prod")
+    credentials = seed(people, dev, slugs)
+    fleet = on_real_servers(new_fleet, people, slugs, dev=dev, credentials=credentials,
+                            gates={"allowPlaceholderCredentials": True})
+    held: dict[str, dict[str, str]] = {}
+    for source, target in (("dev", "staging"), ("staging", "prod")):
+        done = promote(fleet, source, target)
+        assert done.status == "completed", (done.reason, done.problems, done.gates)
+        assert done.drift_status == "IN_SYNC" and done.commit
+        assert len(fleet[target].files()) == COUNT
+        there = people.listed(target)
+        assert len(there) == COUNT
+        after = {each["name"]: each["after_hash"] for each in done.workflows}
+        assert {name: live(raw) for name, raw in there.items()} == after
+        held[target] = {name: raw["id"] for name, raw in there.items()}
+        active = {name for name, raw in people.listed(dev if source == "dev" else source).items() if raw["active"]}
+        assert active <= {name for name, raw in there.items() if raw["active"]} and active
+        assert request(fleet, source, target).status == "unchanged"
+    name, raw = next((name, raw) for name, raw in people.listed(dev).items() if re.search(r"#1$", name))
+    people.of[dev].edit({**raw, "nodes": [*raw["nodes"], {
+        "id": str(uuid.uuid4()), "name": "One more", "type": "n8n-nodes-base.noOp", "typeVersion": 1,
+        "position": [0, 0], "parameters": {}}]})
+    for source, target in (("dev", "staging"), ("staging", "prod")):
+        done = promote(fleet, source, target)
+        assert [each["name"] for each in done.workflows if each["status"] == "success"] == [name]
+        assert {name: raw["id"] for name, raw in people.listed(target).items()} == held[target]
+    before = {name: live(raw) for name, raw in people.listed("prod").items()}
+    back = roll_back(fleet, done.number or 0)
+    assert back.status == "rolled_back" and back.drift_status == "IN_SYNC"
+    after = {name: live(raw) for name, raw in people.listed("prod").items()}
+    assert {key for key in before if before[key] != after[key]} == {name}
+    assert fleet.chain_verifies()
