@@ -294,6 +294,28 @@ def test_a_run_that_is_cut_off_is_gone_on_with(fleet: FleetUnderTest, place: str
     assert sum(event.details["count"] for event in fleet.events("retention.removed")) == 5 and fleet.chain_verifies()
 
 
+def test_a_failure_at_any_statement_is_told_by_what_was_recorded(fleet: FleetUnderTest, prod: Environment) -> None:
+    """Every statement fails once, one run after the other; what went is in the audit trail, and nothing else went."""
+    prod.create_in_n8n(workflow("Orders"))
+    snapshot(prod)
+    kept = stored(fleet)
+    put(fleet, *(b"%d" % n for n in range(4)))
+    failures = 0
+    while True:
+        failpoints.arm(f"store.statement=raise@{1 + failures}")
+        try:
+            remove(fleet, batch_size=2)
+        except failpoints.FailpointReached:
+            failures += 1
+        else:
+            break
+        finally:
+            failpoints.disarm()
+        gone = sum(event.details["count"] for event in fleet.events("retention.removed"))
+        assert len(stored(fleet)) == len(kept) + 4 - gone
+    assert failures > 10 and stored(fleet) == kept and fleet.chain_verifies()
+
+
 def test_another_tenants_contents_are_not_seen(fleet: FleetUnderTest) -> None:
     (found,) = put(fleet, b"1")
     other = UUID(int=7)

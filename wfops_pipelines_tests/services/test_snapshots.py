@@ -13,6 +13,8 @@ from wfops_pipelines.domain.snapshot import SnapshotKind
 from wfops_pipelines.domain.workflow import decode_content
 from wfops_pipelines.services import snapshots as module
 from wfops_pipelines.services.operations import run_operation
+from wfops_pipelines.services.snapshots import load
+from wfops_pipelines.store.tables.operations import environment_leases
 from wfops_pipelines.store.tables.payloads import payloads
 from wfops_pipelines.store.tables.snapshots import snapshots
 from wfops_pipelines_tests.services.fleet import Environment, FleetUnderTest, run, workflow
@@ -121,6 +123,27 @@ def test_there_is_a_whole_snapshot_or_none(fleet: FleetUnderTest, prod: Environm
     failpoints.disarm()
     assert rows(prod) == [] and fleet.events("snapshot.taken") == []
     assert held(prod, snapshot(prod)).workflows
+
+
+def test_a_failure_at_any_statement_leaves_whole_snapshots_or_none(fleet: FleetUnderTest, prod: Environment) -> None:
+    """At every third statement, one after the other."""
+    prod.create_in_n8n(workflow("Orders"), workflow("Billing"))
+    failures = 0
+    while True:
+        failpoints.arm(f"store.statement=raise@{1 + failures * 3}")
+        try:
+            snapshot(prod)
+        except failpoints.FailpointReached:
+            failures += 1
+        else:
+            break
+        finally:
+            failpoints.disarm()
+        fleet.writing(lambda work: work.connection.execute(update(environment_leases).values(released_at=func.now())))
+    found = rows(prod)
+    assert failures > 5 and {str(row.id) for row in found} == {event.subject_id for event in fleet.events("snapshot.taken")}
+    assert {len(snapshot_.workflows) for snapshot_ in fleet.reading(lambda work: [load(work, row) for row in found])} == {2}
+    assert fleet.chain_verifies()
 
 
 def test_of_a_listing_that_was_cut_off_there_is_none(prod: Environment) -> None:
