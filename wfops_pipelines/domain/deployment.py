@@ -4,8 +4,10 @@ A deployment begins ``pending``. The rules:
 
 * It is ``scheduled`` for a time (now is one too), and ``running`` from then on; it ends ``completed`` or ``failed``.
 * Before it runs it can be ``cancelled``.
+* One that nobody started within an hour of its time is not started any more: it fails. Who chose a time chose it for a
+  reason, and the system may have been away for days.
 * A running one whose run is dead, or that showed no heartbeat for 10 minutes, is stale: its promotion is recovered
-  (§11.8), and only then it fails.
+  (§11.8), and only then it fails, or completes if the promotion did.
 * ``completed``, ``failed`` and ``cancelled`` are terminal. No status follows itself.
 
 Batches of deployments are in ``deployment_batch``.
@@ -28,6 +30,9 @@ from wfops_pipelines.domain.shown import one_line
 
 STALE_AFTER: Final = timedelta(minutes=10)
 """Without a heartbeat for this long, a running deployment is stale."""
+
+MISSED_AFTER: Final = timedelta(hours=1)
+"""What was not started so long after its time is not started any more."""
 
 
 class DeploymentStatus(StrEnum):
@@ -130,6 +135,11 @@ def due(deployments: Iterable[ScheduledDeployment], now: datetime) -> list[Sched
                   key=lambda each: (each.starts_at, str(each.deployment_id)))
 
 
+def missed(starts_at: datetime, now: datetime) -> bool:
+    """Whether a deployment that was not started by now has missed its time."""
+    return now - starts_at > MISSED_AFTER
+
+
 def check_time(starts_at: datetime, now: datetime) -> None:
     """Pass for an aware time that is not past by more than a minute; :class:`UsageError` says what is wrong."""
     if starts_at.tzinfo is None:
@@ -180,6 +190,25 @@ class WorkflowResult:
         """Plain JSON, the message masked and on one line."""
         return {**asdict(self), "name": one_line(self.name, 200), "status": str(self.status),
                 "message": one_line(self.message, 500), "at": self.at.isoformat()}
+
+
+def results_of_promotion(workflows: Iterable[Mapping[str, Any]], at: datetime) -> list[WorkflowResult]:
+    """What became of each workflow, of what an ended promotion says of them: those that were written and restored
+    failed, those that were left out or never reached are skipped."""
+    return [WorkflowResult(each["key"], each["name"], each["action"], _STATUS_OF.get(each["status"], ResultStatus.FAILED),
+                           each.get("message") or _MESSAGE_OF.get(each["status"], ""), at) for each in workflows]
+
+
+def not_reached(changes: Iterable[Mapping[str, Any]], why: str, at: datetime) -> list[WorkflowResult]:
+    """The changes of a plan that was not carried out: all are skipped."""
+    return [WorkflowResult(each["key"], each["name"], each["action"], ResultStatus.SKIPPED, why, at) for each in changes]
+
+
+_STATUS_OF: Final[Mapping[str, ResultStatus]] = {
+    "success": ResultStatus.SUCCESS, "skipped": ResultStatus.SKIPPED, "not_written": ResultStatus.SKIPPED}
+_MESSAGE_OF: Final[Mapping[str, str]] = {
+    "not_written": "not reached any more", "rolled_back": "written, and restored as it was before",
+    "rollback_failed": "written, and could not be restored"}
 
 
 def count_results(results: Iterable[WorkflowResult]) -> dict[str, int]:

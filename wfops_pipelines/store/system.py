@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, ColumnElement, Connection, Row, Table, func, literal, or_, select, text, tuple_
+from sqlalchemy import Column, ColumnElement, Connection, Row, Select, Table, func, literal, or_, select, text, tuple_
 
 from wfops_pipelines.store.incident_pages import IncidentFilter, page, workflows_of
 from wfops_pipelines.store.tables.deployments import deployments
@@ -164,7 +164,8 @@ class SystemReads:
             ).correlate(environments).exists()
 
         target = promotions.c.target_environment_id
-        writing = or_(any_of(runtime_journal, runtime_journal.c.environment_id, text("state in ('intended', 'done', 'failed')")),
+        unfinished = text("runtime_journal.state in ('intended', 'done', 'failed')")
+        writing = or_(any_of(runtime_journal, runtime_journal.c.environment_id, unfinished),
                       any_of(promotions, target, text("promotions.status = 'running'")))
         git = any_of(promotions, target, text("git_status in ('pending', 'failed')"))
         blocked = environments.c.writes_blocked_at.is_not(None)
@@ -233,11 +234,14 @@ class SystemReads:
         return list(self._connection.execute(
             _deployments().where(text("deployments.status = 'running'")).order_by(deployments.c.started_at)))
 
-    def deployments(self, *, statuses: Collection[str] | None = None, before: tuple[datetime, UUID] | None = None,
-                    limit: int = 50) -> list[Row[Any]]:
-        """A page of every tenant's deployments, newest first, with ``tenant_slug``, ``source``, ``target`` and
-        ``tenant_deleted_at``; ``before`` is the ``(requested_at, id)`` of the last one of the page before."""
+    def deployments(self, *, tenant_id: UUID | None = None, statuses: Collection[str] | None = None,
+                    before: tuple[datetime, UUID] | None = None, limit: int = 50) -> list[Row[Any]]:
+        """A page of deployments, of one tenant or of all, newest first, with ``tenant_slug``, ``tenant_deleted_at``,
+        ``source``, ``target`` and ``promotion_number``; ``before`` is the ``(requested_at, id)`` of the last one of the
+        page before."""
         query = _deployments().where(tenants.c.deleted_at.is_(None))
+        if tenant_id is not None:
+            query = query.where(deployments.c.tenant_id == tenant_id)
         if statuses is not None:
             query = query.where(deployments.c.status.in_(statuses))
         if before is not None:
@@ -275,8 +279,11 @@ class SystemReads:
 def _deployments() -> Select[Any]:
     source, target = environments.alias("source_environment"), environments.alias("target_environment")
     return (select(deployments, tenants.c.slug.label("tenant_slug"), tenants.c.deleted_at.label("tenant_deleted_at"),
-                   source.c.slug.label("source"), target.c.slug.label("target"))
+                   source.c.slug.label("source"), target.c.slug.label("target"),
+                   promotions.c.number.label("promotion_number"))
             .join(tenants, tenants.c.tenant_id == deployments.c.tenant_id)
+            .outerjoin(promotions, (promotions.c.tenant_id == deployments.c.tenant_id)
+                       & (promotions.c.id == deployments.c.promotion_id))
             .join(source, (source.c.tenant_id == deployments.c.tenant_id)
                   & (source.c.id == deployments.c.source_environment_id))
             .join(target, (target.c.tenant_id == deployments.c.tenant_id)
