@@ -67,5 +67,9 @@ def _node(node: Any, keys: frozenset[str]) -> Any:
     if not isinstance(node, Mapping):
         return node  # n8n's refusal says which
     sent = {key: value for key, value in node.items() if key in keys and value is not None}
+    if isinstance(sent.get("credentials"), Mapping):
+        # Where there is no "id" at all, n8n takes the first credential of the type, whatever its name; null makes it look.
+        sent["credentials"] = {kind: {"id": None, **reference} if isinstance(reference, Mapping) else reference
+                               for kind, reference in sent["credentials"].items()}
     sent.setdefault("position", [0, 0])  # old exports hold null; 2.x wants one, and it means nothing by itself
     return sent

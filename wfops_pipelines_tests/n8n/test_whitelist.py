@@ -66,3 +66,9 @@ def test_only_2x_is_sent_the_id_of_a_credential() -> None:
     credential = {"id": "i", "name": "n", "type": "t", "data": {}, "shared": []}
     assert set(credential_body(credential, 1)) == {"name", "type", "data"}
     assert set(credential_body(credential, 2)) == {"id", "name", "type", "data"}
+
+
+def test_a_credential_by_name_alone_is_sent_with_no_id_so_that_n8n_looks_for_the_name() -> None:
+    node = {"name": "a", "position": [1, 1], "credentials": {"x": {"name": "mine"}, "y": {"id": "7", "name": "other"}, "z": "old"}}
+    (sent,) = update_body({"nodes": [node]}, 2)["nodes"]
+    assert sent["credentials"] == {"x": {"id": None, "name": "mine"}, "y": {"id": "7", "name": "other"}, "z": "old"}
