@@ -54,6 +54,8 @@ class Settings(BaseSettings):
     send_concurrency: int = Field(default=8, ge=1, le=64, description="targets of messages that are sent to at once")
     ttl_check_interval_seconds: int = Field(default=60, ge=0, description="escalation and expiry of drift incidents")
     snapshot_check_interval_seconds: int = Field(default=300, ge=0, description="looking for scheduled snapshots")
+    promotion_check_interval_seconds: int = Field(default=10, ge=0, description="carrying out approved promotions")
+    recovery_check_interval_seconds: int = Field(default=30, ge=0, description="looking for what dead promotions left")
     retention_cleanup_interval_seconds: int = Field(default=86_400, ge=0, description="what is removed by age")
     drift_check_retention_days: int = Field(default=90, ge=1, description="history of drift checks; the newest stays")
     message_retention_days: int = Field(default=30, ge=1, description="messages that were sent or dropped")

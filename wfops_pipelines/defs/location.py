@@ -14,6 +14,9 @@ from wfops_pipelines.defs.maintenance.retention import retention, retention_job
 from wfops_pipelines.defs.maintenance.sensors import dead_runs, old_files, partitions
 from wfops_pipelines.defs.notifications.sensors import alert_rules, outbox
 from wfops_pipelines.defs.observability.assets import workflow_matrix
+from wfops_pipelines.defs.promotion.jobs import promote_job, recover_job, rollback_job
+from wfops_pipelines.defs.promotion.passing import WITHIN_RUN, WithinRun
+from wfops_pipelines.defs.promotion.sensors import approved_promotions, unfinished_promotions
 from wfops_pipelines.defs.resources import DISCARDING, Discarding, Wfops
 from wfops_pipelines.defs.snapshots.jobs import snapshot_job
 from wfops_pipelines.defs.snapshots.sensors import scheduled_snapshots
@@ -21,10 +24,11 @@ from wfops_pipelines.defs.snapshots.sensors import scheduled_snapshots
 defs = dg.Definitions(
     assets=[environment_assets, workflow_matrix],
     asset_checks=[inventory_complete, no_drift, no_unmanaged_workflows],
-    jobs=[refresh_job, export_job, reconcile_job, step_job, retention_job, snapshot_job],
+    jobs=[refresh_job, export_job, reconcile_job, step_job, retention_job, snapshot_job,
+          promote_job, rollback_job, recover_job],
     schedules=[drift_detection, environment_sync, canonical_sync],
     sensors=[repository_poll, partitions, dead_runs, old_files, incident_ttl, retention, outbox, alert_rules,
-             scheduled_snapshots],
-    resources={"wfops": Wfops(), DISCARDING: Discarding()},
+             scheduled_snapshots, approved_promotions, unfinished_promotions],
+    resources={"wfops": Wfops(), DISCARDING: Discarding(), WITHIN_RUN: WithinRun()},
     executor=dg.in_process_executor,
 )

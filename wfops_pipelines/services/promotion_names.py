@@ -47,7 +47,7 @@ def _by_id(services: Services, name: str) -> tuple[str, int]:
     digits = name.strip().lower().removeprefix("{").removesuffix("}").replace("-", "")
     if not _HEX.fullmatch(digits) or not _SHORTEST <= len(digits) <= 32:
         raise UsageError(f"{name!r} names no promotion",
-                         fix=f"write TENANT/pNUMBER as acme/p12, its id, or at least the first {_SHORTEST} characters of its id")
+                         fix=f"write TENANT/pNUMBER as acme/p12, its id, or at least its first {_SHORTEST} characters")
     with services.store.system() as system:
         found = system.promotions_between(UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f")))
     if len(found) > 1:

@@ -1,0 +1,1 @@
+"""Promotions, rollbacks and recovery (§11)."""

@@ -1,0 +1,115 @@
+"""Promotions as they are listed, and everything about one (§11): plan, gates, decisions, results, and what happened when."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Row
+
+from wfops_pipelines.domain.audit import AuditEvent, decode
+from wfops_pipelines.domain.context import Context
+from wfops_pipelines.domain.errors import UsageError
+from wfops_pipelines.domain.promotion import PromotionStatus
+from wfops_pipelines.services.audit_reports import event_json
+from wfops_pipelines.services.operations import is_running
+from wfops_pipelines.services.promotion_request import find, report_of
+from wfops_pipelines.services.services import Services
+from wfops_pipelines.store.unit_of_work import UnitOfWork
+
+_EVENTS: Final = 5_000  # of one operation: two for each workflow that it writes
+_TOLD: Final = frozenset({"git.exported", "mapping.linked", "environment.writes_blocked", "environment.writes_unblocked",
+                          "snapshot.taken", "credential.placeholder_created"})
+
+
+def list_promotions(services: Services, context: Context, *, target: str | None = None, statuses: Collection[str] = (),
+                    before: int | None = None, limit: int = 50) -> tuple[list[dict[str, Any]], int | None]:
+    """A page, newest first, and the cursor of the next one (none after the last): the number of the page's last promotion.
+
+    :class:`UsageError` for a status that there is not, :class:`UnknownPromotion` for a cursor that is none.
+    """
+    wrong = sorted(set(statuses) - set(PromotionStatus))
+    if wrong:
+        raise UsageError(f"there is no status {wrong[0]!r}", fix=f"one of {', '.join(PromotionStatus)}")
+    environments = [services.environment(context, target).id] if target is not None else None
+    with services.store.read(context) as work:
+        cursor = None
+        if before is not None:
+            last = find(work, before)
+            cursor = (last.requested_at, last.id)
+        rows = work.promotions.listed(environment_ids=environments, statuses=tuple(statuses) or None, before=cursor,
+                                      limit=limit + 1)
+        slugs = {row.id: row.slug for row in work.fleet.environments()}
+    shown = rows[:limit]
+    return ([_listed(context.tenant_slug, row, slugs) for row in shown],
+            shown[-1].number if len(rows) > limit else None)
+
+
+def _listed(tenant: str, row: Row[Any], slugs: dict[UUID, str]) -> dict[str, Any]:
+    source = slugs.get(row.source_environment_id, "(deleted)") if row.source_environment_id else "snapshot"
+    return {
+        "name": f"{tenant}/p{row.number}", "promotion_id": str(row.id), "kind": row.kind, "source": source,
+        "target": slugs.get(row.target_environment_id, "(deleted)"), "status": row.status, "reason": row.reason,
+        "rollback_incomplete": row.rollback_incomplete, "checksum": row.checksum, "requested_by": row.requested_by,
+        "requested_at": row.requested_at.isoformat(), "started_at": _iso(row.started_at), "ended_at": _iso(row.ended_at),
+        "git_status": row.git_status, "commit": row.git_commit, "pull_request": row.git_pull_request,
+        "run_id": row.run_id,
+    }
+
+
+def show_promotion(services: Services, context: Context, number: int) -> dict[str, Any]:
+    """Everything about one, as ``PromotionReport.as_json`` has it, with ``options``, times, ``run_id``, ``interrupted`` (it
+    runs, and no living process works on it) and the ``timeline``: its audit events, and those of the operations that wrote
+    for it, in order, with the hashes before and after."""
+    shown = report_of(services, context, number).as_json()
+    with services.store.read(context) as work:
+        row = find(work, number)
+        slugs = {each.id: each.slug for each in work.fleet.environments()}
+        shown |= _listed(context.tenant_slug, row, slugs) | {"options": row.options}
+        shown["interrupted"] = row.status == PromotionStatus.RUNNING and not is_running(
+            services, work, row.target_environment_id, row.operation_id)
+        shown["timeline"] = _timeline(work, row)
+    return shown
+
+
+def promotion_status(services: Services, context: Context, number: int) -> dict[str, Any]:
+    """How far one is, for whoever watches it: ``status``, ``steps`` of its operation (name, state), and of its ``writes``
+    how many are ``done``."""
+    with services.store.read(context) as work:
+        row = find(work, number)
+        journal = work.journal.of_operation(row.operation_id) if row.operation_id is not None else []
+        steps = work.operations.steps(row.operation_id) if row.operation_id is not None else []
+    return {
+        "name": f"{context.tenant_slug}/p{number}", "status": row.status, "reason": row.reason, "git_status": row.git_status,
+        "writes": len(journal), "done": sum(each.state in ("done", "settled") for each in journal),
+        "undone": sum(each.state == "undone" for each in journal),
+        "steps": [{"name": each.name, "state": each.state} for each in steps]}
+
+
+def _timeline(work: UnitOfWork, row: Row[Any]) -> list[dict[str, Any]]:
+    own = [decode(each) for each in work.audit.events(subject=("promotion", f"p{row.number}"), limit=_EVENTS)]
+    events = {event.sequence: event for event in own}
+    for operation_id in {event.operation_id for event in own} - {None}:
+        within = [decode(each) for each in work.audit.events(operation_id=operation_id, limit=_EVENTS)]
+        first, last = _bounds(row, operation_id, own, within)
+        for event in within:
+            told = event.action.startswith("runtime.") or event.action in _TOLD
+            recovered = event.action == "operation.recovered" and event.subject_id == str(row.operation_id)
+            if recovered or (told and first <= event.sequence <= last):
+                events.setdefault(event.sequence, event)
+    return [event_json(events[sequence]) for sequence in sorted(events)]
+
+
+def _bounds(row: Row[Any], operation_id: UUID | None, own: list[AuditEvent], within: list[AuditEvent]) -> tuple[int, int]:
+    """The first and last event of an operation that may be about the promotion: an operation first finishes what another
+    one left, and that is another promotion's story."""
+    last = max(event.sequence for event in own if event.operation_id == operation_id)
+    if operation_id != row.operation_id:
+        return 0, last
+    return max((event.sequence for event in within if event.action == "operation.recovered"), default=0) + 1, last
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
