@@ -50,6 +50,7 @@ class Settings(BaseSettings):
     dead_run_check_interval_seconds: int = Field(default=30, ge=0, description="runs whose process is gone")
     outbox_interval_seconds: int = Field(default=30, ge=0, description="sending what people are told")
     alert_rules_evaluation_interval_seconds: int = Field(default=300, ge=0, description="looking at alert rules")
+    deployment_check_interval_seconds: int = Field(default=5, ge=0, description="starting deployments at their time")
     send_timeout_seconds: float = Field(default=20, gt=0, le=300, description="how long a receiver of a message may take")
     send_concurrency: int = Field(default=8, ge=1, le=64, description="targets of messages that are sent to at once")
     ttl_check_interval_seconds: int = Field(default=60, ge=0, description="escalation and expiry of drift incidents")

@@ -2,6 +2,8 @@
 
 import dagster as dg
 
+from wfops_pipelines.defs.deployment.jobs import deployment_job
+from wfops_pipelines.defs.deployment.sensors import scheduled_deployments
 from wfops_pipelines.defs.drift.checks import inventory_complete, no_drift, no_unmanaged_workflows
 from wfops_pipelines.defs.drift.schedules import drift_detection, environment_sync
 from wfops_pipelines.defs.incidents.jobs import reconcile_job, step_job
@@ -25,10 +27,11 @@ defs = dg.Definitions(
     assets=[environment_assets, workflow_matrix],
     asset_checks=[inventory_complete, no_drift, no_unmanaged_workflows],
     jobs=[refresh_job, export_job, reconcile_job, step_job, retention_job, snapshot_job,
-          promote_job, rollback_job, recover_job],
+          promote_job, rollback_job, recover_job, deployment_job],
     schedules=[drift_detection, environment_sync, canonical_sync],
     sensors=[repository_poll, partitions, dead_runs, old_files, incident_ttl, retention, outbox, alert_rules,
-             scheduled_snapshots, approved_promotions, unfinished_promotions],
+             scheduled_snapshots, approved_promotions, unfinished_promotions,
+             scheduled_deployments],
     resources={"wfops": Wfops(), DISCARDING: Discarding(), WITHIN_RUN: WithinRun()},
     executor=dg.in_process_executor,
 )

@@ -68,7 +68,8 @@ def schedule_deployment(services: Services, context: Context, source: Row[Any], 
 def schedule_promotion(services: Services, context: Context, number: int, *, at: datetime | None = None,
                        dry_run: bool = False) -> DeploymentReport:
     """Carry out a promotion that exists at a time, or at once: approved, or waiting for approvals that it has to have by
-    then. What is carried out is the plan that was approved, and no other.
+    then. What is carried out is the plan that was approved, and no other. From now on it begins at that time or by hand,
+    and not by itself as soon as it is approved.
 
     Raises what :func:`schedule_deployment` raises, and :class:`Blocked` for a promotion that has begun or ended, or that
     another deployment starts.
@@ -220,9 +221,6 @@ def _promotion(work: UnitOfWork, number: int, *, lock: bool = False) -> tuple[Ro
         raise UsageError(f"{name} restores a snapshot: only promotions are scheduled", fix="carry it out by hand")
     if row.status not in (PromotionStatus.APPROVED, PromotionStatus.PENDING_APPROVAL):
         raise Blocked(f"{name} is {row.status}: it cannot be scheduled", fix="promote anew")
-    if row.options.get("when_ready"):
-        raise Blocked(f"{name} starts by itself as soon as nothing holds it",
-                      fix="ask for another one, without --when-ready, to schedule it")
     other = work.deployments.of_promotion(row.id)
     if other is not None and not DeploymentStatus(other.status).is_terminal:
         raise Blocked(f"{name} is scheduled already, by deployment {other.id}", fix=f"wfops deploy cancel {other.id}")

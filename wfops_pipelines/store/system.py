@@ -144,14 +144,18 @@ class SystemReads:
 
     def promotions_ready(self) -> list[Row[Any]]:
         """Promotions that are approved and shall be carried out when they are ready, oldest first: ``id``, ``number``,
-        ``changed_at``, ``gates``, both environments' ids, ``tenant_slug``."""
+        ``changed_at``, ``gates``, both environments' ids, ``tenant_slug``. One that was ever scheduled is not among them:
+        its time decides, or a person."""
+        scheduled = select(literal(1)).select_from(deployments).where(
+            deployments.c.tenant_id == promotions.c.tenant_id, deployments.c.promotion_id == promotions.c.id
+        ).correlate(promotions).exists()
         return list(self._connection.execute(
             select(promotions.c.id, promotions.c.number, promotions.c.changed_at, promotions.c.gates,
                    promotions.c.source_environment_id, promotions.c.target_environment_id,
                    tenants.c.slug.label("tenant_slug"))
             .join(tenants, tenants.c.tenant_id == promotions.c.tenant_id)
             .where(text("promotions.status = 'approved'"), promotions.c.kind == "promotion",
-                   promotions.c.options["when_ready"].astext == "true", tenants.c.deleted_at.is_(None))
+                   promotions.c.options["when_ready"].astext == "true", tenants.c.deleted_at.is_(None), ~scheduled)
             .order_by(promotions.c.requested_at, promotions.c.id)))
 
     def environments_left(self) -> list[Row[Any]]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import datetime
 
 import pytest
+from sqlalchemy import func, select
 
+from wfops_pipelines.domain.deployment import DeploymentEvent
 from wfops_pipelines.domain.errors import Blocked, ForbiddenTransition, UnknownDeployment, UsageError
 from wfops_pipelines.services.deployment_reports import NamedDeployment, list_deployments, named
-from wfops_pipelines.services.deployments import due_deployments, fail_missed
+from wfops_pipelines.services.deployments import due_deployments, fail_missed, find, schedule_deployment, step
+from wfops_pipelines.services.holder import this_process
+from wfops_pipelines.services.promotion_options import PromotionOptions
 from wfops_pipelines_tests.services.deployments import (
     cancel,
     deploy,
@@ -52,7 +57,7 @@ def test_it_is_due_at_its_time_and_not_before(fleet: FleetUnderTest) -> None:
 
 
 @pytest.mark.parametrize(("at", "said"), [
-    (datetime(2026, 3, 2, 12), "no time zone"),  # noqa: DTZ001 - that is the point
+    (datetime(2026, 3, 2, 12), "no time zone"),
     (datetime.fromisoformat("2026-03-01T11:00+00:00"), "is past"),
 ])
 def test_a_time_without_a_zone_or_in_the_past_is_refused(fleet: FleetUnderTest, at: datetime, said: str) -> None:
@@ -92,8 +97,8 @@ def test_a_stage_that_asks_for_approvals_wants_an_approved_promotion(new_fleet: 
 
 
 def test_a_time_within_a_freeze_window_is_refused(new_fleet: NewFleet) -> None:
-    window = {"name": "weekend", "kind": "deny", "zone": "UTC", "start": "2026-03-07T00:00", "end": "2026-03-09T00:00"}
-    fleet = with_one(new_fleet, stage={"freeze_windows": [window]})
+    window = {"name": "weekend", "kind": "deny", "from": "2026-03-07T00:00", "to": "2026-03-09T00:00"}
+    fleet = with_one(new_fleet, stage={"freezeWindows": [window]})
     with pytest.raises(Blocked, match="frozen at 2026-03-08 12:00 UTC: denied by 'weekend'"):
         schedule(fleet, at=datetime.fromisoformat("2026-03-08T12:00+00:00"))
     assert schedule(fleet, at=datetime.fromisoformat("2026-03-09T12:00+00:00")).status == "scheduled"
@@ -156,8 +161,8 @@ def test_what_a_gate_says_no_to_fails_it_and_is_told(fleet: FleetUnderTest) -> N
 
 def test_a_freeze_window_that_came_meanwhile_fails_it_and_its_promotion_is_called_off(fleet: FleetUnderTest) -> None:
     made = schedule(fleet, at=later(fleet, hours=1))
-    fleet.document["tenants"][0]["pipelines"][0]["stages"][0]["freeze_windows"] = [
-        {"name": "fair", "kind": "deny", "zone": "UTC", "start": "2026-03-01T12:30", "end": "2026-03-03T00:00"}]
+    fleet.document["tenants"][0]["pipelines"][0]["stages"][0]["freezeWindows"] = [
+        {"name": "fair", "kind": "deny", "from": "2026-03-01T12:30", "to": "2026-03-03T00:00"}]
     fleet.apply()
     fleet.clock.pass_time(hours=1)
     done = deploy(fleet, made)
@@ -186,9 +191,8 @@ def test_a_target_that_something_else_holds_fails_it_only_after_a_while(fleet: F
         operation = fleet.context.new_id()
         work.operations.create(operation, "environment_sync", environment_id=fleet["prod"].row.id, actor="local:x",
                                run_id=None, now=fleet.clock.now())
-        from wfops_pipelines.services.holder import this_process  # noqa: PLC0415
-        from wfops_pipelines.services.operations import _database_time  # noqa: PLC0415, PLC2701
-        work.leases.take(fleet["prod"].row.id, operation, this_process(), _database_time(work))
+        now = work.connection.execute(select(func.clock_timestamp())).scalar_one()
+        work.leases.take(fleet["prod"].row.id, operation, this_process(), now)
     done = deploy(fleet, made, patience=0)
     assert done.status == "failed" and str(operation) in (done.message or "")
 
@@ -196,8 +200,6 @@ def test_a_target_that_something_else_holds_fails_it_only_after_a_while(fleet: F
 def test_one_that_runs_is_not_started_twice(fleet: FleetUnderTest) -> None:
     made = schedule(fleet)
     with fleet.services.store.unit_of_work(fleet.context, "test") as work:
-        from wfops_pipelines.domain.deployment import DeploymentEvent  # noqa: PLC0415
-        from wfops_pipelines.services.deployments import find, step  # noqa: PLC0415
         now = fleet.clock.now()
         step(work, find(work, id_of(made)), DeploymentEvent.START, started_at=now, heartbeat_at=now, run_id="other")
     with pytest.raises(Blocked, match="runs already, in run other"):
@@ -288,10 +290,6 @@ def test_they_are_listed_newest_first_page_by_page_and_named_by_the_beginning_of
 
 
 def test_who_stands_behind_who_asked_is_kept(fleet: FleetUnderTest) -> None:
-    from dataclasses import replace  # noqa: PLC0415
-
-    from wfops_pipelines.services.deployments import schedule_deployment  # noqa: PLC0415
-    from wfops_pipelines.services.promotion_options import PromotionOptions  # noqa: PLC0415
     context = replace(fleet.context, impersonator="local:root")
     made = schedule_deployment(fleet.services, context, fleet["dev"].row, fleet["prod"].row, PromotionOptions(prune=True))
     assert made.requested_through == "local:root" and made.options["prune"]
@@ -300,5 +298,3 @@ def test_who_stands_behind_who_asked_is_kept(fleet: FleetUnderTest) -> None:
     (asked,) = fleet.events("promotion.requested")
     assert (asked.actor, asked.impersonator) == ("local:ada", "local:root")
 
-
-assert timedelta

@@ -1,0 +1,1 @@
+"""Deployments: promotions that start at their time (§12)."""

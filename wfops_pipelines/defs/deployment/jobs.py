@@ -1,0 +1,90 @@
+"""A deployment as a job (§12, §24): asked for by the sensor when its time has come, or by somebody who wants it now."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from wfops_pipelines.defs.failures import as_failure, error_metadata
+from wfops_pipelines.defs.metadata import Metadata, table
+from wfops_pipelines.defs.ownership import OWNERS, TAGS
+from wfops_pipelines.defs.promotion.jobs import PRIORITY, PROMOTION_TAG, SOURCE_TAG, target_tags
+from wfops_pipelines.defs.resources import DISCARDING, Wfops
+from wfops_pipelines.domain.deployment import DeploymentStatus, ResultStatus
+from wfops_pipelines.domain.diff_text import visible
+from wfops_pipelines.domain.errors import WfopsError
+from wfops_pipelines.services.deployment_reports import DeploymentReport, named_deployment, report_of
+from wfops_pipelines.services.deployment_run import run_deployment
+
+DEPLOYMENT_TAG, BATCH_TAG = "wfops/deployment", "wfops/batch"
+_WORDS = {ResultStatus.SUCCESS: "✅ written and read back", ResultStatus.FAILED: "❌ failed",
+          ResultStatus.SKIPPED: "– skipped"}
+
+
+class DeploymentConfig(dg.Config):
+    """Which deployment is carried out."""
+
+    deployment: str = Field(description="Its id, or at least the first 8 characters of it, as `wfops deploy list` shows "
+                                        "them. One that is scheduled starts now, whatever its time; one whose run died is "
+                                        "recovered and brought to its end.")
+
+
+def deployment_tags(tenant: str, source: str, target: str, deployment_id: str,
+                    batch_id: str | None = None) -> dict[str, str]:
+    """The tags of a run that carries a deployment out: the queue keeps others off its target, and looks after tenants."""
+    return {**target_tags(tenant, target), SOURCE_TAG: source, DEPLOYMENT_TAG: deployment_id,
+            **({BATCH_TAG: batch_id} if batch_id is not None else {})}
+
+
+def run_alive_in(instance: dg.DagsterInstance) -> Callable[[str], bool | None]:
+    """Whether a run of this instance lives; ``None`` of one that it does not know."""
+    def alive(run_id: str) -> bool | None:
+        run = instance.get_run_by_id(run_id)
+        return None if run is None else not run.is_finished
+    return alive
+
+
+@dg.op(name="deploy", tags=TAGS, out=dg.Out(list, io_manager_key=DISCARDING, is_required=False),
+       description="Read both environments, plan the promotion and evaluate its gates, or take the one that was approved "
+                   "before; write it; say what became of each workflow. It waits a while for other operations, and for no "
+                   "gate.")
+def deploy(context: dg.OpExecutionContext, wfops: Wfops, config: DeploymentConfig) -> Iterator[Any]:
+    services = wfops.services
+    try:
+        named = named_deployment(services, config.deployment)
+        use = wfops.context_of(named.tenant, context.run, step=context.op.name)
+        before = report_of(services, use, named.deployment_id)
+        context.instance.add_run_tags(context.run_id, deployment_tags(
+            named.tenant, before.source, before.target, str(named.deployment_id), before.batch_id))
+        done = asyncio.run(run_deployment(services, use, named.deployment_id, run_alive=run_alive_in(context.instance)))
+    except WfopsError as error:
+        yield dg.Output([{"result": None, "error": error}])
+        raise as_failure(error) from error
+    if done.promotion is not None:
+        context.instance.add_run_tags(context.run_id, {PROMOTION_TAG: done.promotion})
+    context.add_output_metadata(_metadata(done))
+    yield dg.Output([{"result": done.as_json(), "error": done.error}])
+    if done.status == DeploymentStatus.FAILED:  # told already: nobody tries again
+        error = done.error or WfopsError(done.message or "it failed")
+        raise dg.Failure(f"the deployment failed: {done.message}", metadata=error_metadata(error), allow_retries=False)
+
+
+def _metadata(done: DeploymentReport) -> Metadata:
+    return {
+        "deployment": done.deployment_id or "", "status": done.status, "from": done.source, "to": done.target,
+        **({"promotion": done.promotion} if done.promotion else {}), **done.counts, "message": visible(done.message or ""),
+        **({"batch": done.batch_id, "wave": done.wave} if done.batch_id else {}),
+        **table("workflows", [{
+            "workflow": visible(each["name"]), "action": each["action"], "outcome": _WORDS[ResultStatus(each["status"])],
+            "message": visible(each["message"] or "")} for each in done.workflows]),
+    }
+
+
+@dg.job(name="run_deployment", executor_def=dg.in_process_executor, owners=OWNERS,
+        tags={**TAGS, "dagster/max_retries": "0", PRIORITY: "10"},
+        description="Carry out a deployment: the promotion that it stands for, with a result for each workflow. Asked for "
+                    "by the sensor scheduled_deployments when its time has come.")
+def deployment_job() -> None:
+    deploy()
