@@ -13,6 +13,7 @@ import typer
 from wfops_pipelines import __version__
 from wfops_pipelines.cli import (
     alerts,
+    approvals,
     audit,
     credentials,
     deletion,
@@ -29,6 +30,7 @@ from wfops_pipelines.cli import (
     operations,
     pipelines,
     policies,
+    promotions,
     resolving,
     retention,
     secrets,
@@ -40,6 +42,7 @@ from wfops_pipelines.cli import (
 )
 from wfops_pipelines.cli.compare import diff
 from wfops_pipelines.cli.failures import Commands
+from wfops_pipelines.cli.promote import promote
 
 OFFLINE, FLEET, DAILY, PROMOTE, FOLLOW, RECORD, SYSTEM = (
     "Files", "Fleet", "Environments", "Promotions", "Drift incidents", "Record", "Installation")
@@ -91,6 +94,12 @@ app.command("delete", rich_help_panel=DAILY)(deletion.delete)
 app.command("undelete", rich_help_panel=DAILY)(deletion.undelete)
 app.command("unblock", rich_help_panel=DAILY)(unblocking.unblock)
 
+app.command("promote", rich_help_panel=PROMOTE)(promote)
+app.command("approve", rich_help_panel=PROMOTE)(approvals.approve)
+app.command("reject", rich_help_panel=PROMOTE)(approvals.reject)
+app.command("cancel", rich_help_panel=PROMOTE)(approvals.cancel)
+app.command("rollback", rich_help_panel=PROMOTE)(approvals.rollback)
+app.add_typer(promotions.promotion, name="promotion", rich_help_panel=PROMOTE)
 app.add_typer(snapshots.snapshot, name="snapshot", rich_help_panel=PROMOTE)
 app.add_typer(pipelines.pipeline, name="pipeline", rich_help_panel=PROMOTE)
 app.add_typer(credentials.credentials, name="credentials", rich_help_panel=PROMOTE)

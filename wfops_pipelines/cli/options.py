@@ -25,5 +25,7 @@ Environments = Annotated[list[str] | None, typer.Argument(metavar="ENV", help="E
 
 Incident = Annotated[str, typer.Argument(
     metavar="ID", help="TENANT#NUMBER as acme#12, the incident's id, or at least the first 8 characters of it.")]
+Promotion = Annotated[str, typer.Argument(
+    metavar="NAME", help="TENANT/pNUMBER as acme/p12, the promotion's id, or at least the first 8 characters of it.")]
 Reason = Annotated[str | None, typer.Option("--reason", help="Why, in a few words.")]
 Force = Annotated[bool, typer.Option("--force", help="Although its status does not allow it; for admins.")]

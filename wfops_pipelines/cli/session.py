@@ -59,14 +59,14 @@ class Session:
             launch.follow_fleet(self.installation)
 
     def run(self, job: str, ops: Mapping[str, Mapping[str, Any]], *, tenant: str, environment: str | None = None,
-            detach: bool = False) -> Launched:
+            tags: Mapping[str, str] | None = None, detach: bool = False) -> Launched:
         """Run a Dagster job here, or submit it. Ctrl-C ends it as ``KeyboardInterrupt``, after it has cleaned up."""
         from wfops_pipelines.defs import launch
 
-        tags = {TENANT_TAG: tenant} | ({ENVIRONMENT_TAG: environment} if environment is not None else {})
+        own = {TENANT_TAG: tenant} | ({ENVIRONMENT_TAG: environment} if environment is not None else {})
         with _storage_errors(), _interrupts(), redirect_stderr(cast(TextIO, _ErrorStream(sys.stderr))):
             launch.follow_fleet(self.installation)
-            return launch.run_job(self.installation, job, ops, actor=self.actor, tags=tags, detach=detach)
+            return launch.run_job(self.installation, job, ops, actor=self.actor, tags={**own, **(tags or {})}, detach=detach)
 
 
 @contextmanager

@@ -29,8 +29,8 @@ _AGAIN = 60  # seconds in which a recovery is asked for once
            default_status=sensor_status_of(process_settings().promotion_check_interval_seconds),
            description="Carries out promotions that are approved by now, or whose freeze window or soak time is over, each "
                        "WFOPS_PROMOTION_CHECK_INTERVAL_SECONDS (default 10; 0 switches it off); those asked for with "
-                       "--manual wait for somebody. What could not begin is tried again each 5 minutes, after an hour each hour, "
-                       "for two days.")
+                       "--manual wait for somebody. What could not begin is tried again each 5 minutes, after an "
+                       "hour each hour, for two days.")
 def approved_promotions(context: dg.SensorEvaluationContext, wfops: Wfops) -> dg.SensorResult | dg.SkipReason:
     ready, waiting = ready_promotions(wfops.services)
     requests = [request for one in ready if (request := _carry_out(wfops, one)) is not None]

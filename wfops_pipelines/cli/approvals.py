@@ -1,0 +1,130 @@
+"""``wfops approve``, ``reject``, ``cancel`` and ``rollback``: what people decide about a promotion (§11.9)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from wfops_pipelines.cli import terminal
+from wfops_pipelines.cli.confirming import confirm
+from wfops_pipelines.cli.options import Detach, DryRun, Json, Promotion, Reason
+from wfops_pipelines.cli.promote import exit_code_of
+from wfops_pipelines.cli.promotion_runs import PromotionRuns
+from wfops_pipelines.cli.promotion_screen import rollback_text
+from wfops_pipelines.cli.session import open_session
+from wfops_pipelines.cli.sync import tell_submitted
+from wfops_pipelines.domain.diff_text import visible
+
+Plan = Annotated[str | None, typer.Option(
+    "--plan", metavar="CHECKSUM", help="The checksum of the plan that you looked at, or its beginning: another one is "
+                                       "refused.")]
+
+
+def approve(name: Promotion, reason: Reason = None, plan: Plan = None, as_json: Json = False) -> None:
+    """Approve the plan of a promotion that somebody else asked for.
+
+    With as many approvals as the stage wants it is carried out by itself while `wfops up` runs (within seconds, or when a
+    freeze window opens), unless it was asked for with --manual; or by `wfops promotion execute`.
+
+    Exit codes: 0 done, 2 no such promotion, 4 it waits for no approval, you decided already, or its plan is another one,
+    6 your own.
+
+    Examples:
+
+        wfops promotion show acme/p12 && wfops approve acme/p12 --plan 4be1cfa2
+
+        wfops approve acme/p12 --reason "seen the diff"
+    """
+    _decide(name, approve=True, reason=reason, plan=plan, as_json=as_json)
+
+
+def reject(name: Promotion, reason: Reason = None, plan: Plan = None, as_json: Json = False) -> None:
+    """Reject a promotion that waits for approval; that is final, and needs a --reason.
+
+    Exit codes: 0 done, 2 no such promotion or no reason, 4 it waits for no approval, or its plan is another one.
+
+    Examples:
+
+        wfops reject acme/p12 --reason "the hotfix is not in dev yet"
+    """
+    _decide(name, approve=False, reason=reason, plan=plan, as_json=as_json)
+
+
+def cancel(name: Promotion, reason: Reason = None, as_json: Json = False) -> None:
+    """Call off a promotion that has not begun to write; that is final.
+
+    Exit codes: 0 done, 2 no such promotion, 4 it runs, or has ended.
+
+    Examples:
+
+        wfops cancel acme/p12
+    """
+    with open_session() as session:
+        from wfops_pipelines.services.promotion_names import named_promotion
+        from wfops_pipelines.services.promotion_request import cancel_promotion
+
+        named = named_promotion(session.services, name)
+        done = cancel_promotion(session.services, session.context(named.tenant), named.number, reason=reason)
+    _tell(done.as_json(), as_json=as_json)
+
+
+def rollback(
+    name: Promotion, reason: Annotated[str, typer.Option("--reason", help="Why, in a few words.")],
+    dry_run: DryRun = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")] = False,
+    detach: Detach = False, as_json: Json = False,
+) -> None:
+    """Roll a completed promotion back: its target as it was before, workflow by workflow, then Git.
+
+    Contents, activation, archive and tags of what it wrote; what it created goes (n8n 2.x archives it). Where somebody
+    changed one of these workflows since, nothing is written, and they are named.
+
+    Exit codes: 0 done, 1 failed and undone, 2 no such promotion, 3 done, and the target has drift, 4 it is not completed,
+    somebody changed a workflow since, or a later promotion wrote it too, 5 unreachable, 6 refused, 7 not confirmed.
+
+    Examples:
+
+        wfops rollback acme/p12 --reason "orders are doubled" --dry-run
+
+        wfops rollback acme/p12 --reason "orders are doubled" --yes
+    """
+    with open_session() as session:
+        from wfops_pipelines.services.promotion_names import named_promotion
+
+        named = named_promotion(session.services, name)
+        runs = PromotionRuns(session, named.tenant, named.target, source=named.source, promotion=str(named))
+        chosen = {"promotion": str(named), "reason": reason}
+        if detach and not dry_run:
+            confirm(f"Leave the rollback of {named} to the queue, without looking at what it writes?", yes=yes)
+            tell_submitted(session, runs.submit("rollback", {**chosen, "dry_run": False}), as_json=as_json)
+            return
+        if dry_run or not yes:
+            result = runs.roll_back(f"Planning the rollback of {named}", {**chosen, "dry_run": True})
+        if not dry_run:
+            if not yes:
+                terminal.note(rollback_text(result).rstrip("\n"))
+                confirm(f"Write this to n8n {named.tenant}/{named.target}?", yes=False)
+            result = runs.roll_back(f"Rolling back {named}", {**chosen, "dry_run": False})
+    terminal.write(terminal.json_text(result) if as_json else rollback_text(result))
+    raise typer.Exit(0 if dry_run or result["status"] != "rolled_back" else exit_code_of({**result, "status": "completed"}))
+
+
+def _decide(name: str, *, approve: bool, reason: str | None, plan: str | None, as_json: bool) -> None:
+    with open_session() as session:
+        from wfops_pipelines.services.promotion_names import named_promotion
+        from wfops_pipelines.services.promotion_request import decide_promotion
+
+        named = named_promotion(session.services, name)
+        done = decide_promotion(session.services, session.context(named.tenant), named.number, approve=approve,
+                                reason=reason, checksum=plan)
+    _tell(done.as_json(), as_json=as_json)
+
+
+def _tell(result: Mapping[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        terminal.write(terminal.json_text(result))
+        return
+    words = f"{result['name']} ({result['source']} → {result['target']}) is {terminal.word(result['status'])}"
+    terminal.write("".join(f"{line}\n" for line in [words, *map(visible, result["notes"])]))

@@ -1,0 +1,187 @@
+"""Promotions by the command line alone, from an edit in dev to a rollback in production (§11, §22).
+
+The commands run once, in the order of the story; each test looks at what one of them said.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from wfops_pipelines_tests.cli.fleet import Done, Fleet
+
+pytestmark = pytest.mark.xdist_group("cli-promotions")
+
+
+@dataclass
+class Story:
+    """What each command of the story did."""
+
+    nothing: Done
+    planned: Done
+    not_asked: Done
+    promoted: Done
+    again: Done
+    refused: Done
+    to_prod: Done
+    hotfix: Done
+    hotfix_json: Done
+    waits: Done
+    waits_shown: Done
+    own_approval: Done
+    cancelled: Done
+    cancelled_again: Done
+    rejected_late: Done
+    listed: Done
+    listed_json: Done
+    shown: Done
+    shown_json: Done
+    drawn: Done
+    watched: Done
+    rollback_planned: Done
+    rolled_back: Done
+    rolled_back_again: Done
+    recovered: Done
+    unknown: Done
+
+
+def url(fleet: Fleet, environment: str, name: str) -> str:
+    """What the second node of a workflow calls there."""
+    record = fleet.sandboxes[environment].state.workflows[fleet.workflow_id(environment, name)]
+    return str(record.draft.node_list[1]["parameters"]["url"])
+
+
+@pytest.fixture(scope="module")
+def story(fleet: Fleet) -> Story:
+    wfops = fleet.wfops
+    assert wfops("apply", "-f", fleet.document).code == 0
+    for environment in ("dev", "staging", "prod"):
+        assert wfops("export", "acme", environment).code == 0
+    assert wfops("sync", "acme").code == 0
+    way = ("promote", "acme", "--from", "dev", "--to", "staging")
+    nothing = wfops(*way)
+    fleet.edit("dev", "Orders", node=("Call", {"url": "https://better.example"}))
+    planned, not_asked = wfops(*way, "--dry-run"), wfops(*way)
+    promoted = wfops(*way, "--workflow", "Orders", "--reason", "OPS-12", "--yes")
+    assert url(fleet, "staging", "Orders") == "https://better.example"
+    again = wfops(*way, "--yes", "--json")
+    on = ("promote", "acme", "--from", "staging", "--to", "prod")
+    refused = wfops(*on, "--yes", "--manual")
+    fleet.document.write_text(fleet.document.read_text().replace("class: production,",
+                                                                 "class: production, allow_production: true,"))
+    assert wfops("apply", "-f", fleet.document).code == 0
+    to_prod = wfops("promotion", "execute", "acme/p2", "--json")
+    assert url(fleet, "prod", "Orders") == "https://better.example"
+    fleet.edit("prod", "Reports", node=("Call", {"url": "https://hotfix.example"}))
+    fleet.edit("dev", "Reports", node=("Call", {"url": "https://wanted.example"}))
+    assert wfops(*way, "--yes").code == 0
+    hotfix, hotfix_json = wfops(*on), wfops(*on, "--yes", "--json")
+    assert url(fleet, "prod", "Reports") == "https://hotfix.example"
+    fleet.document.write_text(fleet.document.read_text().replace("target: staging}", "target: staging, approvers: 1}"))
+    assert wfops("apply", "-f", fleet.document).code == 0
+    fleet.edit("dev", "Invoices", node=("Call", {"url": "https://third.example"}))
+    waits = wfops(*way, "--yes")
+    waits_shown, own_approval = wfops("promotion", "show", "acme/p5"), wfops("approve", "acme/p5")
+    cancelled, cancelled_again = wfops("cancel", "acme/p5", "--reason", "not now"), wfops("cancel", "acme/p5")
+    rejected_late = wfops("reject", "acme/p1", "--reason", "no")
+    listed, listed_json = wfops("promotion", "list", "acme"), wfops("promotion", "list", "acme", "--to", "prod", "--limit", "1",
+                                                                  "--json")
+    shown, shown_json = wfops("promotion", "show", "acme/p2"), wfops(
+        "promotion", "show", to_prod.json["promotion_id"][:8], "--json")
+    drawn = wfops("promotion", "show", "acme/p2", "--svg", "-")
+    watched = wfops("promotion", "watch", "acme/p1")
+    rollback = ("rollback", "acme/p3", "--reason", "orders are doubled")
+    rollback_planned, rolled_back, rolled_back_again = (
+        wfops(*rollback, "--dry-run"), wfops(*rollback, "--yes"), wfops(*rollback, "--yes"))
+    assert url(fleet, "staging", "Reports") == "https://example.com"
+    recovered, unknown = wfops("promotion", "recover", "acme", "staging"), wfops("promotion", "show", "acme/p99")
+    return Story(nothing, planned, not_asked, promoted, again, refused, to_prod, hotfix, hotfix_json, waits, waits_shown,
+                 own_approval, cancelled, cancelled_again, rejected_late, listed, listed_json, shown, shown_json, drawn,
+                 watched, rollback_planned, rolled_back, rolled_back_again, recovered, unknown)
+
+
+def test_nothing_to_write_is_said_and_begins_nothing(story: Story) -> None:
+    assert story.nothing.code == 0 and "staging holds already what would be promoted: nothing is written\n" in story.nothing.out
+    assert story.again.code == 0 and story.again.json["status"] == "unchanged" and story.again.json["promotion_id"] is None
+
+
+def test_a_dry_run_shows_the_plan_with_diffs_and_every_gate(story: Story) -> None:
+    assert story.planned.code == 0 and story.planned.quiet
+    assert "~ 1. update Orders" in story.planned.out
+    assert '~   parameters.url: "https://example.com" → "https://better.example"' in story.planned.out
+    assert "✓ drift clean" in story.planned.out and "not asked for: " in story.planned.out
+    assert story.planned.out.endswith("dev → staging could be carried out now\n")
+
+
+def test_without_a_terminal_somebody_has_to_say_yes(story: Story) -> None:
+    assert story.not_asked.code == 2 and "--yes" in story.not_asked.err
+
+
+def test_what_was_promoted_is_told_with_its_commit_and_the_way_back(story: Story) -> None:
+    out = story.promoted.out
+    assert story.promoted.code == 0 and "✓ update Orders (" in out
+    assert "acme/p1 acme/dev → acme/staging: completed, commit " in out and "acme/staging is IN_SYNC\n" in out
+    assert "wfops rollback acme/p1 --reason … takes it back" in out
+
+
+def test_production_is_not_written_until_it_is_allowed(story: Story) -> None:
+    assert story.refused.code == 4 and "allow_production" in story.refused.err
+    assert story.to_prod.code == 0 and story.to_prod.json["status"] == "completed"
+    assert {"promotion_id", "status", "plan", "gates", "workflows"} <= set(story.to_prod.json)
+    assert {"checksum", "changes"} <= set(story.to_prod.json["plan"])
+
+
+def test_a_hotfix_in_the_target_blocks_with_every_reason(story: Story) -> None:
+    assert story.hotfix.code == 4 and "✗ conflict" in story.hotfix.out and "Reports" in story.hotfix.out
+    assert story.hotfix_json.code == 4 and story.hotfix_json.json["status"] == "blocked"
+    assert any(gate["outcome"] == "blocked" for gate in story.hotfix_json.json["gates"]["gates"])
+
+
+def test_what_waits_for_approval_says_how_it_goes_on(story: Story) -> None:
+    assert story.waits.code == 4
+    assert "acme/p5 waits for 1 approval of somebody else: wfops approve acme/p5 --plan " in story.waits.out
+    assert "pending_approval" in story.waits_shown.out
+    assert story.own_approval.code == 6
+    assert story.cancelled.code == 0 and story.cancelled.out == "acme/p5 (dev → staging) is cancelled\n"
+    assert story.cancelled_again.code == 4 and story.rejected_late.code == 4
+
+
+def test_the_list_says_from_where_to_where_and_how_it_ended(story: Story) -> None:
+    header, *rows = story.listed.out.splitlines()
+    assert header.split() == ["promotion", "from", "to", "status", "asked", "by", "git", "reason"]
+    assert [row.split()[:4] for row in rows] == [
+        ["acme/p5", "dev", "staging", "cancelled"], ["acme/p4", "staging", "prod", "blocked"],
+        ["acme/p3", "dev", "staging", "completed"], ["acme/p2", "staging", "prod", "completed"],
+        ["acme/p1", "dev", "staging", "completed"]]
+    assert [row["name"] for row in story.listed_json.json] == ["acme/p4"]
+    assert "more: wfops promotion list acme --to prod --limit 1 --before acme/p4\n" in story.listed_json.err
+
+
+def test_show_tells_plan_gates_results_and_the_story_with_hashes(story: Story) -> None:
+    out = story.shown.out
+    order = [out.index(text) for text in ("acme/p2  staging → prod  completed", "1. update Orders", "gates\n", "Results\n",
+                                          "Timeline\n")]
+    assert order == sorted(order)
+    events = story.shown_json.json["timeline"]
+    assert [event["action"] for event in events if event["action"].startswith("promotion.")] == [
+        "promotion.requested", "promotion.approved", "promotion.running", "promotion.completed", "promotion.git_committed"]
+    (written,) = [event for event in events if event["action"] == "runtime.done"]
+    assert written["before_hash"] and written["after_hash"] and written["before_hash"] != written["after_hash"]
+    assert story.shown_json.json["run_id"] in {event["run_id"] for event in events}
+
+
+def test_its_plan_can_be_drawn_and_its_end_watched(story: Story) -> None:
+    assert story.drawn.code == 0 and story.drawn.out.startswith("<svg") and "Orders" in story.drawn.out
+    assert story.watched.code == 0 and "acme/p1 completed" in story.watched.err
+
+
+def test_a_rollback_is_shown_then_done_once(story: Story) -> None:
+    assert story.rollback_planned.code == 0 and "would write 1 workflow to n8n acme/staging" in story.rollback_planned.out
+    assert story.rolled_back.code == 0 and "acme/staging: rolled back, commit " in story.rolled_back.out
+    assert story.rolled_back_again.code == 4 and "rolled_back already" in story.rolled_back_again.err
+
+
+def test_a_quiet_environment_has_nothing_left_and_an_unknown_promotion_is_named(story: Story) -> None:
+    assert story.recovered.code == 0 and "acme/staging: nothing is left; it is IN_SYNC\n" in story.recovered.out
+    assert story.unknown.code == 2 and "no promotion p99" in story.unknown.err
