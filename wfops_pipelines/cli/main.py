@@ -17,6 +17,7 @@ from wfops_pipelines.cli import (
     audit,
     credentials,
     deletion,
+    deployments,
     doctor,
     drift,
     export,
@@ -100,6 +101,7 @@ app.command("reject", rich_help_panel=PROMOTE)(approvals.reject)
 app.command("cancel", rich_help_panel=PROMOTE)(approvals.cancel)
 app.command("rollback", rich_help_panel=PROMOTE)(approvals.rollback)
 app.add_typer(promotions.promotion, name="promotion", rich_help_panel=PROMOTE)
+app.add_typer(deployments.deploy, name="deploy", rich_help_panel=PROMOTE)
 app.add_typer(snapshots.snapshot, name="snapshot", rich_help_panel=PROMOTE)
 app.add_typer(pipelines.pipeline, name="pipeline", rich_help_panel=PROMOTE)
 app.add_typer(credentials.credentials, name="credentials", rich_help_panel=PROMOTE)

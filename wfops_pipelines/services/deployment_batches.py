@@ -84,13 +84,19 @@ def schedule_batch(services: Services, tenants: Sequence[str] | None, template: 
     return report
 
 
-def cancel_batch(services: Services, batch_id: UUID, *, actor: str, reason: str | None = None) -> BatchReport:
+def cancel_batch(services: Services, batch_id: UUID, *, actor: str, reason: str | None = None,
+                 dry_run: bool = False) -> BatchReport:
     """Call off every member that has not begun; what runs is let to its end. :class:`Blocked` when there is none."""
     batch = read_batch(services, batch_id)
     open_ones = [row for key, row in batch.members.items()
                  if not batch.statuses[key].is_terminal and row.status != DeploymentStatus.RUNNING]
     if not open_ones:
         raise Blocked(f"nothing is left to cancel of batch {batch_id}", fix=f"`wfops deploy show {batch_id}` tells why")
+    if dry_run:
+        report = batch_report(services, batch_id)
+        report.dry_run = True
+        report.notes.append(f"would be cancelled: {', '.join(row.batch_member for row in open_ones)}")
+        return report
     for row in sorted(open_ones, key=lambda each: -each.wave):  # from the end: nothing begins meanwhile
         _move(services, row, DeploymentEvent.CANCEL, actor=actor, reason=reason or f"cancelled by {actor}, with its batch")
     return batch_report(services, batch_id)

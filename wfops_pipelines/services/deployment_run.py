@@ -87,7 +87,7 @@ async def run_deployment(services: Services, context: Context, deployment_id: UU
     ended = await asyncio.to_thread(conclude, services, context, deployment_id, error)
     if not ended:
         raise error or Blocked(f"deployment {deployment_id} waits for its promotion to be recovered",
-                               fix=f"wfops recover {context.tenant_slug} {begun.target}")
+                               fix=f"wfops promotion recover {context.tenant_slug} {begun.target}")
     report = await asyncio.to_thread(report_of, services, context, deployment_id)
     if report.status == DeploymentStatus.FAILED:
         report.error = error or WfopsError(report.message or "it failed")

@@ -94,9 +94,15 @@ def schedule_promotion(services: Services, context: Context, number: int, *, at:
     return report
 
 
-def cancel_deployment(services: Services, context: Context, deployment_id: UUID, *,
-                      reason: str | None = None) -> DeploymentReport:
+def cancel_deployment(services: Services, context: Context, deployment_id: UUID, *, reason: str | None = None,
+                      dry_run: bool = False) -> DeploymentReport:
     """Call a deployment off that has not begun; its promotion stays as it is. :class:`ForbiddenTransition` when it has."""
+    if dry_run:
+        with services.store.read(context) as work:
+            move_deployment(DeploymentStatus(find(work, deployment_id).status), DeploymentEvent.CANCEL)
+        report = report_of(services, context, deployment_id)
+        report.dry_run = True
+        return report
     with services.store.unit_of_work(context, "deployment.cancel") as work:
         row = find(work, deployment_id, lock=True)
         step(work, row, DeploymentEvent.CANCEL, reason=reason or f"cancelled by {context.actor}")

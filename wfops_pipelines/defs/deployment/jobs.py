@@ -67,8 +67,8 @@ def deploy(context: dg.OpExecutionContext, wfops: Wfops, config: DeploymentConfi
     context.add_output_metadata(_metadata(done))
     yield dg.Output([{"result": done.as_json(), "error": done.error}])
     if done.status == DeploymentStatus.FAILED:  # told already: nobody tries again
-        error = done.error or WfopsError(done.message or "it failed")
-        raise dg.Failure(f"the deployment failed: {done.message}", metadata=error_metadata(error), allow_retries=False)
+        why = done.error or WfopsError(done.message or "it failed")
+        raise dg.Failure(f"the deployment failed: {done.message}", metadata=error_metadata(why), allow_retries=False)
 
 
 def _metadata(done: DeploymentReport) -> Metadata:
