@@ -23,7 +23,7 @@ from wfops_pipelines_tests.servers.n8n import V1, V2, installed
 from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet
 from wfops_pipelines_tests.services.promotions import promote, promoting_fleet, request, roll_back
 
-pytestmark = [pytest.mark.n8n, pytest.mark.xdist_group("end_to_end")]
+pytestmark = [pytest.mark.n8n, pytest.mark.xdist_group("promotions")]
 
 JsonObject = dict[str, Any]
 COUNT = 50
