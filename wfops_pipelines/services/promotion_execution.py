@@ -32,6 +32,7 @@ from wfops_pipelines.services.promotion_options import PromotionOptions, Promoti
 from wfops_pipelines.services.promotion_placeholders import create_missing_credentials
 from wfops_pipelines.services.promotion_plans import Credentials, wanted_workflows
 from wfops_pipelines.services.promotion_request import find, report_of, step
+from wfops_pipelines.services.restore_plans import judge_stored_restore
 from wfops_pipelines.services.runtime_writes import write
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.store.unit_of_work import UnitOfWork
@@ -62,7 +63,9 @@ async def execute_promotion(services: Services, context: Context, number: int, *
 
 def judge_stored(work: UnitOfWork, row: Row[Any], ends: Ends, seen: Seen, generation: int,
                  credentials: Credentials) -> Judged:
-    """The promotion of a row, planned and judged again."""
+    """The promotion or restore of a row, planned and judged again."""
+    if row.kind == "restore":
+        return judge_stored_restore(work, row, ends.target, seen, generation=generation, credentials=credentials)
     assert ends.source is not None  # noqa: S101 - a promotion has a source
     return judge_promotion(work, ends.source, ends.target, PromotionOptions.from_json(row.options), seen,
                            _asked(work, row), generation=generation, credentials=credentials)

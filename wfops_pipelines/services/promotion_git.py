@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from wfops_pipelines.domain.errors import LeaseLost, StoreError, WfopsError
+from wfops_pipelines.domain.mapping import MappingStatus
 from wfops_pipelines.services.export_environment import export_selected
 from wfops_pipelines.services.operations import RunningOperation
 
@@ -61,6 +62,10 @@ def _subjects(operation: RunningOperation, row: Row[Any]) -> set[str]:
     ids = {each["workflow_id"] for each in told if each["workflow_id"]}
     keys = {each["key"] for each in told}
     with operation.services.store.read(operation.context) as work:
+        if row.kind == "restore":  # it also writes what is not in Git, and shall not be
+            known = work.mappings.by_workflow(operation.environment.id, list(ids))
+            ids = {workflow_id for workflow_id in ids if workflow_id not in known or (
+                known[workflow_id].status == MappingStatus.LINKED)}
         paths = {state.path for state in work.git_states.of_environment(operation.environment.id)
                  if str(state.canonical_id) in keys or state.workflow_id in ids}
     return ids | paths

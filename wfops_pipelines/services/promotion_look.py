@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,7 +97,11 @@ def judge_plan(work: UnitOfWork, prepared: Prepared, stage: Stage, seen: Seen, o
     """What the gates and the limits say of a plan."""
     report = evaluate_all(stage.rules, gate_facts(work, prepared, stage, seen, options, asked), work.context.now())
     problems = plan_problems(prepared.plan)
+    return Judged(prepared, stage, report, problems, problems_left(problems, options))
+
+
+def problems_left(problems: Sequence[PlanProblem], options: PromotionOptions) -> tuple[PlanProblem, ...]:
+    """Those that no option lets pass."""
     allowed = {"--allow-large": bool((options.allow_large or "").strip()),
                "--allow-irreversible": options.allow_irreversible}
-    left = tuple(problem for problem in problems if not allowed.get(problem.override or "", False))
-    return Judged(prepared, stage, report, problems, left)
+    return tuple(problem for problem in problems if not allowed.get(problem.override or "", False))

@@ -50,14 +50,13 @@ def checkpoint(row: Row[Any], found: Judged) -> dict[str, Any]:
     return {
         "promotion": str(row.id), "atomic": found.stage.atomic, "verification": found.stage.verification.as_json(),
         "source": str(row.source_environment_id) if row.source_environment_id else None, "skipped": skipped,
-        "promoted": {change.key: {"hash": hash_portable(change.content), "digest": encoded(change.content).digest}
-                     for change in prepared.plan.writes if change.content is not None}}
+        "promoted": {key: {"hash": hash_portable(content), "digest": encoded(content).digest}
+                     for key, content in prepared.promoted.items()}}
 
 
 def keep_contents(work: UnitOfWork, found: Judged) -> None:
     """Store the portable contents that a checkpoint names."""
-    work.payloads.save(bodies(encoded(change.content) for change in found.prepared.plan.writes
-                              if change.content is not None))
+    work.payloads.save(bodies(encoded(content) for content in found.prepared.promoted.values()))
 
 
 async def settle(operation: RunningOperation, journal_id: UUID, told: Mapping[str, Any], *,

@@ -17,7 +17,7 @@ from wfops_pipelines.domain.promotion_planning import make_plan
 from wfops_pipelines.domain.runtime_write import RuntimeState, WriteAction
 from wfops_pipelines.domain.transform_tables import CredentialRow, EnvironmentTables
 from wfops_pipelines.domain.transform_terms import Unresolved
-from wfops_pipelines.domain.workflow import JsonObject, digest
+from wfops_pipelines.domain.workflow import Content, JsonObject, digest
 from wfops_pipelines.services.intended_writes import WantedWorkflow
 from wfops_pipelines.services.promotion_options import PromotionOptions
 from wfops_pipelines.services.promotion_sides import Side, both_sides, chosen_keys, unmanaged_workflows
@@ -40,7 +40,8 @@ def id_of(row: CredentialRow, credentials: Credentials) -> str | None:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A plan with both sides and the contents that it would write, by key."""
+    """A plan with both sides and the contents that it would write, by key. ``portable`` are the written contents in
+    portable form, where those of the plan are not (a restore's)."""
 
     plan: Plan
     source: Side | None
@@ -48,11 +49,19 @@ class Prepared:
     lowered: Mapping[str, Lowered] = field(repr=False)
     unresolved: Mapping[str, tuple[Unresolved, ...]] = field(repr=False)
     credentials: Credentials = field(repr=False, default=CannotBeListed("nobody asked"))
+    portable: Mapping[str, Content] | None = field(repr=False, default=None)
 
     @property
     def has_placeholders(self) -> bool:
         """Whether anything of it has no counterpart in the target."""
         return any(self.unresolved.values())
+
+    @property
+    def promoted(self) -> Mapping[str, Content]:
+        """The portable contents that count as promoted last once this is written."""
+        if self.portable is not None:
+            return self.portable
+        return {change.key: change.content for change in self.plan.writes if change.content is not None}
 
 
 def prepare(work: UnitOfWork, source: Side, target: Side, options: PromotionOptions, *, generation: int,
