@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -59,7 +60,7 @@ class Done:
 
 @dataclass
 class CommandLine:
-    """``wfops`` as a process, with nothing of the tester's own settings."""
+    """``wfops`` as a process (``servers.forks``), with nothing of the tester's own settings."""
 
     cwd: Path
     variables: dict[str, str] = field(default_factory=dict)
@@ -71,8 +72,14 @@ class CommandLine:
         return {k: v for k, v in merged.items() if v is not None}
 
     def command(self, *arguments: str | Path) -> list[str]:
-        """The process to start."""
+        """The process to start, for tests about processes: a fresh interpreter."""
         return [sys.executable, "-m", "wfops_pipelines.cli.main", *map(str, arguments)]
+
+    def fresh(self, *arguments: str | Path) -> Done:
+        """A command in a fresh interpreter, as users start it."""
+        done = subprocess.run(self.command(*arguments), cwd=self.cwd, env=self.environment(), stdin=subprocess.DEVNULL,
+                              capture_output=True, encoding="utf-8", check=False)
+        return Done(done.returncode, done.stdout, done.stderr)
 
     def __call__(self, *arguments: str | Path, text: str | None = None, **variables: str | None) -> Done:
         done = run_forked("wfops_pipelines.cli.main:main", *map(str, arguments), cwd=self.cwd,

@@ -193,3 +193,9 @@ class TestReading:
         assert checks >= {"settings", "home", "disk", "git", "secret key", "database", "schema", "roles", "secrets", "dagster",
                           "environment acme/prod"}
         assert any(check.startswith("repository acme") for check in checks)
+
+
+@pytest.mark.usefixtures("story")
+@pytest.mark.parametrize("command", ["tenants", "drift acme staging", "export acme staging --dry-run", "incident list"])
+def test_a_command_says_the_same_in_a_fresh_interpreter(fleet: Fleet, command: str) -> None:
+    assert fleet.wfops.fresh(*command.split()) == fleet.wfops(*command.split())
