@@ -53,13 +53,21 @@ def _verdict(result: Mapping[str, Any], *, colour: bool) -> str:
         case "unchanged":
             pass
         case "blocked":
-            lines.append(f"{name} {would}{_paint('blocked', '31', colour=colour)}: {visible(result['reason'] or '')}")
+            lines.append(f"{name} {would}{_paint('blocked', '31', colour=colour)} by {_by(result)}")
         case "pending_approval":
             lines.append(f"{name} {'would wait' if result['dry_run'] else 'waits'} for approval")
         case "approved" if result["dry_run"]:
             held = _held(result)
             lines.append(f"{name} would wait: {visible('; '.join(held))}" if held else f"{name} could be carried out now")
     return "".join(f"{line}\n" for line in lines)
+
+
+def _by(result: Mapping[str, Any]) -> str:
+    """What is in the way, by name: the reasons stand above."""
+    gates = [gate["gate"].replace("_", " ") for gate in result["gates"].get("gates", []) if gate["outcome"] == "blocked"]
+    problems = [problem["kind"].replace("_", " ") for problem in result["problems"]
+                if problem["message"] in (result["reason"] or "")]
+    return ", ".join(dict.fromkeys([*gates, *problems])) or visible(result["reason"] or "")
 
 
 def waiting_text(result: Mapping[str, Any]) -> str:

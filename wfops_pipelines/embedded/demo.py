@@ -19,7 +19,7 @@ from typing import Any, Literal
 from wfops_pipelines.bootstrap import Installation, open_installation
 from wfops_pipelines.defs import launch
 from wfops_pipelines.defs.partitions import sync_partitions
-from wfops_pipelines.domain.errors import Broken, UsageError, WfopsError
+from wfops_pipelines.domain.errors import Broken, OperationRunning, UsageError, WfopsError
 from wfops_pipelines.domain.fleet import SecretReference, load_fleet
 from wfops_pipelines.embedded import demo_fleet as fleet
 from wfops_pipelines.embedded.dagster_web import DagsterWeb, asset_page
@@ -66,6 +66,7 @@ def run_demo(settings: Settings, *, once: bool, n8n: Literal["sandbox", "real"] 
             demo.people_edit()
             demo.show_ui()
             demo.put_right()
+            demo.promote()
             tell_url(demo.system.url)
             demo.summary(time.monotonic() - started)
             if once:
@@ -187,6 +188,32 @@ class _Demo:
         _expect((result["status"], result["drift_status"]) == ("closed", "IN_SYNC"), "the incident closed itself")
         self._screen.note(f"{edit.workflow} is archived in n8n, read back and found right; the incident closed itself")
 
+    def promote(self) -> None:
+        """What a developer did in dev goes to staging, planned, judged, written, read back, committed."""
+        self._screen.heading("What is right goes on, to the next environment")
+        with self._screen.step("dev of acme promoted to staging", "wfops promote acme --from dev --to staging"):
+            result = self._promoted({"tenant": "acme", "source": "dev", "target": "staging", "dry_run": False,
+                                     "reason": "returns are looked at the same day"})
+        written = [(each["action"], each["name"]) for each in result["workflows"] if each["status"] == "success"]
+        _expect(written == [("update", "Returns")], f"just what was changed in dev is written to staging: {written}")
+        _expect((result["status"], result["drift_status"]) == ("completed", "IN_SYNC") and bool(result["commit"]),
+                "n8n, read back, is what the plan said, and Git holds it")
+        self._screen.note(f"{result['name']}: {written[0][1]} updated in n8n, read back, and one commit "
+                          f"{result['commit'][:12]}; {len(result['workflows']) - 1} were the same")
+
+    def _promoted(self, config: dict[str, Any]) -> Report:
+        """The promotion; a drift check by schedule may hold an environment for a moment."""
+        deadline = time.monotonic() + _QUEUE_SECONDS
+        while True:
+            try:
+                done = self._run("promote", {"plan": config, "gates": {}, "execute": {}, "outcome": {}}, "acme")
+            except OperationRunning:
+                if time.monotonic() > deadline:
+                    raise
+                continue
+            result: Report = done[-1]["result"]
+            return result
+
     def summary(self, seconds: float) -> None:
         """What happened, where to look, what to try."""
         url, screen = self.system.url, self._screen
@@ -196,6 +223,7 @@ class _Demo:
                          "every workflow is known as the same in all its environments"),
             ("drift", f"{len(self._edits)} edits past Git in production, all found, and nothing else"),
             ("incidents", f"acme#{self._incidents['acme']} waits for you, globex#{self._incidents['globex']} is settled"),
+            ("promotion", "acme/p1 went from dev to staging"),
             ("time", f"{seconds:.0f} s")])
         screen.heading("Look")
         screen.lines([
@@ -214,7 +242,10 @@ class _Demo:
             ("the incident", f"{wfops} incident show {incident}"),
             ("take care", f"{wfops} incident ack {incident}"),
             ("put it right", f"{wfops} incident reconcile {incident} --resolution revert"),
-            ("", "or --resolution promote, and Git says what n8n holds")])
+            ("", "or --resolution promote, and Git says what n8n holds"),
+            ("the promotion", f"{wfops} promotion show acme/p1"),
+            ("take it back", f"{wfops} rollback acme/p1 --reason 'to see how'"),
+            ("go on to prod", f"{wfops} promote acme --from staging --to prod --dry-run")])
 
     def _export(self, tenant: str, environment: str) -> None:
         done = self._run("export", {"export_to_git": {"partition": f"{environment}|{tenant}", "dry_run": False}}, tenant)

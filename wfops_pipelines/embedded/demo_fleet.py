@@ -119,6 +119,8 @@ def write_fleet(home: Path, servers: list[Server], repositories: Mapping[str, st
             **({"allow_production": True} if ENVIRONMENTS[server.environment] == "production" else {}),
         } for server in servers if server.tenant == tenant],
         "drift_policy": {"auto_create_incidents": True},
+        "credentials": [{"key": key, "type": kind, "environments": {slug: {"name": key} for slug in ENVIRONMENTS}}
+                        for kind, key in CREDENTIALS],
         "pipelines": [{"name": "standard", "stages": [{"source": "dev", "target": "staging"},
                                                      {"source": "staging", "target": "prod", "approvers": 1}]}],
     } for tenant, name in TENANTS.items()]}

@@ -79,7 +79,7 @@ class RecoverConfig(dg.Config):
     environment: str = Field(description="The environment's slug, as in prod.")
 
 
-_OUT = {"io_manager_key": WITHIN_RUN, "is_required": False}
+_OUT: dict[str, Any] = {"io_manager_key": WITHIN_RUN, "is_required": False}
 
 
 @dg.op(name="plan", tags=TAGS, out=dg.Out(list, **_OUT),
