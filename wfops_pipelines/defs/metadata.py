@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import dagster as dg
-import pandas as pd
 
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.diff import from_json
@@ -181,6 +180,8 @@ def table(name: str, rows: list[dict[str, Any]]) -> Metadata:
     """A table for the UI; nothing when there are no rows."""
     if not rows:
         return {}
+    import pandas as pd  # noqa: PLC0415 - a third of a second that most commands do not need
+
     frame = pd.DataFrame(rows[:MAX_ROWS]).fillna("").astype(str)
     records = [dg.TableRecord({str(k): v for k, v in row.items()}) for row in frame.to_dict(orient="records")]
     columns = [dg.TableColumn(name=str(column)) for column in frame.columns]
