@@ -83,12 +83,12 @@ def promote(
         if dry_run or not yes:
             plan = runs.promote(f"Planning {source} → {target} of {tenant}", {**chosen, "dry_run": True})
             if dry_run or plan["status"] in ("blocked", "unchanged"):
-                _end(plan, as_json=as_json)
+                end(plan, as_json=as_json)
             terminal.note(plan_text(plan, colour=terminal.colours(sys.stderr)))
             confirm(_question(plan), yes=False)
             seen = plan["checksum"]
         done = runs.promote(f"Promoting {source} → {target} of {tenant}", {**chosen, "checksum": seen, "dry_run": False})
-    _end(done, as_json=as_json, shown=seen is not None, error=runs.error)
+    end(done, as_json=as_json, shown=seen is not None, error=runs.error)
 
 
 def _question(plan: Mapping[str, Any]) -> str:
@@ -96,7 +96,7 @@ def _question(plan: Mapping[str, Any]) -> str:
     return "Ask for the approval of this?" if plan["status"] == "pending_approval" else f"Write this to {place}?"
 
 
-def _end(result: Mapping[str, Any], *, as_json: bool, shown: bool = False, error: WfopsError | None = None) -> None:
+def end(result: Mapping[str, Any], *, as_json: bool, shown: bool = False, error: WfopsError | None = None) -> None:
     """Print what there is, and leave with the code that says it; ``shown``: the plan has been."""
     if as_json:
         terminal.write(terminal.json_text(result))

@@ -10,7 +10,8 @@ from wfops_pipelines.cli.failures import error_json
 from wfops_pipelines.cli.session import Session, failure_of
 from wfops_pipelines.domain.errors import WfopsError
 
-_OPS = {"promote": "plan", "rollback": "roll_back", "recover": "finish"}  # the op of each job that is configured
+_OPS = {"promote": "plan", "rollback": "roll_back", "recover": "finish",
+        "restore": "plan_restore"}  # the op of each job that is configured
 
 
 class PromotionRuns:
@@ -33,6 +34,10 @@ class PromotionRuns:
     def roll_back(self, doing: str, config: Mapping[str, Any]) -> dict[str, Any]:
         """Run the job ``rollback`` here; raises what stood in the way."""
         return self._run("rollback", doing, config)
+
+    def restore(self, doing: str, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Run the job ``restore`` here, as :meth:`promote` does it."""
+        return self._run("restore", doing, config, more=("execute_restore",))
 
     def recover(self, doing: str) -> dict[str, Any]:
         """Run the job ``recover`` here; raises what stood in the way."""

@@ -13,6 +13,7 @@ from wfops_pipelines.cli.diffs import render_stored
 from wfops_pipelines.cli.failures import DIFFERENT
 from wfops_pipelines.cli.options import Detach, Environment, Json, Limit, Tenant
 from wfops_pipelines.cli.session import failure_of, open_session
+from wfops_pipelines.cli.snapshot_restore import restore
 from wfops_pipelines.cli.sync import ENVIRONMENT, first_error, problem_text, refresh, tell_submitted
 from wfops_pipelines.domain.diff_text import visible
 from wfops_pipelines.domain.errors import UsageError
@@ -26,6 +27,9 @@ Name = Annotated[str | None, typer.Argument(
     metavar="SNAPSHOT", help="Its id, at least the first 8 characters of it, or `latest`; without, the newest.")]
 At = Annotated[str | None, typer.Option(
     "--at", metavar="TIME", help="The newest one that is not newer than this time, as 2026-11-20T18:00 (UTC).")]
+
+
+snapshot.command("restore")(restore)
 
 
 class Kind(StrEnum):

@@ -21,12 +21,13 @@ from wfops_pipelines.defs.promotion.passing import WITHIN_RUN, WithinRun
 from wfops_pipelines.defs.promotion.sensors import approved_promotions, unfinished_promotions
 from wfops_pipelines.defs.resources import DISCARDING, Discarding, Wfops
 from wfops_pipelines.defs.snapshots.jobs import snapshot_job
+from wfops_pipelines.defs.snapshots.restore import restore_job
 from wfops_pipelines.defs.snapshots.sensors import scheduled_snapshots
 
 defs = dg.Definitions(
     assets=[environment_assets, workflow_matrix],
     asset_checks=[inventory_complete, no_drift, no_unmanaged_workflows],
-    jobs=[refresh_job, export_job, reconcile_job, step_job, retention_job, snapshot_job,
+    jobs=[refresh_job, export_job, reconcile_job, step_job, retention_job, snapshot_job, restore_job,
           promote_job, rollback_job, recover_job, deployment_job],
     schedules=[drift_detection, environment_sync, canonical_sync],
     sensors=[repository_poll, partitions, dead_runs, old_files, incident_ttl, retention, outbox, alert_rules,

@@ -14,6 +14,7 @@ from sqlalchemy import Row
 
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import Blocked, UnknownSnapshot, UsageError
+from wfops_pipelines.domain.gates import Gate
 from wfops_pipelines.domain.promotion import PromotionEvent, PromotionStatus, after_gates
 from wfops_pipelines.domain.promotion_plan_text import render_plan
 from wfops_pipelines.services.promotion_execution import refuse_production
@@ -61,6 +62,9 @@ async def request_restore(services: Services, context: Context, environment: Row
         report.status = NOTHING
         report.notes.append(f"{context.tenant_slug}/{environment.slug} is as the snapshot holds it: nothing is written")
         return report
+    credentials_say = judged.gates.of(Gate.CREDENTIALS)
+    if credentials_say.details.get("absent"):
+        report.notes.append(f"{credentials_say.reason}: nodes fail until they are there")
     if dry_run:
         return report
     if checksum is not None and not (report.checksum or "").startswith(checksum):
@@ -92,7 +96,7 @@ def _begin(services: Services, context: Context, snapshot: Row[Any], environment
                     reason=options.reason)
         _decide(work, promotion_id, judged)
     told = report_of(services, context, number)
-    told.text, told.problems = report.text, report.problems
+    told.text, told.problems, told.notes = report.text, report.problems, [*report.notes, *told.notes]
     return told
 
 

@@ -2,7 +2,8 @@
 
 Plans compare workflows by keys and n8n ids alone: everything else is concrete on both sides. What is written is what the
 snapshot holds, to the byte, but for references to workflows that have another n8n id by now. A restore brings back what was
-there, so what a stage asks of news (soak time, approvals, freeze windows, agreement with Git) is not asked of it.
+there, so what a stage asks of news (soak time, approvals, freeze windows, agreement with Git) is not asked of it. A
+credential that is gone only warns: after a loss, workflows come back first.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ _NOT_ASKED: Final[Mapping[Gate, str]] = {
     Gate.SOAK_TIME: "what is restored has run here before",
     Gate.APPROVALS: "no stage leads here, and none asks for approvals",
 }
+_ONLY_WARN: Final = frozenset({Gate.CREDENTIALS, Gate.LINT})
 _NOTES: Final = {
     "the source has changes that are not published: they are not promoted":
         "the snapshot has changes that were not published: what ran is restored, and not they",
@@ -264,7 +266,7 @@ def _as_restore(result: GateResult, credentials: Credentials) -> GateResult:
     if result.gate is Gate.CREDENTIALS and isinstance(credentials, CannotBeListed):
         return GateResult(result.gate, GateOutcome.NOT_EVALUATED,
                           "the credentials are those that it had; whether they are there still could not be checked")
-    if result.gate is Gate.LINT and result.outcome is GateOutcome.BLOCKED:
+    if result.gate in _ONLY_WARN and result.outcome is GateOutcome.BLOCKED:
         return replace(result, outcome=GateOutcome.PASSED, fix=None,
-                       reason=f"it ran like that, so this only warns: {result.reason}")
+                       reason=f"that is how it was, so this only warns: {result.reason}")
     return result

@@ -56,6 +56,14 @@ def find_snapshot(work: UnitOfWork, context: Context, environment: Row[Any], nam
     return row
 
 
+def named_snapshot(services: Services, context: Context, environment: Row[Any], name: str | None = None, *,
+                   at: datetime | None = None) -> UUID:
+    """The id of the snapshot that is meant, as :func:`find_snapshot` finds it."""
+    with services.store.read(context) as work:
+        snapshot_id: UUID = find_snapshot(work, context, environment, name, at=at).id
+    return snapshot_id
+
+
 def _by_id(work: UnitOfWork, environment: Row[Any], name: str) -> Row[Any] | None:
     digits = name.strip().lower().replace("-", "")
     if not _HEX.fullmatch(digits) or not _SHORTEST <= len(digits) <= 32:
