@@ -19,6 +19,7 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass
 
 
@@ -34,7 +35,7 @@ class _Armed:
 
 
 _armed: dict[str, _Armed] = {}
-_met: set[str] | None = None
+_met: Counter[str] | None = None
 _lock = threading.Lock()
 
 
@@ -66,17 +67,17 @@ def disarm() -> None:
         _met = None
 
 
-def record() -> set[str]:
-    """Start recording the names that are reached; the returned set fills as they are."""
+def record() -> Counter[str]:
+    """Start recording the names that are reached, and how often; the returned counter fills as they are."""
     global _met  # noqa: PLW0603
-    _met = set()
+    _met = Counter()
     return _met
 
 
 def reach(name: str) -> None:
     """Pass a failpoint. Inert, and one dictionary look-up long, unless a test armed it."""
     if _met is not None:
-        _met.add(name)
+        _met[name] += 1
     if not _armed:
         return
     with _lock:

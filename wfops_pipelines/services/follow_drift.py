@@ -51,7 +51,11 @@ def follow(work: UnitOfWork, context: Context, environment: Row[Any], *, rows: S
     drifted = [row for row in rows if row["kind"] != DriftKind.UNPUBLISHED_CHANGES]
     incident = work.incidents.open_of(environment.id, lock=True)
     if not drifted or not tracked:
-        return Followed() if incident is None else _close(work, environment, incident, now)
+        if incident is None:
+            return Followed()
+        if work.fleet.environment(environment.id).writes_blocked_at is not None:
+            return _stays(incident)  # what a rollback could not restore need not be drift
+        return _close(work, environment, incident, now)
     if incident is None:
         return _open(work, context, environment, drifted, fingerprint, now, operation_id)
     return _grow(work, environment, incident, drifted, fingerprint, now)
@@ -111,7 +115,12 @@ def _grow(work: UnitOfWork, environment: Row[Any], incident: Row[Any], drifted: 
     elif "drift_fingerprint" in values:
         work.record("incident.drift_changed", "incident", str(incident.number), environment=environment.slug,
                     before=incident.drift_fingerprint, after=fingerprint, affected=len(drifted))
-    return Followed(incident.number, "acknowledged" if status.is_acknowledged else "active", incident.id)
+    return _stays(incident)
+
+
+def _stays(incident: Row[Any]) -> Followed:
+    acknowledged = IncidentStatus(incident.status).is_acknowledged
+    return Followed(incident.number, "acknowledged" if acknowledged else "active", incident.id)
 
 
 def _close(work: UnitOfWork, environment: Row[Any], incident: Row[Any], now: datetime) -> Followed:

@@ -7,7 +7,7 @@ what the promotion made of it is touched: somebody's later work is named, and no
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -20,14 +20,16 @@ from wfops_pipelines.domain.fleet_fields import NotificationEvent
 from wfops_pipelines.domain.notices import PromotionNotice
 from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.domain.promotion import PromotionEvent, PromotionStatus, move
+from wfops_pipelines.domain.references import called_workflow
 from wfops_pipelines.domain.runtime_write import RuntimeState, WriteAction
 from wfops_pipelines.domain.workflow import Content, decode_content
 from wfops_pipelines.services.detect_drift import compare_within
-from wfops_pipelines.services.intended_writes import WantedWorkflow, Written, key_of
+from wfops_pipelines.services.intended_writes import WantedWorkflow, Written, key_of, written
 from wfops_pipelines.services.notices import tell
 from wfops_pipelines.services.operations import RunningOperation, run_operation
 from wfops_pipelines.services.promotion_execution import refuse_production
 from wfops_pipelines.services.promotion_git import commit_promotion
+from wfops_pipelines.services.promotion_incident import raise_incident
 from wfops_pipelines.services.promotion_look import look_within
 from wfops_pipelines.services.promotion_options import PromotionReport
 from wfops_pipelines.services.promotion_outcome import link_created
@@ -75,13 +77,13 @@ async def roll_back_promotion(services: Services, context: Context, number: int,
             checkpoint = {"promotion": str(row.id), "reason": reason}
             try:
                 async with operation.step("write") as told:
-                    written = await write(operation, provider, plan.writes, checkpoint=checkpoint,
-                                          within=lambda work: _begin(work, row, reason))
-                    told["writes"] = [item.as_json() for item in written]
+                    done = await write(operation, provider, plan.writes, checkpoint=checkpoint,
+                                       within=lambda work: _begin(work, row, reason))
+                    told["writes"] = [item.as_json() for item in done]
             except (LeaseLost, StoreError):
                 raise
             except WfopsError as error:
-                await asyncio.to_thread(_failed, operation, row, error)
+                await asyncio.to_thread(tell_failure, operation, operation.id, checkpoint, error)
                 raise
             finally:
                 await provider.aclose()
@@ -169,7 +171,16 @@ def _plan(operation: RunningOperation, promotion: Row[Any]) -> _Plan:
             changed.append(f"{row.name!r} ({row.workflow_id}) {why}")
         else:
             writes.append(_reverse(row, there, contents))
-    return _Plan(tuple(writes), tuple(changed))
+    return _Plan(tuple(_with_late_calls(writes)), tuple(changed))
+
+
+def _with_late_calls(writes: Sequence[WantedWorkflow]) -> Iterator[WantedWorkflow]:
+    """Which of them call others that come after them, and that do not run now: they may call each other."""
+    for place, item in enumerate(writes):
+        calls = {called_workflow(node) for node in item.live["nodes"]} if item.live is not None and item.active else set()
+        late = [other.key for other in writes[place + 1:] if other.key is not None and other.workflow_id in calls
+                and other.active and other.before is not None and not other.before.active]
+        yield replace(item, late=tuple(late)) if late else item
 
 
 def _changed(row: Row[Any], there: Row[Any] | None) -> str | None:
@@ -246,7 +257,13 @@ def _forget_promoted(work: UnitOfWork, operation: RunningOperation, promotion: R
          "promoted_at": operation.context.now()} for key, old in before.items() if old is not None])
 
 
-def _failed(operation: RunningOperation, promotion: Row[Any], error: WfopsError) -> None:
+def tell_failure(operation: RunningOperation, journal_id: UUID, told: Mapping[str, Any], error: WfopsError) -> None:
+    """Record why a rollback failed, and raise an incident about what is now neither as before nor as after (§11.7)."""
     slug = operation.environment.slug
     with operation.services.store.unit_of_work(operation.context, "promotion.rollback_failed", held=operation.held) as work:
+        promotion = work.promotions.by_id(UUID(told["promotion"]))
+        assert promotion is not None  # noqa: S101 - promotions are never deleted
         work.record("promotion.rollback_failed", "promotion", f"p{promotion.number}", environment=slug, reason=str(error))
+        lost = [written(row) for row in work.journal.of_operation(journal_id) if row.state == "failed"]
+        if lost:
+            raise_incident(work, work.fleet.environment(operation.environment.id), promotion, lost)

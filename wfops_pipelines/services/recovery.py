@@ -18,6 +18,7 @@ from wfops_pipelines.domain.operation import OperationKind, OperationState
 if TYPE_CHECKING:
     from sqlalchemy import Row
 
+    from wfops_pipelines.n8n.provider import WorkflowProvider
     from wfops_pipelines.services.intended_writes import Written
     from wfops_pipelines.services.operations import RunningOperation
 
@@ -45,13 +46,19 @@ async def recover(operation: RunningOperation) -> None:
 
 
 def _unfinished(operation: RunningOperation) -> list[UUID]:
+    """Operations whose writes are unfinished, and the one whose promotion still says that it runs: all of it was undone
+    when its process died, and nobody has said so yet."""
     with operation.services.store.read(operation.context) as work:
-        return [found for found in work.journal.unfinished(operation.environment.id) if found != operation.id]
+        found = work.journal.unfinished(operation.environment.id)
+        running = work.promotions.running_on(operation.environment.id)
+    if running is not None and running.operation_id is not None and running.operation_id not in found:
+        found.append(running.operation_id)
+    return [each for each in found if each != operation.id]
 
 
 async def _recover(operation: RunningOperation, journal_id: UUID) -> None:
     # What writes runs operations, and every operation recovers first: the circle is broken here.
-    from wfops_pipelines.services import incident_resolution, promotion_outcome, promotion_rollback  # noqa: PLC0415
+    from wfops_pipelines.services import promotion_outcome, promotion_rollback  # noqa: PLC0415
     from wfops_pipelines.services.runtime_writes import finish  # noqa: PLC0415
 
     with operation.services.store.read(operation.context) as work:
@@ -61,21 +68,36 @@ async def _recover(operation: RunningOperation, journal_id: UUID) -> None:
     provider = operation.services.provider_of(operation.context, operation.environment)
     written: list[Written] = []
     try:
-        written = await finish(operation, provider, journal_id, atomic=bool(told.get("atomic", True)))
-        if dead.kind == OperationKind.INCIDENT_RESOLUTION:
-            await incident_resolution.settle(operation, journal_id, told, written)
-        elif dead.kind == OperationKind.PROMOTION:
-            await promotion_outcome.settle(operation, journal_id, told, provider=provider)
-        elif dead.kind == OperationKind.ROLLBACK:
-            await promotion_rollback.settle(operation, journal_id, told)
-    except (OutsideError, NotVerified, RollbackIncomplete) as error:
-        if dead.kind == OperationKind.PROMOTION:
-            await promotion_outcome.settle(operation, journal_id, told, error=error)
-        if dead.kind != OperationKind.PROMOTION or isinstance(error, RollbackIncomplete):
-            raise  # a promotion that could not be finished and was undone has come to its end
+        try:
+            written = await finish(operation, provider, journal_id, atomic=bool(told.get("atomic", True)))
+        except (OutsideError, NotVerified, RollbackIncomplete) as error:
+            if dead.kind == OperationKind.PROMOTION:
+                await promotion_outcome.settle(operation, journal_id, told, error=error)
+            elif dead.kind == OperationKind.ROLLBACK:
+                await asyncio.to_thread(promotion_rollback.tell_failure, operation, journal_id, told, error)
+            if dead.kind != OperationKind.PROMOTION or isinstance(error, RollbackIncomplete):
+                raise  # a promotion that could not be finished and was undone has come to its end
+        else:  # what fails from here on leaves the writes as they are: whoever comes next settles them
+            await _settle(operation, dead, told, written, provider)
     finally:
         await provider.aclose()
     await asyncio.to_thread(_close, operation, dead, written)
+
+
+async def _settle(operation: RunningOperation, dead: Row[Any], told: dict[str, Any], written: list[Written],
+                  provider: WorkflowProvider) -> None:
+    from wfops_pipelines.services import incident_resolution, promotion_outcome, promotion_rollback  # noqa: PLC0415
+
+    if dead.kind == OperationKind.INCIDENT_RESOLUTION:
+        await incident_resolution.settle(operation, dead.id, told, written)
+    elif dead.kind == OperationKind.ROLLBACK:
+        await promotion_rollback.settle(operation, dead.id, told)
+    elif dead.kind == OperationKind.PROMOTION:
+        try:
+            await promotion_outcome.settle(operation, dead.id, told, provider=provider)
+        except NotVerified as error:  # it was undone for that, and has come to its end
+            log.info("%s: %s", operation.name, error)
+            written.clear()
 
 
 def _close(operation: RunningOperation, dead: Row[Any], written: list[Written]) -> None:

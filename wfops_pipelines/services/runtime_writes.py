@@ -21,6 +21,7 @@ from wfops_pipelines.domain.errors import (
     NotFound,
     NotVerified,
     OutsideError,
+    Rejected,
     RollbackIncomplete,
     StoreError,
 )
@@ -30,7 +31,7 @@ from wfops_pipelines.n8n.provider import WorkflowProvider
 from wfops_pipelines.services.intended_writes import WantedWorkflow, Written, intend, written
 from wfops_pipelines.services.operations import RunningOperation
 from wfops_pipelines.services.runtime_convergence import Goal, Runtime, Subject, goal_of
-from wfops_pipelines.services.written_contents import complete, without_late_calls
+from wfops_pipelines.services.written_contents import complete, without_calls_back, without_late_calls
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
 ATTEMPTS = 3  # of one workflow, where what failed was transient (§11.7)
@@ -66,17 +67,17 @@ async def undo(operation: RunningOperation, provider: WorkflowProvider, journal_
 async def finish(operation: RunningOperation, provider: WorkflowProvider, journal_id: UUID, *,
                  atomic: bool = True) -> list[Written]:
     """Go through the journal of an operation, this one or one that died, to its end: forward, or, once anything of an
-    atomic one was undone or could not be, back."""
+    atomic one was undone, or anything could not be, back."""
     writer = _Writer(operation, provider, journal_id)
     rows = await asyncio.to_thread(writer.rows)
-    if atomic and any(row.state in ("undone", "failed") for row in rows):
+    if any(row.state == "failed" or (atomic and row.state == "undone") for row in rows):
         await writer.undo(None)
         rows = []
-    waiting = [row.position for row in rows if row.state == "intended"]
+    waiting = [row for row in rows if row.state == "intended"]
     phases: list[tuple[Callable[[int], Awaitable[None]], list[int]]] = [
-        (writer.create, [row.position for row in rows if row.state == "intended" and row.action == WriteAction.CREATE]),
-        (writer.open, [row.position for row in rows if row.state == "intended" and (row.after or {}).get("late")]),
-        (writer.apply, waiting)]
+        (writer.create, [row.position for row in waiting if row.action == WriteAction.CREATE]),
+        (writer.open, [row.position for row in waiting if _late(row)]),
+        (writer.apply, [row.position for row in sorted(waiting, key=_turn)])]
     failed: set[int] = set()
     for phase, positions in phases:
         for position in positions:
@@ -98,6 +99,16 @@ async def finish(operation: RunningOperation, provider: WorkflowProvider, journa
     if not atomic:
         await writer.undo_what_is_left()
     return [written(row) for row in await asyncio.to_thread(writer.rows)]
+
+
+def _late(row: Row[Any]) -> bool:
+    return bool((row.after or {}).get("late"))
+
+
+def _turn(row: Row[Any]) -> tuple[bool, bool, int]:
+    """In the journal's order, but for those that were opened: what they call is published after them, and they are written
+    whole after that. What goes, goes last."""
+    return row.action in (WriteAction.ARCHIVE, WriteAction.DELETE), _late(row), row.position
 
 
 class _Writer:
@@ -135,12 +146,14 @@ class _Writer:
         call it in turn. Its own turn comes later."""
         async def attempt(_: int) -> None:
             row = await asyncio.to_thread(self._completed, position)
-            subject = await asyncio.to_thread(self._subject, row)
             opened = await asyncio.to_thread(self._opened, row)
             if opened is None or row.workflow_id is None:
                 return
+            # What it holds on the way is known by now.
+            subject = await asyncio.to_thread(self._subject, await asyncio.to_thread(self._row, position))
             seen = await self._runtime.see(row.workflow_id)
             if seen is None or seen.state != subject.after.state:  # not done already by an attempt that was killed
+                self._made_now.discard(position)
                 await self._runtime.converge(row.workflow_id, opened, subject)
 
         await self._attempts(attempt)
@@ -178,9 +191,12 @@ class _Writer:
     async def undo(self, cause: BaseException | None) -> None:
         """Back to how it was, last first; what cannot be restored is named, and the environment takes no writes then."""
         lost: list[str] = []
+        late = []
         for row in reversed(await asyncio.to_thread(self.rows)):
-            if row.state != "undone":
-                await self._take_back(row, cause, lost)
+            if row.state != "undone" and not await self._take_back(row, cause, lost, may_be_late=True):
+                late.append(row.position)
+        for position in late:
+            await self._take_back(await asyncio.to_thread(self._row, position), cause, lost)
         await self._end_undoing(cause, lost)
 
     async def give_up(self, position: int, cause: BaseException) -> None:
@@ -197,16 +213,34 @@ class _Writer:
         if lost:
             await self._end_undoing(None, lost)
 
-    async def _take_back(self, row: Row[Any], cause: BaseException | None, lost: list[str], *, tells: bool = False) -> None:
-        """``tells``: the cause is about this row, and is kept even if n8n was not changed."""
+    async def _take_back(self, row: Row[Any], cause: BaseException | None, lost: list[str], *, tells: bool = False,
+                         may_be_late: bool = False) -> bool:
+        """Restore one workflow, and record it. ``tells``: the cause is about this row, and is kept even if n8n was not
+        changed. ``may_be_late``: what it calls may be restored after it; no if it has to be done again then."""
         try:
             workflow_id, changed = await self._restore(row)
         except (OutsideError, NotVerified) as error:
+            if may_be_late and isinstance(error, Rejected) and await self._restore_opened(row):
+                return False
             lost.append(f"{row.name} ({row.workflow_id}): {error}")
             await asyncio.to_thread(self._record, row, "failed", row.workflow_id, str(error))
         else:
             why = (str(cause) if cause is not None else row.error or _INTERRUPTED) if changed or tells else None
             await asyncio.to_thread(self._record, row, "undone", workflow_id, why)
+        return True
+
+    async def _restore_opened(self, row: Row[Any]) -> bool:
+        """Publish a workflow as it was, but for its calls of others that are not restored yet: they may call it in turn.
+        Whether that is what stood in the way."""
+        opened = await asyncio.to_thread(self._opened_as_before, row)
+        if opened is None or row.workflow_id is None:
+            return False
+        subject = await asyncio.to_thread(self._subject, await asyncio.to_thread(self._row, row.position))
+        try:
+            await self._runtime.converge(row.workflow_id, opened, subject)
+        except (OutsideError, NotVerified):
+            return False
+        return True
 
     async def _end_undoing(self, cause: BaseException | None, lost: list[str]) -> None:
         await asyncio.to_thread(self._block, lost)
@@ -275,6 +309,16 @@ class _Writer:
         with self._operation.services.store.bookkeeping(
                 self._operation.context, "runtime.opened", held=self._operation.held) as work:
             opened, after = without_late_calls(work, row, self.rows(), subject.after)
+            if opened is not None:
+                work.journal.amend(self._journal_id, row.position, after=after)
+        return opened
+
+    def _opened_as_before(self, row: Row[Any]) -> Goal | None:
+        """The same of a workflow that is taken back, and its ``before``."""
+        before = self._subject(row).before
+        with self._operation.services.store.bookkeeping(
+                self._operation.context, "runtime.opened_back", held=self._operation.held) as work:
+            opened, after = without_calls_back(work, row, self.rows(), before)
             if opened is not None:
                 work.journal.amend(self._journal_id, row.position, after=after)
         return opened

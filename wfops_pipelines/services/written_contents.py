@@ -43,15 +43,30 @@ def complete(work: UnitOfWork, row: Row[Any], rows: Sequence[Row[Any]], environm
                     "awaits": list(lowered.awaited), "on_the_way": on_the_way}
 
 
+def without_calls_back(work: UnitOfWork, row: Row[Any], rows: Sequence[Row[Any]], before: Goal) -> tuple[
+        Goal | None, dict[str, Any]]:
+    """What :func:`without_late_calls` is, for undoing: the workflow as it was, with the nodes disabled that call others of
+    the journal, which n8n 2.x may not have published yet; none where it did not run, or calls none of them."""
+    told: dict[str, Any] = dict(row.after or {})
+    if before.state is None or not before.state.active or before.live is None or not told:
+        return None, told
+    return _opened(work, before.live, {other.workflow_id for other in rows if other.position != row.position}, told)
+
+
 def without_late_calls(work: UnitOfWork, row: Row[Any], rows: Sequence[Row[Any]], after: Goal) -> tuple[
         Goal | None, dict[str, Any]]:
     """The workflow with the nodes disabled that call one of its late siblings, and the row's ``after`` that knows of it;
-    none where no node does."""
+    none where no node does. n8n lets a workflow call itself before it is published."""
     told: dict[str, Any] = dict(row.after)
-    late = {other.workflow_id for other in rows if key_of(other) in told["late"]}
+    late = {other.workflow_id for other in rows if key_of(other) in told["late"] and other.position != row.position}
     assert after.live is not None  # noqa: S101 - the caller looked
-    content = _disabled(after.live, late)
-    if content is after.live:
+    return _opened(work, after.live, late, told)
+
+
+def _opened(work: UnitOfWork, whole: Content, called: Collection[str | None], told: dict[str, Any]) -> tuple[
+        Goal | None, dict[str, Any]]:
+    content = _disabled(whole, called)
+    if content is whole:
         return None, told
     body = encoded(content)
     work.payloads.save(bodies([body]))

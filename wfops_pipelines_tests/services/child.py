@@ -15,6 +15,8 @@ from wfops_pipelines.services.canonical_deletion import delete_canonical
 from wfops_pipelines.services.detect_drift import check_drift
 from wfops_pipelines.services.export_environment import export_environment
 from wfops_pipelines.services.incident_resolution import Choice, reconcile_incident
+from wfops_pipelines.services.promotion_execution import execute_promotion
+from wfops_pipelines.services.promotion_rollback import roll_back_promotion
 from wfops_pipelines.services.sync_environment import sync_environment
 from wfops_pipelines.services.sync_repository import sync_repository
 from wfops_pipelines.store.roles import Urls
@@ -28,6 +30,8 @@ USE_CASES: dict[str, Any] = {
     "revert": lambda services, context, _: reconcile_incident(services, context, 1, Choice(Resolution.REVERT)),
     "promote": lambda services, context, _: reconcile_incident(services, context, 1, Choice(Resolution.PROMOTE)),
     "delete": lambda services, context, _: delete_canonical(services, context, "Orders"),
+    "execute": lambda services, context, _: execute_promotion(services, context, 2),
+    "roll back": lambda services, context, _: roll_back_promotion(services, context, 2, reason="it was wrong"),
 }
 
 

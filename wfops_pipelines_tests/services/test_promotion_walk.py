@@ -1,0 +1,198 @@
+"""Whatever fails while a promotion is carried out or rolled back, the target is as before or as after (§11.6-§11.9).
+
+The walk is long. Each run goes through a part of it that has every kind of point; ``WFOPS_WHOLE_WALK=1`` goes through all.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from wfops_pipelines import failpoints
+from wfops_pipelines.domain.errors import WfopsError
+from wfops_pipelines.failpoints import FailpointReached
+from wfops_pipelines.services import runtime_writes
+from wfops_pipelines_tests.services.child import run_in_child
+from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet
+from wfops_pipelines_tests.services.promotion_scenes import (
+    Act,
+    Build,
+    assert_whole,
+    ends_of,
+    every_kind_of_write,
+    every_kind_of_write_1,
+    try_again,
+)
+from wfops_pipelines_tests.services.promotions import execute, roll_back, told
+
+WHOLE = bool(os.environ.get("WFOPS_WHOLE_WALK"))
+SCENES = [every_kind_of_write, every_kind_of_write_1]
+OURS = ("runtime.", "promotion.", "rollback.", "export.", "git.push.")
+"""What writing passes. What reading passes is walked by the tests of reading, and here when the walk is whole."""
+SHARES = 8 if WHOLE else 1
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second attempt comes at once."""
+    monkeypatch.setattr(runtime_writes, "_BACKOFF", 0.0)
+
+
+def carried_out(fleet: FleetUnderTest) -> Any:
+    return execute(fleet, 2)
+
+
+def rolled_back(fleet: FleetUnderTest) -> Any:
+    return roll_back(fleet, 2)
+
+
+def promoted(new_fleet: NewFleet) -> FleetUnderTest:
+    """The promotion of the scene, carried out."""
+    fleet = every_kind_of_write(new_fleet)
+    carried_out(fleet)
+    return fleet
+
+
+def some(points: list[str], share: int, keep: int = 1) -> list[str]:
+    """The points of one share; of all when the walk is whole, else of ``keep`` of each name of ours, in its middle."""
+    if not WHOLE:
+        names: dict[str, list[str]] = {}
+        for point in points:
+            if point.startswith(OURS):
+                names.setdefault(point.partition("@")[0], []).append(point)
+        points = [point for each in names.values() for point in each[len(each) // 2:][:keep]]
+    return points[share::SHARES]
+
+
+def failing(act: Act, fleet: FleetUnderTest) -> None:
+    with suppress(FailpointReached, WfopsError):
+        act(fleet)
+
+
+def walk(new_fleet: NewFleet, scene: Build, act: Act, share: int, *, killed: bool = False, back: bool = False) -> int:
+    """Fail at each point; how many there were."""
+    ends = ends_of(new_fleet, scene, act)
+    walked = some(list(ends.points), share)
+    wrong = []
+    for number, point in enumerate(walked):
+        name, _, nth = point.partition("@")
+        fleet = new_fleet.as_left_by(scene)
+        if killed:
+            died = run_in_child(fleet["prod"], "roll back" if back else "execute", f"{name}=kill@{nth}")
+            assert died.returncode == -9, (point, died.stderr[-2000:])
+        else:
+            failpoints.arm(f"{name}=raise@{nth}")
+            failing(act, fleet)
+            failpoints.disarm()
+        try:
+            where = assert_whole(fleet, ends, point, back=back)
+            if where == "before" and (WHOLE or number % 4 == 0):
+                again(fleet, ends, act, point, back=back)
+        except Exception as error:
+            wrong.append(f"{point}: {error!s:.3000}")
+            print(wrong[-1], flush=True)
+        fleet.services.store.close()
+    print(f"{len(walked)} of {len(ends.points)} points")
+    assert not wrong, "\n".join(wrong)
+    return len(walked)
+
+
+def again(fleet: FleetUnderTest, ends: Any, act: Act, point: str, *, back: bool) -> None:
+    if back:
+        act(fleet)
+        assert assert_whole(fleet, ends, point, back=True) == "after"
+    else:
+        try_again(fleet, ends, point)
+
+
+@pytest.mark.parametrize("share", range(SHARES))
+@pytest.mark.parametrize("scene", SCENES)
+def test_a_promotion_that_fails_anywhere(new_fleet: NewFleet, scene: Build, share: int) -> None:
+    assert walk(new_fleet, scene, carried_out, share) > 20
+
+
+@pytest.mark.parametrize("share", range(SHARES))
+@pytest.mark.parametrize("scene", SCENES)
+def test_a_promotion_that_is_killed_anywhere(new_fleet: NewFleet, scene: Build, share: int) -> None:
+    assert walk(new_fleet, scene, carried_out, share, killed=True) > 20
+
+
+@pytest.mark.parametrize("share", range(SHARES))
+def test_a_rollback_that_fails_anywhere(new_fleet: NewFleet, share: int) -> None:
+    assert walk(new_fleet, promoted, rolled_back, share, back=True) > 20
+
+
+@pytest.mark.parametrize("share", range(SHARES))
+def test_a_rollback_that_is_killed_anywhere(new_fleet: NewFleet, share: int) -> None:
+    assert walk(new_fleet, promoted, rolled_back, share, killed=True, back=True) > 20
+
+
+# -- what n8n answers --------------------------------------------------------------------------------------------------
+
+FAULTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "400": ("status", {"status": 400}), "409": ("status", {"status": 409}), "500": ("status", {"status": 500}),
+    "HTML": ("status", {"status": 502, "html": True}), "reset": ("reset", {}), "late reset": ("late_reset", {}),
+    "hang": ("latency", {"ms": 1500}),
+}
+
+
+def written_requests(requests: Sequence[str]) -> list[int]:
+    """The places of the requests from the first write to the last."""
+    writes = [place for place, each in enumerate(requests) if not each.startswith("GET ")]
+    return list(range(writes[0], writes[-1] + 2))
+
+
+def answered(new_fleet: NewFleet, fault: str, places: Sequence[int], *, forever: bool) -> None:
+    """One request of the writing, and with ``forever`` all after it, are answered so."""
+    ends = ends_of(new_fleet, every_kind_of_write, carried_out)
+    kind, options = FAULTS[fault]
+    for place in places:
+        point = f"{fault}{' from' if forever else ' at'} {place} {ends.requests[place]}"
+        fleet = new_fleet.as_left_by(every_kind_of_write)
+        prod = fleet["prod"]
+        if fault == "hang":
+            fleet.with_limits(read_timeout=0.3)
+        prod.sandbox.faults.add(kind, after=place, times=None if forever else 1, **options)
+        failing(carried_out, fleet)
+        if forever and fault != "late reset":
+            stays_down(fleet, point)
+        prod.sandbox.faults.clear()
+        fleet.with_limits(read_timeout=20)
+        if assert_whole(fleet, ends, point) == "before" and WHOLE:
+            try_again(fleet, ends, point)
+        found = last_incident(fleet)
+        assert found is None or found.status == "closed", (point, found.status)
+        fleet.services.store.close()
+    print(f"{fault}: {len(places)} requests")
+
+
+def stays_down(fleet: FleetUnderTest, point: str) -> None:
+    """While n8n is away: either nothing had been written, or everybody is told that it is not as before."""
+    prod = fleet["prod"]
+    report = told(fleet, 2)
+    if not report.rollback_incomplete:
+        return
+    assert report.status == "failed" and prod.row.writes_blocked_at is not None, (point, report)
+    found = last_incident(fleet)
+    assert (found.severity, found.status) == ("critical", "detected"), point
+    failing(lambda each: each["prod"].check(), fleet)  # still away
+    assert told(fleet, 2).rollback_incomplete and prod.row.writes_blocked_at is not None, point
+
+
+def last_incident(fleet: FleetUnderTest) -> Any:
+    """The last incident of prod, if there was one."""
+    return fleet.reading(lambda work: work.incidents.last_of(fleet["prod"].row.id))
+
+
+@pytest.mark.parametrize("forever", [False, True], ids=["once", "forever"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_whatever_n8n_answers(new_fleet: NewFleet, fault: str, forever: bool) -> None:
+    places = written_requests(ends_of(new_fleet, every_kind_of_write, carried_out).requests)
+    if not WHOLE:
+        start = (list(FAULTS).index(fault) * 5 + 2 * forever) % 17
+        places = places[start::24]
+    answered(new_fleet, fault, places, forever=forever)
