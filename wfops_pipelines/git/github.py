@@ -27,6 +27,7 @@ from github.GitRef import GitRef
 from github.GitTree import GitTree
 from github.InputGitAuthor import InputGitAuthor
 from github.InputGitTreeElement import InputGitTreeElement
+from github.PullRequest import PullRequest as GitHubPullRequest
 from github.Repository import Repository as GitHubApiRepository
 
 from wfops_pipelines import failpoints
@@ -36,7 +37,14 @@ from wfops_pipelines.git.clone import home_of
 from wfops_pipelines.git.command import Secret
 from wfops_pipelines.git.github_calls import GitHubCalls
 from wfops_pipelines.git.plain import PlainRepository
-from wfops_pipelines.git.repository import MAX_FILE_BYTES, Commit, PullRequest, RepositorySource, TreeEntry
+from wfops_pipelines.git.repository import (
+    MAX_FILE_BYTES,
+    Commit,
+    PullRequest,
+    PullRequestState,
+    RepositorySource,
+    TreeEntry,
+)
 
 SECONDS_BETWEEN_REQUESTS = 0.0
 SECONDS_BETWEEN_WRITES = 0.25  # GitHub allows some 80 content writes a minute; a commit is three
@@ -176,6 +184,19 @@ class GitHubRepository:
         self._bring_branch(branch, parent, tree, message, _person(author, email, when))
         return self._bring_request(base, branch, title, body)
 
+    def pull_request_state(self, url: str) -> PullRequestState:
+        """See ``Repository.pull_request_state``."""
+        pull = self._pull_request(url)
+        if pull is None:
+            return PullRequestState.CLOSED
+        return PullRequestState.MERGED if pull.merged else PullRequestState(pull.state)
+
+    def close_pull_request(self, url: str) -> None:
+        """See ``Repository.close_pull_request``."""
+        pull = self._pull_request(url)
+        if pull is not None and pull.state == "open":
+            self._calls("closing the pull request", partial(pull.edit, state="closed"))
+
     def close(self) -> None:
         """Give the connections back; the clone stays."""
         self._api.close()
@@ -247,6 +268,17 @@ class GitHubRepository:
             return
         parents = [tip] if up_to_date else [base] if self.contains(base.sha, tip.sha) else [tip, base]
         self._move(ref, branch, self._make_commit(tree, parents, message, person).sha)
+
+    def _pull_request(self, url: str) -> GitHubPullRequest | None:
+        """One of this repository, by its page; none where it has none such (any more)."""
+        number = url.rpartition("/pull/")[2]
+        if not number.isdigit():
+            return None
+        try:
+            pull = self._calls("reading the pull request", lambda: self._repository.get_pull(int(number)))
+        except NotFound:
+            return None
+        return pull if pull.html_url == url else None
 
     def _bring_request(self, base: str, branch: str, title: str, body: str) -> PullRequest:
         owner = self._full_name.partition("/")[0]

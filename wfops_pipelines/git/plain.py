@@ -19,7 +19,7 @@ from wfops_pipelines.git.address import Address, Transport, check_branch, check_
 from wfops_pipelines.git.clone import Clone, NotGivenOut
 from wfops_pipelines.git.command import GitFailed, Secret
 from wfops_pipelines.git.failures import full_disk_told, outside_error
-from wfops_pipelines.git.repository import MAX_FILE_BYTES, Commit, PullRequest, TreeEntry
+from wfops_pipelines.git.repository import MAX_FILE_BYTES, Commit, PullRequest, PullRequestState, TreeEntry
 
 T = TypeVar("T")
 
@@ -118,6 +118,13 @@ class PlainRepository:
         """A plain remote knows no pull requests."""
         raise UsageError(f"{self.display_url} is a plain Git remote, which knows no pull requests",
                          fix="use write_mode: push, or provider: github")
+
+    def pull_request_state(self, url: str) -> PullRequestState:  # noqa: ARG002 - there is none
+        """A plain remote has no pull requests: one of a GitHub that the repository was on is gone."""
+        return PullRequestState.CLOSED
+
+    def close_pull_request(self, url: str) -> None:
+        """There is none to close."""
 
     def last_commit(self, commit: str, path: str) -> Commit | None:
         """See ``Repository.last_commit``."""

@@ -79,6 +79,14 @@ class PullRequest:
     branch: str
 
 
+class PullRequestState(StrEnum):
+    """What became of a pull request."""
+
+    OPEN = "open"
+    MERGED = "merged"
+    CLOSED = "closed"  # without being merged, or it is not there (any more)
+
+
 class Repository(Protocol):
     """One repository, opened for one tenant; the local cache (plain Git) lives in a directory of that tenant."""
 
@@ -118,6 +126,14 @@ class Repository(Protocol):
         same ``branch`` adds a commit, so that the request again shows exactly ``changes``, and updates title and body.
         :class:`HeadMoved` when ``base`` moved; :class:`UsageError` where the remote knows no pull requests, and when
         ``changes`` change nothing."""
+        ...
+
+    def pull_request_state(self, url: str) -> PullRequestState:
+        """What became of a pull request that :meth:`open_pull_request` told the URL of; one request."""
+        ...
+
+    def close_pull_request(self, url: str) -> None:
+        """Close a pull request, if it is open; its branch stays."""
         ...
 
     def last_commit(self, commit: str, path: str) -> Commit | None:

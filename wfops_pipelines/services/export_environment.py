@@ -111,13 +111,15 @@ async def export_environment(services: Services, context: Context, environment: 
 
 
 async def export_selected(operation: RunningOperation, subjects: Collection[str], *, dry_run: bool = False,
-                          subject_line: str | None = None) -> Export:
+                          subject_line: str | None = None, request_branch: str | None = None) -> Export:
     """Write what drifts into Git, inside an operation that has just read both sides: of the workflows named by n8n id or
     path those that n8n holds are written, the files of those that it does not hold are removed. ``subject_line`` is the
-    first line of the commit's message, where it is to say more than what changed."""
+    first line of the commit's message, where it is to say more than what changed. ``request_branch`` is the branch of the
+    pull request, where it is not to be that of exports."""
+    told = _Told(subject_line, request_branch)
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            export = await asyncio.to_thread(_write, operation, False, dry_run, True, frozenset(subjects), subject_line)
+            export = await asyncio.to_thread(_write, operation, False, dry_run, True, frozenset(subjects), told)
             break
         except HeadMoved:
             if attempt == ATTEMPTS:
@@ -126,6 +128,14 @@ async def export_selected(operation: RunningOperation, subjects: Collection[str]
     if export.commit is not None:
         await read_repository(operation)
     return export
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What a commit or pull request is called, where not as all exports are."""
+
+    subject_line: str | None = None
+    branch: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +165,7 @@ class _Plan:
 
 
 def _write(operation: RunningOperation, prune: bool, dry_run: bool, ambiguous_as_new: bool,
-           subjects: frozenset[str] | None = None, subject_line: str | None = None) -> Export:
+           subjects: frozenset[str] | None = None, told: _Told = _Told()) -> Export:
     opened = operation.services.repository_of(operation.context, operation.environment)
     assert opened is not None  # noqa: S101 - checked before the operation began
     repository, branch, folder = opened
@@ -169,7 +179,7 @@ def _write(operation: RunningOperation, prune: bool, dry_run: bool, ambiguous_as
         with operation.services.store.read(operation.context) as work:
             export.files = [_shown(work, item) for item in plan.items]
         if plan.items and not dry_run:
-            _commit(operation, repository, branch, plan.head, plan.items, export, subject_line)
+            _commit(operation, repository, branch, plan.head, plan.items, export, told)
         return export
     finally:
         repository.close()
@@ -280,11 +290,11 @@ def _shown(work: UnitOfWork, item: _Planned) -> dict[str, Any]:
 
 
 def _commit(operation: RunningOperation, repository: Repository, branch: str, head: str | None,
-            planned: list[_Planned], export: Export, subject_line: str | None) -> None:
+            planned: list[_Planned], export: Export, told: _Told) -> None:
     """One commit, then the audit event. Between the two a crash loses nothing: the next sync reads the commit back."""
     context, environment = operation.context, operation.environment
     changes = {item.path: item.data for item in planned}
-    message = _message(context, environment, planned, operation.id, subject_line)
+    message = _message(context, environment, planned, operation.id, told.subject_line)
     now = context.now()
     actual = repository.head(branch)
     if actual != head and not (actual is None and head is None):
@@ -297,9 +307,9 @@ def _commit(operation: RunningOperation, repository: Repository, branch: str, he
             raise UsageError(f"branch {branch} does not exist: there is nothing to open a pull request against",
                              fix="create the branch with a first commit")
         request = repository.open_pull_request(
-            branch, expected_head=head, branch=f"wfops/export-{environment.slug}", changes=changes,
-            title=subject_line or f"Export of {context.tenant_slug}/{environment.slug}", body=pull_request_text(message, export.files),
-            message=message, author=AUTHOR, email=EMAIL, when=now)
+            branch, expected_head=head, branch=told.branch or f"wfops/export-{environment.slug}", changes=changes,
+            title=told.subject_line or f"Export of {context.tenant_slug}/{environment.slug}",
+            body=pull_request_text(message, export.files), message=message, author=AUTHOR, email=EMAIL, when=now)
         export.pull_request = request.url
     else:
         commit = repository.commit(branch, expected_head=head, changes=changes, message=message, author=AUTHOR,

@@ -15,8 +15,8 @@ _LIVE = (MappingStatus.LINKED, MappingStatus.UNTRACKED, MappingStatus.IGNORED)
 
 
 def match_environment(work: UnitOfWork, environment: Row[Any]) -> Matching:
-    """Pair what runs with what Git holds. Deleted canonical workflows are on neither side. What a promotion wrote, and could
-    not commit yet, counts as what Git says (design decision 13)."""
+    """Pair what runs with what Git holds. Deleted canonical workflows are on neither side. What a promotion wrote, and
+    could not commit yet or has in an open pull request, counts as what Git says (design decision 13)."""
     deleted = {i for i, row in work.mappings.canonicals().items() if row.deleted_at is not None}
     runtime = [
         RuntimeWorkflow(
@@ -36,20 +36,24 @@ def match_environment(work: UnitOfWork, environment: Row[Any]) -> Matching:
 
 
 def _ahead_of_git(work: UnitOfWork, environment: Row[Any]) -> dict[str, Mapping[str, Any]]:
-    """What promotions made of workflows and could not commit yet, by n8n id."""
-    return {told["workflow_id"]: told for row in work.promotions.with_git_left(environment.id)
+    """What promotions made of workflows that Git does not say yet, by n8n id: of several the last."""
+    rows = [*work.promotions.with_pull_request(environment.id), *work.promotions.with_git_left(environment.id)]
+    return {told["workflow_id"]: told for row in sorted(rows, key=lambda row: (row.started_at or row.requested_at, row.number))
             for told in (row.results or {}).get("workflows", []) if told["workflow_id"] and told["status"] != "skipped"}
+
+
+def promoted_hash(told: Mapping[str, Any]) -> str | None:
+    """The content hash that a promotion, or its rollback, left a workflow with, as its results tell."""
+    found: str | None = told["before_hash" if told["status"] == "rolled_back" else "after_hash"]
+    return found
 
 
 def _with(ahead: Mapping[str, Mapping[str, Any]], runtime: Iterable[RuntimeWorkflow],
           files: Iterable[GitWorkflow]) -> tuple[list[RuntimeWorkflow], list[GitWorkflow]]:
     """Both sides without the workflows that are still as they were promoted: there is nothing to say of them until the
     commit is made. Those that were changed since are left, and drift."""
-    def hash_of(told: Mapping[str, Any]) -> Any:
-        return told["before_hash" if told["status"] == "rolled_back" else "after_hash"]
-
     left = [workflow for workflow in runtime if not (
-        (told := ahead.get(workflow.workflow_id)) is not None and workflow.live_hash == hash_of(told))]
+        (told := ahead.get(workflow.workflow_id)) is not None and workflow.live_hash == promoted_hash(told))]
     here = {workflow.workflow_id for workflow in left}
     quiet = {told["key"] for workflow_id, told in ahead.items() if workflow_id not in here}
     return left, [file for file in files if str(file.canonical_id) not in quiet]

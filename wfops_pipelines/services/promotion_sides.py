@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any
 from uuid import UUID, uuid5
 
 from sqlalchemy import Row
@@ -18,8 +18,6 @@ from wfops_pipelines.domain.transform_tables import EnvironmentTables
 from wfops_pipelines.domain.workflow import Content, decode_content
 from wfops_pipelines.services.environment_tables import environment_tables
 from wfops_pipelines.store.unit_of_work import UnitOfWork
-
-_AHEAD_OF_GIT: Final = ("pending", "failed", "pull_request")
 
 
 @dataclass(frozen=True)
@@ -107,8 +105,8 @@ def both_sides(work: UnitOfWork, source: Side, target: Side) -> list[BothSides]:
     """The inputs of a plan, with the base of each workflow (§8): the target's Git content, else what was promoted there
     last. While a promotion's commit is still to be made or merged, what it promoted is the base."""
     base = _git_bases(work, target)
-    waiting = {row.id for row in work.promotions.listed(environment_ids=[target.environment.id], limit=500)
-               if row.git_status in _AHEAD_OF_GIT}
+    waiting = {row.id for row in (*work.promotions.with_git_left(target.environment.id),
+                                  *work.promotions.with_pull_request(target.environment.id))}
     for key, row in target.promoted.items():
         if key not in base or row.promotion_id in waiting:
             base[key] = row.portable_hash

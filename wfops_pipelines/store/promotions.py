@@ -78,6 +78,13 @@ class Promotions:
             select(promotions).where(self._mine, promotions.c.target_environment_id == environment_id, _GIT_LEFT)
             .order_by(promotions.c.requested_at, promotions.c.id)))
 
+    def with_pull_request(self, environment_id: UUID) -> list[Row[Any]]:
+        """Those whose commit to the target's folder waits in a pull request, oldest first."""
+        return list(self._connection.execute(
+            select(promotions).where(self._mine, promotions.c.target_environment_id == environment_id,
+                                     promotions.c.git_status == "pull_request")
+            .order_by(promotions.c.requested_at, promotions.c.id)))
+
     def change(self, promotion_id: UUID, *, now: datetime, **values: Any) -> None:
         """Set columns; the database refuses a transition that the lifecycle does not have."""
         self._connection.execute(

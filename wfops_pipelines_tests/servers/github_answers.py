@@ -178,7 +178,7 @@ def pull_request(place: Place, pull: Json, *, whole: bool) -> Json:
         files = _files(place, place.repository.text("merge-base", base, head), head)
         answer |= {"additions": sum(file["additions"] for file in files), "changed_files": len(files), "comments": 0,
                    "commits": int(place.repository.text("rev-list", "--count", f"{base}..{head}")), "mergeable": True,
-                   "deletions": sum(file["deletions"] for file in files), "mergeable_state": "clean", "merged": False,
+                   "deletions": sum(file["deletions"] for file in files), "mergeable_state": "clean", "merged": pull.get("merged", False),
                    "maintainer_can_modify": False, "merged_by": None, "review_comments": 0, "rebaseable": True}
     return answer
 
