@@ -66,11 +66,21 @@ async def request_restore(services: Services, context: Context, environment: Row
     if credentials_say.details.get("absent"):
         report.notes.append(f"{credentials_say.reason}: nodes fail until they are there")
     if dry_run:
+        _tell_production(report, context, environment)
         return report
     if checksum is not None and not (report.checksum or "").startswith(checksum):
         raise Blocked(f"what the restore of {context.tenant_slug}/{environment.slug} would write is something else by now "
                       "than what was shown", fix="look at it, and confirm that")
     return await asyncio.to_thread(_begin, services, context, snapshot, environment, options, judged, report)
+
+
+def _tell_production(report: PromotionReport, context: Context, environment: Row[Any]) -> None:
+    """A dry run says too that nothing may be written there."""
+    try:
+        refuse_production(context, environment)
+    except Blocked as refused:
+        report.status = str(PromotionStatus.BLOCKED)
+        report.reason = "; ".join(filter(None, [report.reason, str(refused)]))
 
 
 def _snapshot(services: Services, context: Context, environment: Row[Any], snapshot_id: UUID) -> Row[Any]:

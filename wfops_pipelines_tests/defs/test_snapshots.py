@@ -65,6 +65,34 @@ def test_an_environment_that_is_not_there_fails_before_anything_is_read(given: G
     assert not result.success and metadata == {} and taken(given) == []
 
 
+def restore(given: Given, **config: Any) -> tuple[dg.ExecuteInProcessResult, dict[str, Any]]:
+    """The run of the job restore on staging, and the metadata of all its steps."""
+    result = defs.resolve_job_def("restore").execute_in_process(
+        instance=given.instance, raise_on_error=False, run_config={"ops": {"plan_restore": {"config": {
+            "tenant": "acme", "environment": "staging", **config}}}})
+    outputs = [e for e in result.all_events if e.event_type is dg.DagsterEventType.STEP_OUTPUT]
+    return result, {name: value.value for e in outputs for name, value in e.step_output_data.metadata.items()}
+
+
+def test_the_launchpad_restores_once_it_is_told_that_it_is_no_dry_run(given: Given) -> None:
+    take(given, "staging|acme")
+    workflow_id = given.edit("staging", node=("Call", {"url": "https://elsewhere.example"}))
+    record = given.sandboxes["staging"].state.workflows[workflow_id]
+    result, metadata = restore(given)
+    assert result.success and (metadata["update"], metadata["dry_run"]) == (1, True)
+    assert record.draft.node_list[1]["parameters"]["url"] == "https://elsewhere.example"
+    result, metadata = restore(given, dry_run=False, snapshot="latest", reason="a bad night")
+    assert result.success and (metadata["status"], metadata["written"]) == ("completed", 1)
+    assert record.draft.node_list[1]["parameters"]["url"] == "https://example.com"
+    run = given.instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert (run.tags["wfops/target"], run.tags["wfops/promotion"]) == ("acme/staging", "acme/p1")
+    result, metadata = restore(given, dry_run=False)
+    assert result.success and metadata["status"] == "unchanged"
+    result, _ = restore(given, snapshot="00000000")
+    assert not result.success
+
+
 def test_nothing_is_scheduled_until_an_environment_asks_for_it(given: Given) -> None:
     answer = tick(given)
     assert isinstance(answer, dg.SkipReason) and answer.skip_message == "no scheduled snapshot is due"

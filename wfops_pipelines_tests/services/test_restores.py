@@ -210,7 +210,9 @@ def test_production_is_restored_only_where_it_may_be_written_to(new_fleet: NewFl
     (one,) = prod.in_sync(workflow("One"))
     before = snapshot(prod)
     prod.edit_in_n8n(one)
-    assert ask(prod, before, dry_run=True).plan["counts"]["update"] == 1
+    planned = ask(prod, before, dry_run=True)
+    assert planned.plan["counts"]["update"] == 1
+    assert planned.status == "blocked" and "allow_production" in (planned.reason or "")
     with pytest.raises(Blocked, match="allow_production"):
         ask(prod, before)
 
