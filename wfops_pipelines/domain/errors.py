@@ -8,7 +8,7 @@
     │   ├── InvalidSetting         a WFOPS_ setting
     │   ├── InvalidFields          a policy or an ignore rule: which fields, and why
     │   ├── UnknownTenant, UnknownEnvironment, UnknownWorkflow, UnknownPartition, UnknownIncident,
-    │   │   UnknownAlertRule, UnknownNotification
+    │   │   UnknownAlertRule, UnknownNotification, UnknownPromotion, UnknownSnapshot, UnknownDeployment
     ├── MalformedWorkflow          JSON that is no n8n workflow
     ├── MalformedFile              a file in Git that cannot be read as a workflow
     ├── OutsideError               n8n or Git did not do what was asked (§3)

@@ -14,7 +14,7 @@ from wfops_pipelines.defs.location import defs
 from wfops_pipelines.defs.resources import Wfops
 from wfops_pipelines.services.deployment_batches import BatchTemplate, schedule_batch
 from wfops_pipelines.services.deployment_reports import DeploymentReport, report_of
-from wfops_pipelines.services.deployments import schedule_deployment
+from wfops_pipelines.services.deployments import cancel_deployment, schedule_deployment
 from wfops_pipelines.services.promotion_options import PromotionOptions
 from wfops_pipelines_tests.defs.conftest import Given
 
@@ -50,11 +50,12 @@ def asked_for(given: Given) -> list[dg.RunRequest]:
     return [each for each in tick(given) if isinstance(each, dg.RunRequest)]
 
 
-def execute(given: Given, deployment: str, **tags: str) -> tuple[dg.ExecuteInProcessResult, dict[str, Any]]:
+def execute(given: Given, deployment: str, at_its_time: bool = False, **tags: str) -> tuple[dg.ExecuteInProcessResult, dict[str, Any]]:
     """The run, and the metadata of its step."""
     result = defs.resolve_job_def("run_deployment").execute_in_process(
         instance=given.instance, raise_on_error=False, tags=tags,
-        run_config={"ops": {"deploy": {"config": {"deployment": deployment}}}})
+        run_config={"ops": {"deploy": {"config": {
+            "deployment": deployment, "at_its_time": at_its_time}}}})
     outputs = [e for e in result.all_events if e.event_type is dg.DagsterEventType.STEP_OUTPUT]
     metadata = outputs[0].step_output_data.metadata if outputs else {}
     return result, {name: value.value for name, value in metadata.items()}
@@ -76,6 +77,23 @@ def test_a_run_is_asked_for_when_it_is_due_with_its_id_as_key(ready: Given) -> N
     assert request.tags["wfops/tenant"] == "acme" and request.tags["wfops/environment"] == "staging"
     assert request.tags["wfops/source"] == "dev" and request.tags["wfops/deployment"] == made.deployment_id
     assert request.tags["wfops/actor"] == "system:scheduled_deployments"
+
+
+def test_a_run_is_asked_for_ahead_and_begins_at_its_time(ready: Given) -> None:
+    made = schedule(ready, at=datetime.now().astimezone() + timedelta(seconds=4))
+    (request,) = asked_for(ready)
+    assert request.run_config["ops"]["deploy"]["config"] == {"deployment": made.deployment_id, "at_its_time": True}
+    result, _ = execute(ready, str(made.deployment_id), at_its_time=True)
+    done = shown(ready, made)
+    assert result.success and done.started_at is not None and done.started_at >= done.starts_at
+
+
+def test_one_that_is_called_off_while_its_run_waits_is_no_failure(ready: Given) -> None:
+    made = schedule(ready)
+    services = ready.installation.services
+    cancel_deployment(services, services.context("acme", actor="local:ada"), UUID(made.deployment_id))
+    result, _ = execute(ready, str(made.deployment_id), at_its_time=True)
+    assert result.success and shown(ready, made).status == "cancelled"
 
 
 def test_the_job_carries_it_out_and_shows_what_became_of_each_workflow(ready: Given) -> None:

@@ -1,8 +1,11 @@
 """A deployment as a job (§12, §24): asked for by the sensor when its time has come, or by somebody who wants it now."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
 
 import dagster as dg
 from pydantic import Field
@@ -17,7 +20,10 @@ from wfops_pipelines.domain.diff_text import visible
 from wfops_pipelines.domain.errors import WfopsError
 from wfops_pipelines.services.deployment_reports import DeploymentReport, named_deployment, report_of
 from wfops_pipelines.services.deployment_run import run_deployment
+from wfops_pipelines.services.services import Services
 
+AHEAD: Final = timedelta(seconds=10)
+"""So long before its time a run is asked for: it takes seconds until one runs, and then it waits for the moment."""
 DEPLOYMENT_TAG, BATCH_TAG = "wfops/deployment", "wfops/batch"
 _WORDS = {ResultStatus.SUCCESS: "✅ written and read back", ResultStatus.FAILED: "❌ failed",
           ResultStatus.SKIPPED: "– skipped"}
@@ -29,6 +35,8 @@ class DeploymentConfig(dg.Config):
     deployment: str = Field(description="Its id, or at least the first 8 characters of it, as `wfops deploy list` shows "
                                         "them. One that is scheduled starts now, whatever its time; one whose run died is "
                                         "recovered and brought to its end.")
+    at_its_time: bool = Field(default=False, description="Wait for its time, where that is seconds away: the sensor asks "
+                                                         "for runs before it, since a run takes seconds to start.")
 
 
 def deployment_tags(tenant: str, source: str, target: str, deployment_id: str,
@@ -58,6 +66,10 @@ def deploy(context: dg.OpExecutionContext, wfops: Wfops, config: DeploymentConfi
         before = report_of(services, use, named.deployment_id)
         context.instance.add_run_tags(context.run_id, deployment_tags(
             named.tenant, before.source, before.target, str(named.deployment_id), before.batch_id))
+        if config.at_its_time and not _wait_for_its_time(services, before):
+            context.log.info(f"deployment {named.deployment_id} was called off before its time")
+            yield dg.Output([{"result": before.as_json(), "error": None}])
+            return
         done = asyncio.run(run_deployment(services, use, named.deployment_id, run_alive=run_alive_in(context.instance)))
     except WfopsError as error:
         yield dg.Output([{"result": None, "error": error}])
@@ -69,6 +81,14 @@ def deploy(context: dg.OpExecutionContext, wfops: Wfops, config: DeploymentConfi
     if done.status == DeploymentStatus.FAILED:  # told already: nobody tries again
         why = done.error or WfopsError(done.message or "it failed")
         raise dg.Failure(f"the deployment failed: {done.message}", metadata=error_metadata(why), allow_retries=False)
+
+
+def _wait_for_its_time(services: Services, report: DeploymentReport) -> bool:
+    """Until the time of a deployment, which is seconds away; whether it is still to be carried out then."""
+    left = (datetime.fromisoformat(report.starts_at) - services.now()).total_seconds()
+    time.sleep(min(max(left, 0.0), 2 * AHEAD.total_seconds()))
+    now = report_of(services, services.context(report.tenant, actor="system:look-up"), UUID(report.deployment_id))
+    return now.status != DeploymentStatus.CANCELLED
 
 
 def _metadata(done: DeploymentReport) -> Metadata:

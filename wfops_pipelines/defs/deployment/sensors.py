@@ -9,6 +9,7 @@ from sqlalchemy import Row
 
 from wfops_pipelines.defs.cadence import sensor_status_of
 from wfops_pipelines.defs.deployment.jobs import (
+    AHEAD,
     DEPLOYMENT_TAG,
     DeploymentConfig,
     deployment_job,
@@ -48,12 +49,13 @@ def asked_of(statuses: Iterable[dg.DagsterRunStatus]) -> Asked:
 
 
 @dg.sensor(name="scheduled_deployments", job=deployment_job, owners=OWNERS, tags=TAGS,
-           minimum_interval_seconds=max(5, process_settings().deployment_check_interval_seconds),
+           # Dagster looks each 5 seconds who is due: who asks for 5, and is a moment early, waits for 10.
+           minimum_interval_seconds=max(4, process_settings().deployment_check_interval_seconds - 1),
            default_status=sensor_status_of(process_settings().deployment_check_interval_seconds),
            description="Asks for a run of each deployment whose time has come, lets batches begin their next wave, and ends "
                        "deployments whose run died once their promotion is recovered. It looks each "
-                       "WFOPS_DEPLOYMENT_CHECK_INTERVAL_SECONDS (default 5; 0 switches it off): a deployment starts within "
-                       "15 seconds of its time. One that nothing started within an hour fails.")
+                       "WFOPS_DEPLOYMENT_CHECK_INTERVAL_SECONDS (default 5; 0 switches it off), 10 seconds ahead: a "
+                       "deployment starts within 15 seconds of its time. One that nothing started within an hour fails.")
 def scheduled_deployments(context: dg.SensorEvaluationContext, wfops: Wfops) -> Iterator[Any]:
     services, now = wfops.services, wfops.services.now()
     for name, ended in end_stale(services, actor=ACTOR, run_alive=run_alive_in(context.instance)).items():
@@ -61,14 +63,16 @@ def scheduled_deployments(context: dg.SensorEvaluationContext, wfops: Wfops) -> 
             "ended as its promotion did" if ended else "its promotion has to be recovered first"))
     for line in move_batches(services, actor=ACTOR):
         context.log.info(line)
-    rows = due_deployments(services, now)
+    rows = due_deployments(services, now + AHEAD)
     missed = fail_missed(services, rows, now, actor=ACTOR)
     requests = [request for row in rows if row.id not in missed
                 if (request := _start(context, services, row)) is not None]
     if requests:
         yield from requests
     else:
-        yield dg.SkipReason(f"{len(missed)} deployments missed their time" if missed else "no deployment is due")
+        waiting = len(rows) - len(missed)
+        yield dg.SkipReason(f"{len(missed)} deployments missed their time" if missed else
+                            f"{waiting} deployments wait for their run" if waiting else "no deployment is due")
 
 
 def _start(context: dg.SensorEvaluationContext, services: Services, row: Row[Any]) -> dg.RunRequest | None:
@@ -89,6 +93,6 @@ def _start(context: dg.SensorEvaluationContext, services: Services, row: Row[Any
         return None
     return dg.RunRequest(
         run_key=deployment_id if not asked.ended else f"{deployment_id}-{asked.ended}",
-        run_config=dg.RunConfig({"deploy": DeploymentConfig(deployment=deployment_id)}),
+        run_config=dg.RunConfig({"deploy": DeploymentConfig(deployment=deployment_id, at_its_time=True)}),
         tags={ACTOR_TAG: ACTOR, **deployment_tags(row.tenant_slug, row.source, row.target, deployment_id,
                                                   str(row.batch_id) if row.batch_id else None)})
