@@ -112,7 +112,7 @@ def show(
 
 @promotion.command("watch")
 def watch(name: Promotion, as_json: Json = False) -> None:
-    """Follow a promotion until it has ended, or waits for somebody who is not here.
+    """Follow a promotion until it has ended, also through the wait for an approval or for its time.
 
     Exit codes: those of `wfops promote`; Ctrl-C ends the watching, never the promotion.
 

@@ -5,6 +5,9 @@ The commands run once, in the order of the story; each test looks at what one of
 
 from __future__ import annotations
 
+import os
+import pty
+import subprocess
 from dataclasses import dataclass
 
 import pytest
@@ -21,12 +24,15 @@ class Story:
     nothing: Done
     planned: Done
     not_asked: Done
+    declined: Done
     promoted: Done
     again: Done
     refused: Done
     to_prod: Done
     hotfix: Done
     hotfix_json: Done
+    broken: Done
+    broken_json: Done
     waits: Done
     waits_shown: Done
     own_approval: Done
@@ -52,6 +58,19 @@ def url(fleet: Fleet, environment: str, name: str) -> str:
     return str(record.draft.node_list[1]["parameters"]["url"])
 
 
+def at_a_terminal(fleet: Fleet, answer: str, *arguments: str) -> Done:
+    """The command, with somebody there who types the answer."""
+    keyboard, terminal = pty.openpty()
+    try:
+        os.write(keyboard, f"{answer}\n".encode())
+        done = subprocess.run(fleet.wfops.command(*arguments), cwd=fleet.wfops.cwd, env=fleet.wfops.environment(),
+                              stdin=terminal, capture_output=True, text=True, check=False)
+    finally:
+        os.close(keyboard)
+        os.close(terminal)
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
 @pytest.fixture(scope="module")
 def story(fleet: Fleet) -> Story:
     wfops = fleet.wfops
@@ -62,8 +81,8 @@ def story(fleet: Fleet) -> Story:
     way = ("promote", "acme", "--from", "dev", "--to", "staging")
     nothing = wfops(*way)
     fleet.edit("dev", "Orders", node=("Call", {"url": "https://better.example"}))
-    planned, not_asked = wfops(*way, "--dry-run"), wfops(*way)
-    promoted = wfops(*way, "--workflow", "Orders", "--reason", "OPS-12", "--yes")
+    planned, not_asked, declined = wfops(*way, "--dry-run"), wfops(*way), at_a_terminal(fleet, "n", *way)
+    promoted = at_a_terminal(fleet, "y", *way, "--workflow", "Orders", "--reason", "OPS-12")
     assert url(fleet, "staging", "Orders") == "https://better.example"
     again = wfops(*way, "--yes", "--json")
     on = ("promote", "acme", "--from", "staging", "--to", "prod")
@@ -78,12 +97,16 @@ def story(fleet: Fleet) -> Story:
     assert wfops(*way, "--yes").code == 0
     hotfix, hotfix_json = wfops(*on), wfops(*on, "--yes", "--json")
     assert url(fleet, "prod", "Reports") == "https://hotfix.example"
+    fleet.edit("dev", "Invoices", node=("Call", {"url": "https://third.example"}))
+    fleet.sandboxes["staging"].faults.add("status", method="PUT", status=400)
+    broken = wfops(*way, "--yes")
+    fleet.sandboxes["staging"].faults.clear()
+    broken_json = wfops("promotion", "show", "acme/p5", "--json")
     fleet.document.write_text(fleet.document.read_text().replace("target: staging}", "target: staging, approvers: 1}"))
     assert wfops("apply", "-f", fleet.document).code == 0
-    fleet.edit("dev", "Invoices", node=("Call", {"url": "https://third.example"}))
     waits = wfops(*way, "--yes")
-    waits_shown, own_approval = wfops("promotion", "show", "acme/p5"), wfops("approve", "acme/p5")
-    cancelled, cancelled_again = wfops("cancel", "acme/p5", "--reason", "not now"), wfops("cancel", "acme/p5")
+    waits_shown, own_approval = wfops("promotion", "show", "acme/p6"), wfops("approve", "acme/p6")
+    cancelled, cancelled_again = wfops("cancel", "acme/p6", "--reason", "not now"), wfops("cancel", "acme/p6")
     rejected_late = wfops("reject", "acme/p1", "--reason", "no")
     listed, listed_json = wfops("promotion", "list", "acme"), wfops("promotion", "list", "acme", "--to", "prod", "--limit", "1",
                                                                   "--json")
@@ -96,9 +119,9 @@ def story(fleet: Fleet) -> Story:
         wfops(*rollback, "--dry-run"), wfops(*rollback, "--yes"), wfops(*rollback, "--yes"))
     assert url(fleet, "staging", "Reports") == "https://example.com"
     recovered, unknown = wfops("promotion", "recover", "acme", "staging"), wfops("promotion", "show", "acme/p99")
-    return Story(nothing, planned, not_asked, promoted, again, refused, to_prod, hotfix, hotfix_json, waits, waits_shown,
-                 own_approval, cancelled, cancelled_again, rejected_late, listed, listed_json, shown, shown_json, drawn,
-                 watched, rollback_planned, rolled_back, rolled_back_again, recovered, unknown)
+    return Story(nothing, planned, not_asked, declined, promoted, again, refused, to_prod, hotfix, hotfix_json, broken,
+                 broken_json, waits, waits_shown, own_approval, cancelled, cancelled_again, rejected_late, listed, listed_json,
+                 shown, shown_json, drawn, watched, rollback_planned, rolled_back, rolled_back_again, recovered, unknown)
 
 
 def test_nothing_to_write_is_said_and_begins_nothing(story: Story) -> None:
@@ -116,6 +139,11 @@ def test_a_dry_run_shows_the_plan_with_diffs_and_every_gate(story: Story) -> Non
 
 def test_without_a_terminal_somebody_has_to_say_yes(story: Story) -> None:
     assert story.not_asked.code == 2 and "--yes" in story.not_asked.err
+
+
+def test_a_no_at_the_question_begins_nothing(story: Story) -> None:
+    assert story.declined.code == 7 and "Write this to n8n acme/staging? [y/N]" in story.declined.err
+    assert "~ 1. update Orders" in story.declined.err and story.declined.out == ""
 
 
 def test_what_was_promoted_is_told_with_its_commit_and_the_way_back(story: Story) -> None:
@@ -138,12 +166,18 @@ def test_a_hotfix_in_the_target_blocks_with_every_reason(story: Story) -> None:
     assert any(gate["outcome"] == "blocked" for gate in story.hotfix_json.json["gates"]["gates"])
 
 
+def test_what_n8n_refuses_is_told_with_what_became_of_each_workflow(story: Story) -> None:
+    assert story.broken.code == 1 and "- update Invoices" in story.broken.out and "acme/p5 " in story.broken.out
+    assert "400" in story.broken.err
+    assert story.broken_json.json["status"] == "failed" and not story.broken_json.json["rollback_incomplete"]
+
+
 def test_what_waits_for_approval_says_how_it_goes_on(story: Story) -> None:
     assert story.waits.code == 4
-    assert "acme/p5 waits for 1 approval of somebody else: wfops approve acme/p5 --plan " in story.waits.out
+    assert "acme/p6 waits for 1 approval of somebody else: wfops approve acme/p6 --plan " in story.waits.out
     assert "pending_approval" in story.waits_shown.out
     assert story.own_approval.code == 6
-    assert story.cancelled.code == 0 and story.cancelled.out == "acme/p5 (dev → staging) is cancelled\n"
+    assert story.cancelled.code == 0 and story.cancelled.out == "acme/p6 (dev → staging) is cancelled\n"
     assert story.cancelled_again.code == 4 and story.rejected_late.code == 4
 
 
@@ -151,7 +185,8 @@ def test_the_list_says_from_where_to_where_and_how_it_ended(story: Story) -> Non
     header, *rows = story.listed.out.splitlines()
     assert header.split() == ["promotion", "from", "to", "status", "asked", "by", "git", "reason"]
     assert [row.split()[:4] for row in rows] == [
-        ["acme/p5", "dev", "staging", "cancelled"], ["acme/p4", "staging", "prod", "blocked"],
+        ["acme/p6", "dev", "staging", "cancelled"], ["acme/p5", "dev", "staging", "failed"],
+        ["acme/p4", "staging", "prod", "blocked"],
         ["acme/p3", "dev", "staging", "completed"], ["acme/p2", "staging", "prod", "completed"],
         ["acme/p1", "dev", "staging", "completed"]]
     assert [row["name"] for row in story.listed_json.json] == ["acme/p4"]

@@ -33,7 +33,13 @@ _AGAIN = 60  # seconds in which a recovery is asked for once
                        "hour each hour, for two days.")
 def approved_promotions(context: dg.SensorEvaluationContext, wfops: Wfops) -> dg.SensorResult | dg.SkipReason:
     ready, waiting = ready_promotions(wfops.services)
-    requests = [request for one in ready if (request := _carry_out(wfops, one)) is not None]
+    requests = []
+    for one in ready:
+        request = _carry_out(wfops, one)
+        if request is None:
+            waiting.append(f"{one.name}: given up after {_GIVE_UP.days} days: wfops promotion execute {one.name}")
+        else:
+            requests.append(request)
     if not requests:
         return dg.SkipReason("; ".join(waiting[:10]) or "no promotion is ready")
     return dg.SensorResult(run_requests=requests)

@@ -25,12 +25,12 @@ def of_plan(report: Mapping[str, Any]) -> Metadata:
     plan = report["plan"]
     counts = {name: number for name, number in (plan.get("counts") or {}).items() if number}
     return {
-        **_head(report), "status": report["status"], "dry_run": report["dry_run"],
+        **_head(report), "status": report["status"],
         **({"plan": dg.MetadataValue.md(markdown(plan, report["problems"]))} if plan.get("changes") else {}),
-        **counts, "checksum": (report["checksum"] or "")[:12],
+        **counts, "dry_run": report["dry_run"], "checksum": (report["checksum"] or "")[:12],
         **({"pipeline": report["pipeline"]} if report["pipeline"] else {}),
         **table("in_the_way", [{"what": problem["message"], "way out": problem["fix"]} for problem in report["problems"]]),
-        **_notes(report),
+        **_notes(report), **_look(report),
     }
 
 
@@ -42,10 +42,10 @@ def of_gates(report: Mapping[str, Any]) -> Metadata:
                                     outcome is not GateOutcome.PASSED))
     rows = sorted(gates, key=lambda gate: order.index(GateOutcome(gate["outcome"])))
     return {
-        **_head(report), "status": report["status"], **({"verdict": report["gates"]["verdict"]} if gates else {}),
+        **_head(report), **({"verdict": report["gates"]["verdict"]} if gates else {}),
         **table("gates", [{"gate": gate["gate"].replace("_", " "), "says": _GATE_WORDS[GateOutcome(gate["outcome"])],
                            "because": visible(gate["reason"]), "way out": visible(gate["fix"] or "")} for gate in rows]),
-        **({"reason": visible(report["reason"])} if report["reason"] else {}),
+        **({"reason": visible(report["reason"])} if report["reason"] else {}), **_look(report),
     }
 
 
@@ -62,7 +62,7 @@ def of_results(report: Mapping[str, Any]) -> Metadata:
             "said": visible(each["message"] or "")} for each in written]),
         **({"reason": visible(report["reason"])} if report["reason"] else {}),
         **({"rollback_incomplete": True} if report["rollback_incomplete"] else {}),
-        **({"operation": report["operation_id"]} if report["operation_id"] else {}),
+        **({"operation": report["operation_id"]} if report["operation_id"] else {}), **_look(report),
     }
 
 
@@ -80,6 +80,7 @@ def of_outcome(report: Mapping[str, Any]) -> Metadata:
         **({"snapshot_after": report["post_snapshot"]} if report["post_snapshot"] else {}),
         **_notes(report),
         **({"back": f"wfops rollback {report['name']} --reason …"} if report["status"].startswith("completed") else {}),
+        **_look(report),
     }
 
 
@@ -139,8 +140,13 @@ def _remarks(change: Mapping[str, Any]) -> list[str]:
 
 
 def _head(report: Mapping[str, Any]) -> Metadata:
-    return {"promotion": report["name"], "way": f"{report['source']} → {report['target']}",
-            **({"look": f"wfops promotion show {report['name']}"} if report["number"] is not None else {})}
+    way = f"{report['source']} → {report['target']}"
+    return {"promotion": way if report["number"] is None else f"{report['name']}: {way}"}
+
+
+def _look(report: Mapping[str, Any]) -> Metadata:
+    """What is to be read first comes first; this comes last."""
+    return {"look": f"wfops promotion show {report['name']}"} if report["number"] is not None else {}
 
 
 def _notes(report: Mapping[str, Any]) -> Metadata:
