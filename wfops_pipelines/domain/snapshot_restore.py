@@ -10,8 +10,9 @@ of a workflow that has no canonical id stands for itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from wfops_pipelines.domain.errors import UnknownWorkflow
 from wfops_pipelines.domain.lift import hash_portable
@@ -82,11 +83,16 @@ class Restore:
         return inputs
 
 
-def pair_for_restore(snapshot: Sequence[SnapshotWorkflow], now: Sequence[SnapshotWorkflow]) -> Restore:
-    """The workflows of a snapshot and of the environment as it is, each once, under the key that it has now."""
+def pair_for_restore(snapshot: Sequence[SnapshotWorkflow], now: Sequence[SnapshotWorkflow],
+                     created_anew: Mapping[str, str] = MappingProxyType({})) -> Restore:
+    """The workflows of a snapshot and of the environment as it is, each once, under the key that it has now.
+
+    ``created_anew`` are n8n ids that earlier restores gave to workflows that were gone (old id → new id): one without a
+    canonical workflow is found again by it, and not created twice.
+    """
     taken = {each.key for each in now}
     rows = []
-    for then, current in pair(snapshot, now):
+    for then, current in _with_created_anew(list(pair(snapshot, now)), created_anew):
         if current is not None:
             key = current.key
         elif then is not None:  # another workflow may have become this canonical workflow since
@@ -95,6 +101,29 @@ def pair_for_restore(snapshot: Sequence[SnapshotWorkflow], now: Sequence[Snapsho
             continue
         rows.append(RestoreRow(key, then, current))
     return Restore(tuple(sorted(rows, key=lambda row: row.key)))
+
+
+Pairs = list[tuple[SnapshotWorkflow | None, SnapshotWorkflow | None]]
+
+
+def _with_created_anew(pairs: Pairs, created_anew: Mapping[str, str]) -> Pairs:
+    alone = {current.workflow_id: current for then, current in pairs if then is None and current is not None}
+    found: Pairs = []
+    for then, current in pairs:
+        if then is not None and current is None:
+            found.append((then, alone.pop(_last(then.workflow_id, created_anew, alone), None)))
+        elif then is not None:
+            found.append((then, current))
+    return [*found, *((None, current) for current in alone.values())]
+
+
+def _last(workflow_id: str, created_anew: Mapping[str, str], there: Collection[str]) -> str:
+    """The id that a workflow has now, through all that it had."""
+    had = {workflow_id}
+    while workflow_id not in there and (new := created_anew.get(workflow_id)) is not None and new not in had:
+        had.add(new)
+        workflow_id = new
+    return workflow_id
 
 
 def _portable(workflow: SnapshotWorkflow, portable: Portable) -> PortableWorkflow:

@@ -144,7 +144,8 @@ def _held(work: UnitOfWork, row: Row[Any], environment: Row[Any]) -> _Held:
     snapshot, now = load(work, row).workflows, stored_workflows(work, environment.id)
     ids = {UUID(each.canonical_id) for each in (*snapshot, *now) if each.canonical_id is not None}
     alive = {str(key) for key, canonical in work.mappings.canonicals(ids).items() if canonical.deleted_at is None}
-    restore = pair_for_restore(_of_living(snapshot, alive), _of_living(now, alive))
+    restore = pair_for_restore(_of_living(snapshot, alive), _of_living(now, alive),
+                               work.promotions.created_anew(environment.id))
     digests = {digest for each in (*snapshot, *now) for digest in (each.live_digest, each.draft_digest)}
     bodies = work.payloads.load(digests)
     if absent := [each.name for each in snapshot if each.live_digest not in bodies]:

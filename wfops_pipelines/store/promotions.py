@@ -85,6 +85,17 @@ class Promotions:
                                      promotions.c.git_status == "pull_request")
             .order_by(promotions.c.requested_at, promotions.c.id)))
 
+    def created_anew(self, environment_id: UUID) -> dict[str, str]:
+        """What restores created because it was gone: by the key that it had (of one without a canonical workflow its n8n
+        id), the n8n id that it got; the latest of several."""
+        rows = self._connection.execute(
+            select(promotions.c.results["workflows"]).where(
+                self._mine, promotions.c.target_environment_id == environment_id, promotions.c.kind == "restore",
+                promotions.c.status.in_(("completed", "completed_with_errors")))
+            .order_by(promotions.c.started_at, promotions.c.id)).scalars()
+        return {told["key"]: told["workflow_id"] for workflows in rows for told in workflows or ()
+                if told["action"] == "create" and told["status"] == "success"}
+
     def change(self, promotion_id: UUID, *, now: datetime, **values: Any) -> None:
         """Set columns; the database refuses a transition that the lifecycle does not have."""
         self._connection.execute(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from wfops_pipelines.domain.canonical_json import encode
+from wfops_pipelines.n8n.sandbox.javascript import parse
 from wfops_pipelines_tests.end_to_end.real_workflows import CORPUS, workflows
 from wfops_pipelines_tests.services.child import run_in_child
 from wfops_pipelines_tests.services.fleet import Environment, FleetUnderTest, NewFleet, calling, with_credential, workflow
@@ -22,8 +23,8 @@ CREDENTIALS = [{"key": "crm", "type": "httpBasicAuth", "environments": {
 
 
 def contents(environment: Environment) -> dict[str, bytes]:
-    """What n8n holds, by name, every key of every node."""
-    return {name: encode([record.draft.node_list, record.settings])
+    """What n8n holds, by name, every key of every node; what settings mean is in the hash."""
+    return {name: encode([record.draft.node_list, parse(record.draft.connections)])
             for name, i in by_name(environment).items() if (record := environment.raw(i))}
 
 

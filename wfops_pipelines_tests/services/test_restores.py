@@ -159,6 +159,11 @@ def test_untracked_workflows_are_restored_and_stay_untracked(new_fleet: NewFleet
     assert said(prod, "Edited") == "hello" and "Deleted" in by_name(prod)
     assert {prod.mapping(by_name(prod)[name]).status for name in ("Edited", "Deleted")} == {"untracked"}
     assert len(prod.files()) == 1
+    assert ask(prod, before).status == "unchanged"  # what was created anew is known by its new id
+    between = snapshot(prod)
+    prod.delete_in_n8n(by_name(prod)["Deleted"])
+    assert actions(restore(prod, between)) == {"Deleted": "create"}
+    assert ask(prod, before).status == "unchanged" and ask(prod, between).status == "unchanged"
 
 
 def test_a_draft_is_told_and_what_ran_is_restored(new_fleet: NewFleet) -> None:
