@@ -135,6 +135,7 @@ def credentials(rules: StageRules, facts: GateFacts, _: datetime) -> GateResult:
     unmapped = [_of(use) for use in known.uses if not use.name]
     unmapped += [f"{problem.problem.what} in {one_line(problem.workflow, 80)}" for problem in unresolved
                  if problem.problem.kind is Kind.CREDENTIAL]
+    unmapped = list(dict.fromkeys(unmapped))  # several nodes may use one
     details: dict[str, Any] = {"used": [_of(use) for use in known.uses], "unmapped": unmapped}
     if unmapped:
         return GateResult(gate, BLOCKED, f"not mapped to the target: {some(unmapped)}",

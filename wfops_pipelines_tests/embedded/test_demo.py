@@ -50,6 +50,7 @@ def test_the_demo_shows_the_drift_checks_what_it_says_and_stops(users_home: Path
     assert "globex/prod DRIFT_INCIDENT_ACTIVE\n  added_in_runtime  QUICK FIX retry orders\n" in screen
     assert "acme/staging and globex/staging: IN_SYNC" in screen
     assert re.search(r"✓ reverted: n8n is what Git says again .* wfops incident reconcile globex#\d", screen)
+    assert "acme/p1: Returns updated in n8n, read back, and one commit " in screen
     assert "acme#1 waits for you, globex#1 is settled" in screen
     assert re.search(r"drift of acme/prod +http://127.0.0.1:\d+/assets/drift_report\?", screen)
     assert f"export WFOPS_HOME={users_home / 'demo'}" in screen
