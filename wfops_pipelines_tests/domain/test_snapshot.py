@@ -205,3 +205,13 @@ def test_every_workflow_is_in_a_restore_once_and_one_of_what_is_there_writes_not
     assert sorted(row.now.workflow_id for row in restore.rows if row.now) == [each.workflow_id for each in now]
     plan_of(restore, prune=True)
     assert plan_of(pair_for_restore(now, now), prune=True).is_empty
+
+
+def test_what_was_created_anew_is_found_again_through_all_the_ids_that_it_had() -> None:
+    ids = {"a": "b", "b": "c", "x": "y", "y": "x"}
+    restore = pair_for_restore([was("a"), was("x")], [was("c")], ids)
+    assert [(row.key, row.then and row.then.workflow_id, row.now and row.now.workflow_id) for row in restore.rows] == [
+        ("c", "a", "c"), ("x", "x", None)]
+    assert restore.ids_then == {"c": "a", "x": "x"} and restore.ids_now == {"c": "c"}
+    both = pair_for_restore([was("a"), was("c")], [was("c")], ids)
+    assert {row.key: row.now is not None for row in both.rows} == {"a": False, "c": True}
