@@ -119,7 +119,7 @@ class PlainRepository:
         raise UsageError(f"{self.display_url} is a plain Git remote, which knows no pull requests",
                          fix="use write_mode: push, or provider: github")
 
-    def pull_request_state(self, url: str) -> PullRequestState:  # noqa: ARG002 - there is none
+    def pull_request_state(self, url: str) -> PullRequestState:
         """A plain remote has no pull requests: one of a GitHub that the repository was on is gone."""
         return PullRequestState.CLOSED
 

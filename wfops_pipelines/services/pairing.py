@@ -38,7 +38,8 @@ def match_environment(work: UnitOfWork, environment: Row[Any]) -> Matching:
 def _ahead_of_git(work: UnitOfWork, environment: Row[Any]) -> dict[str, Mapping[str, Any]]:
     """What promotions made of workflows that Git does not say yet, by n8n id: of several the last."""
     rows = [*work.promotions.with_pull_request(environment.id), *work.promotions.with_git_left(environment.id)]
-    return {told["workflow_id"]: told for row in sorted(rows, key=lambda row: (row.started_at or row.requested_at, row.number))
+    rows.sort(key=lambda row: (row.started_at or row.requested_at, row.number))
+    return {told["workflow_id"]: told for row in rows
             for told in (row.results or {}).get("workflows", []) if told["workflow_id"] and told["status"] != "skipped"}
 
 

@@ -70,7 +70,7 @@ async def commit_promotion(operation: RunningOperation, row: Row[Any]) -> None:
 
 
 def _along(operation: RunningOperation, row: Row[Any]) -> list[Row[Any]]:
-    """The promotions whose pull request is to show what it showed, and this one's if it had one before it was rolled back."""
+    """The promotions whose pull request is to show what it showed; this one too, if it had one before it was rolled back."""
     if operation.environment.write_mode != "pull_request":
         return []
     own = [row] if row.git_pull_request is not None else []
