@@ -204,6 +204,7 @@ def test_show_tells_plan_gates_results_and_the_story_with_hashes(story: Story) -
     (written,) = [event for event in events if event["action"] == "runtime.done"]
     assert written["before_hash"] and written["after_hash"] and written["before_hash"] != written["after_hash"]
     assert story.shown_json.json["run_id"] in {event["run_id"] for event in events}
+    assert story.shown_json.json["run_id"] in out[order[-1]:]
 
 
 def test_its_plan_can_be_drawn_and_its_end_watched(story: Story) -> None:
