@@ -43,7 +43,7 @@ def run_in_child(environment: Environment, use_case: str, failpoint: str) -> sub
              "use_case": use_case, "failpoint": failpoint, "batch_size": fleet.services.limits.batch_size,
              "now": fleet.clock.time.isoformat()}
     fleet.clock.pass_time(minutes=1)
-    return run_forked(f"{__name__}:main", text=json.dumps(order), timeout=120)
+    return run_forked(f"{__name__}:main", text=json.dumps(order), timeout=600)
 
 
 def main() -> None:

@@ -122,7 +122,9 @@ def picture(prod: Environment) -> dict[str, str]:
     state = prod.sandbox.state
     held = {i: record.name for i, record in state.workflows.items()}
     assert max(Counter(held.values()).values()) == 1, f"made twice: {held}"
-    new = {i: f"<{name}>" for i, name in held.items() if name in CREATED}
+    # What n8n 1.x has deleted comes back under another id.
+    renewed = (*CREATED, "Pruned") if state.generation < 2 else CREATED
+    new = {i: f"<{name}>" for i, name in held.items() if name in renewed}
     tags = {tag.id: tag.name for tag in state.tags.values()}
     found = {}
     for workflow_id, record in state.workflows.items():
