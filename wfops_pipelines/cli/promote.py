@@ -119,5 +119,4 @@ def exit_code_of(result: Mapping[str, Any]) -> int:
         return BLOCKED
     if result["status"] not in ENDED_WELL:
         return 1
-    drifted = result["drift_status"] not in (None, "IN_SYNC", "UNTRACKED", "UNKNOWN") and result["pull_request"] is None
-    return DIFFERENT if drifted else 0
+    return 0 if result["drift_status"] in (None, "IN_SYNC", "UNTRACKED", "UNKNOWN") else DIFFERENT

@@ -20,7 +20,7 @@ from wfops_pipelines.domain.errors import (
 )
 from wfops_pipelines.git.github import GitHubRepository, open_github
 from wfops_pipelines.git.github_calls import ATTEMPTS
-from wfops_pipelines.git.repository import GitHubApp, PullRequest
+from wfops_pipelines.git.repository import GitHubApp, PullRequest, PullRequestState
 from wfops_pipelines_tests.git.conftest import BY, TOKEN, Remote
 from wfops_pipelines_tests.git.test_reading import read_all
 from wfops_pipelines_tests.servers.github import GitHubServer
@@ -232,6 +232,21 @@ def test_after_a_merge_the_branch_is_used_again(repository: GitHubRepository, gi
     later = github_remote.bare.commit({"b.json": b"2"})
     assert request_changes(repository, later, {"a.json": b"3"}).number == 2
     assert github_remote.bare.text("log", "-1", "--format=%P", "wfops/export") == later
+
+
+def test_what_became_of_a_pull_request_is_asked_by_its_address(repository: GitHubRepository, github_remote: Remote,
+                                                              github_server: GitHubServer) -> None:
+    head = github_remote.bare.commit({"a.json": b"1"})
+    url = request_changes(repository, head, {"a.json": b"2"}).url
+    assert repository.pull_request_state(url) is PullRequestState.OPEN
+    repository.close_pull_request(url)
+    assert repository.pull_request_state(url) is PullRequestState.CLOSED
+    repository.close_pull_request(url)  # a second time there is nothing to do
+    github_server.state.pulls["acme/flows"][0]["merged"] = True
+    assert repository.pull_request_state(url) is PullRequestState.MERGED
+    for other in (f"{url}9", url.replace("/acme/", "/others/"), "https://example.com/"):
+        assert repository.pull_request_state(other) is PullRequestState.CLOSED
+        repository.close_pull_request(other)
 
 
 def test_a_pull_request_without_changes_or_into_itself_is_refused(repository: GitHubRepository,
