@@ -26,8 +26,8 @@ def restore(
         "--at", metavar="TIME", help="In place of SNAPSHOT: the newest one that is not newer than this time, as "
                                      "2026-11-20T18:00 (UTC).")] = None,
     workflow: Annotated[list[str] | None, typer.Option(
-        "--workflow", "-w", metavar="NAME|ID", help="This one alone, by name, n8n id (then or now), or canonical id. What it "
-                                                    "needs and is gone comes along. Can be repeated.")] = None,
+        "--workflow", "-w", metavar="NAME|ID", help="This one alone, by name, n8n id (then or now), or canonical id. What "
+                                                    "it needs and is gone comes along. Can be repeated.")] = None,
     needs: Annotated[bool, typer.Option(
         "--needs/--no-needs", help="With --workflow: also everything that it needs, as the snapshot holds it.")] = False,
     prune: Annotated[bool, typer.Option("--prune", help="Also remove what the snapshot does not have, or has archived (n8n "

@@ -19,8 +19,8 @@ _SAME_RUN = 900  # seconds
            minimum_interval_seconds=max(30, process_settings().snapshot_check_interval_seconds),
            default_status=sensor_status_of(process_settings().snapshot_check_interval_seconds),
            description="Asks for one run of the job snapshot for all environments whose snapshot_hours have passed since "
-                       "their last scheduled one (looks each WFOPS_SNAPSHOT_CHECK_INTERVAL_SECONDS, default 5 minutes). One that "
-                       "failed is tried again after an hour.")
+                       "their last scheduled one (looks each WFOPS_SNAPSHOT_CHECK_INTERVAL_SECONDS, default 5 minutes). "
+                       "One that failed is tried again after an hour.")
 def scheduled_snapshots(context: dg.SensorEvaluationContext, wfops: Wfops) -> dg.RunRequest | dg.SkipReason:
     rows = due_environments(wfops.services)
     if not rows:
