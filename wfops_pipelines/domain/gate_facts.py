@@ -192,11 +192,13 @@ class SoakedWorkflow:
 
 @dataclass(frozen=True, slots=True)
 class WriteBlock:
-    """Whether the target takes no writes, why and since when (§11.7: a rollback that is incomplete)."""
+    """Whether the target takes no writes, why and since when (§11.7: a rollback that is incomplete; §20: production that
+    nobody allowed); ``fix`` where it is another than to wait for recovery."""
 
     blocked: bool
     reason: str | None = None
     since: datetime | None = None
+    fix: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,6 +29,7 @@ class PlanProblemKind(StrEnum):
     MISSING_WORKFLOW = "missing_workflow"  # a sub-workflow or error workflow that the target will not have
     KEPT_SETTING = "kept_setting"  # the target has a setting that the API cannot clear: it would not be what was promoted
     UNPUBLISHED_CALL = "unpublished_call"  # it would run and call what is not published, which n8n 2.x refuses
+    NAMESAKE = "namesake"  # it would be created beside one of the same name that nobody has linked
     ARCHIVED = "archived"  # in the archive of an n8n 1.x, which nothing brings back through the API
 
 

@@ -84,11 +84,17 @@ def gate_facts(work: UnitOfWork, prepared: Prepared, stage: Stage, seen: Seen, o
             Decision(row.decided_by, row.checksum, row.approve, row.decided_through) for row in asked.decisions))),
         soaked=look_up(lambda: _soaked(prepared)),
         lint=look_up(lambda: _lint(work, prepared)),
-        write_block=look_up(lambda: WriteBlock(target.writes_blocked_at is not None, target.writes_blocked_reason,
-                                               target.writes_blocked_at)),
+        write_block=look_up(lambda: _write_block(target)),
         entitlement=_ALL.feature(work.context.tenant_slug, Feature.WORKFLOW_CI_CD),
         budget=_ALL.promotion(work.context.tenant_slug, len(prepared.plan.writes)),
     )
+
+
+def _write_block(target: Row[Any]) -> WriteBlock:
+    if target._mapping["class"] == EnvironmentClass.PRODUCTION and not target.allow_production:
+        return WriteBlock(True, "it is a production environment, and nothing may be written to it",
+                          fix="set allow_production: true on it in fleet.yaml, and run `wfops apply`")
+    return WriteBlock(target.writes_blocked_at is not None, target.writes_blocked_reason, target.writes_blocked_at)
 
 
 def _source(prepared: Prepared, seen: Seen) -> SourceFacts:

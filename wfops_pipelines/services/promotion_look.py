@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,10 @@ from sqlalchemy import Row
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.fleet_fields import EnvironmentClass
 from wfops_pipelines.domain.gates import GateReport, evaluate_all
-from wfops_pipelines.domain.promotion_limits import PlanProblem, plan_problems
+from wfops_pipelines.domain.mapping import MappingStatus, UnlinkedReason
+from wfops_pipelines.domain.promotion_limits import PlanProblem, PlanProblemKind, plan_problems
+from wfops_pipelines.domain.promotion_plan import PlanAction
+from wfops_pipelines.domain.shown import one_line
 from wfops_pipelines.services.credential_checks import credentials_of
 from wfops_pipelines.services.detect_drift import DriftCheck, check_drift, compare_within
 from wfops_pipelines.services.operations import RunningOperation
@@ -96,8 +99,26 @@ def judge_plan(work: UnitOfWork, prepared: Prepared, stage: Stage, seen: Seen, o
                asked: Asked) -> Judged:
     """What the gates and the limits say of a plan."""
     report = evaluate_all(stage.rules, gate_facts(work, prepared, stage, seen, options, asked), work.context.now())
-    problems = plan_problems(prepared.plan)
+    problems = (*plan_problems(prepared.plan), *_namesakes(work.context.tenant_slug, prepared))
     return Judged(prepared, stage, report, problems, problems_left(problems, options))
+
+
+def _namesakes(tenant: str, prepared: Prepared) -> Iterator[PlanProblem]:
+    """What would be created beside a workflow of the same name that nobody has linked, ignored or said to be another one:
+    most likely they are one workflow, and two of it would both run."""
+    there = {row.name: row for row, _ in prepared.target.unmanaged.values()
+             if row.status == MappingStatus.UNTRACKED and row.unlinked_reason != UnlinkedReason.BY_HAND}
+    slug = prepared.target.environment.slug
+    for change in prepared.plan.writes:
+        row = there.get(change.name) if change.action is PlanAction.CREATE else None
+        if row is not None:
+            arguments = f"{tenant} {slug} {row.workflow_id}"
+            yield PlanProblem(
+                PlanProblemKind.NAMESAKE,
+                f"{one_line(change.name, 60)!r} would be created beside one of this name that {prepared.plan.target} has, "
+                "and that is linked to nothing",
+                f"if they are one workflow: wfops link {arguments} {change.key}; if not: wfops ignore {arguments}",
+                (change.key,))
 
 
 def problems_left(problems: Sequence[PlanProblem], options: PromotionOptions) -> tuple[PlanProblem, ...]:

@@ -17,6 +17,16 @@ from wfops_pipelines.services.promotion_plans import Prepared
 from wfops_pipelines.services.services import Services
 
 
+async def adopt_at_request(services: Services, context: Context, source: Row[Any], target: Row[Any],
+                           prepared: Prepared) -> None:
+    """The same when a promotion is asked for, whatever comes of it: what is equal at both ends is one workflow from then
+    on, and what would be created can be linked by its canonical id."""
+    if not any(row.canonical_id is None for row in (prepared.source.rows if prepared.source else {}).values()):
+        return
+    async with run_operation(services, context, OperationKind.MAPPING, target) as operation:
+        await adopt_new_ones(services, context, source, operation, prepared)
+
+
 async def adopt_new_ones(services: Services, context: Context, source: Row[Any], operation: RunningOperation,
                          prepared: Prepared) -> None:
     """Make the canonical workflows that the plan's new ones begin, and link them, in the source and where the target has

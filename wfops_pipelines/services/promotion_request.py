@@ -18,6 +18,7 @@ from wfops_pipelines.domain.promotion_plan_text import render_plan
 from wfops_pipelines.services.notices import tell
 from wfops_pipelines.services.promotion_facts import Asked, Seen
 from wfops_pipelines.services.promotion_look import Judged, ask_target, judge_promotion, look_at_source, look_at_target
+from wfops_pipelines.services.promotion_new_ones import adopt_at_request
 from wfops_pipelines.services.promotion_options import JsonObject, PromotionOptions, PromotionReport
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.services.stage_rules import stage_between
@@ -51,13 +52,18 @@ async def request_promotion(services: Services, context: Context, source: Row[An
         return judge_promotion(work, source, target, options, seen, Asked(context.actor, context.impersonator),
                                generation=generation, credentials=credentials)
 
-    return await asyncio.to_thread(_begin, services, context, source, target, options, judge, dry_run, checksum)
+    def judged_now() -> Judged:
+        with services.store.read(context) as work:
+            return judge(work)
+
+    judged = await asyncio.to_thread(judged_now)
+    if not dry_run:
+        await adopt_at_request(services, context, source, target, judged.prepared)
+    return await asyncio.to_thread(_begin, services, context, source, target, options, judged, dry_run, checksum)
 
 
 def _begin(services: Services, context: Context, source: Row[Any], target: Row[Any], options: PromotionOptions,
-           judge: Any, dry_run: bool, checksum: str | None) -> PromotionReport:
-    with services.store.read(context) as work:
-        judged: Judged = judge(work)
+           judged: Judged, dry_run: bool, checksum: str | None) -> PromotionReport:
     report = _report(context, source, target, judged)
     report.dry_run = dry_run
     if judged.prepared.plan.is_empty:

@@ -52,8 +52,8 @@ def sweep(fleet: FleetUnderTest, run_alive: Any = dead) -> list[bool]:
 
 BEFORE_WRITING = ["deployment.begin.after_commit", "promotion.request.before_commit", "promotion.request.after_commit",
                   "deployment.promotion.before_commit", "deployment.promotion.after_commit", "runtime.intend.before_commit"]
-WHILE_WRITING = ["runtime.intend.after_commit", "runtime.create.before", "runtime.create.after", "runtime.update.before",
-                 "runtime.update.after", "runtime.record.after_commit", "promotion.complete.before",
+WHILE_WRITING = ["runtime.intend.after_commit", "runtime.create.before", "runtime.create.after", "runtime.put.before",
+                 "runtime.put.after", "runtime.record.after_commit", "promotion.complete.before",
                  "promotion.complete.before_commit"]
 AFTERWARDS = ["promotion.complete.after", "deployment.conclude.before_commit"]
 

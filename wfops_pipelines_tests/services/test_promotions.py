@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from wfops_pipelines.domain.errors import Blocked, Denied, ForbiddenTransition
-from wfops_pipelines_tests.services.fleet import NewFleet, calling, workflow
+from wfops_pipelines.services.mapping_commands import ignore
+from wfops_pipelines_tests.services.fleet import NewFleet, calling, run, workflow
 from wfops_pipelines_tests.services.promotions import (
     by_name,
     decide,
@@ -143,3 +144,35 @@ def test_a_commit_that_git_refuses_leaves_the_promotion_completed_and_is_made_la
     assert len(fleet["prod"].files()) == 3
     fleet["prod"].edit_in_n8n(by_name(fleet["prod"])["Three"], "by hand")
     assert fleet["prod"].check().status == "DRIFT_DETECTED"
+
+
+def test_what_both_ends_have_already_is_one_workflow_from_the_first_request_on(new_fleet: NewFleet) -> None:
+    fleet = promoting_fleet(new_fleet, ("dev", "prod"))
+    (one,) = fleet["dev"].create_in_n8n(workflow("One"))
+    (same,) = fleet["prod"].create_in_n8n(workflow("One"))
+    assert request(fleet).status == "unchanged"
+    fleet["dev"].edit_in_n8n(one, "better")
+    done = request(fleet)
+    assert done.plan["counts"]["create"] == 0 and done.plan["counts"]["update"] == 1
+    assert by_name(fleet["prod"]) == {"One": same}
+
+
+def test_nothing_is_created_beside_a_workflow_of_its_name_that_nobody_linked(new_fleet: NewFleet) -> None:
+    fleet = promoting_fleet(new_fleet, ("dev", "prod"))
+    fleet["dev"].create_in_n8n(workflow("One", text="theirs"))
+    (other,) = fleet["prod"].create_in_n8n(workflow("One", text="ours"))
+    asked = request(fleet)
+    assert asked.status == "blocked" and "of this name" in (asked.reason or "")
+    (problem,) = [each for each in asked.problems if each["kind"] == "namesake"]
+    assert f"wfops link acme prod {other} " in problem["fix"]
+    run(ignore(fleet.services, fleet.context, "prod", other))
+    assert promote(fleet).status == "completed"
+
+
+def test_production_that_nobody_allowed_blocks_when_it_is_asked_for(new_fleet: NewFleet) -> None:
+    fleet = promoting_fleet(new_fleet, ("dev", "prod"))
+    fleet.declared("prod")["allow_production"] = False
+    fleet.apply()
+    fleet["dev"].create_in_n8n(workflow("One"))
+    asked = request(fleet)
+    assert asked.status == "blocked" and "production environment" in (asked.reason or "")
