@@ -121,8 +121,8 @@ def write_block(_: StageRules, facts: GateFacts, __: datetime) -> GateResult:
         return GateResult(Gate.WRITE_BLOCK, PASSED, "the target takes writes")
     since = "" if block.since is None else f" since {moment(block.since)}"
     why = one_line(block.reason or "a rollback is incomplete", 300)
-    return GateResult(Gate.WRITE_BLOCK, BLOCKED, f"the target takes no writes{since}: {why}",
-                      block.fix or "recovery lifts this when it succeeds; an admin can unblock it with a reason: wfops unblock")
+    fix = block.fix or "recovery lifts this when it succeeds; an admin can unblock the environment with a reason"
+    return GateResult(Gate.WRITE_BLOCK, BLOCKED, f"the target takes no writes{since}: {why}", fix)
 
 
 # -- what the target needs ---------------------------------------------------------------------------------------------
