@@ -167,6 +167,74 @@ def test_a_new_workflow_that_cannot_be_made_takes_those_with_it_that_call_it_and
     assert promote(fleet).status == "completed" and set(by_name(prod)) == {"A called one", "Caller", "Lone"}
 
 
+# -- n8n goes away at a bad moment -------------------------------------------------------------------------------------
+
+
+def test_what_was_written_before_n8n_went_away_is_settled_when_it_is_back_and_never_told_as_undone(
+        new_fleet: NewFleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = new_fleet.as_left_by(two_edited)
+    prod = fleet["prod"]
+    when(monkeypatch, "runtime.record.after_commit", 3, lambda: prod.sandbox.faults.add(
+        "status", method="GET", path=r"/workflows$", status=500))
+    with pytest.raises(WfopsError):
+        execute(fleet, 2)
+    assert told(fleet, 2).status == "running" and says(fleet, "One") == "better"
+    assert prod.check().error is not None  # recovery cannot read it either
+    assert told(fleet, 2).status == "running"
+    prod.sandbox.faults.clear()
+    assert prod.check().status == "IN_SYNC"
+    assert told(fleet, 2).status == "completed"
+    assert not fleet.reading(lambda work: work.journal.unfinished(prod.row.id))
+
+
+def test_a_promotion_that_was_undone_by_a_process_that_died_before_it_said_so_is_rolled_back(new_fleet: NewFleet) -> None:
+    fleet = new_fleet.as_left_by(two_edited)
+    prod = fleet["prod"]
+    before = held(prod)
+    prod.sandbox.faults.add("status", method="PUT", path=f"/workflows/{by_name(prod)['Two']}$", status=400)
+    failpoints.arm("promotion.failed.before_commit=raise")
+    with pytest.raises(failpoints.FailpointReached):
+        execute(fleet, 2)
+    failpoints.disarm()
+    prod.sandbox.faults.clear()
+    assert held(prod) == before and told(fleet, 2).status == "running"
+    prod.check()
+    assert told(fleet, 2).status == "rolled_back" and "400" in (told(fleet, 2).reason or "")
+    assert promote(fleet).status == "completed"
+
+
+def test_the_incident_of_an_incomplete_rollback_stays_open_although_nothing_drifts(new_fleet: NewFleet) -> None:
+    fleet = new_fleet.as_left_by(two_edited)
+    prod = fleet["prod"]
+    before = held(prod)
+    prod.sandbox.faults.add("status", method="PUT", path=f"/workflows/{by_name(prod)['Two']}$", status=400)
+    prod.sandbox.faults.add("status", method="DELETE", status=400)
+    with pytest.raises(WfopsError, match="could not be restored"):
+        execute(fleet, 2)
+    prod.check()  # what is left over is nobody's yet, which is no drift
+    assert fleet.reading(lambda work: work.incidents.open_of(prod.row.id)).severity == "critical"
+    assert told(fleet, 2).rollback_incomplete and prod.row.writes_blocked_at is not None
+    prod.sandbox.faults.clear()
+    prod.check()
+    assert held(prod) == before and told(fleet, 2).status == "rolled_back"
+    assert fleet.reading(lambda work: work.incidents.open_of(prod.row.id)) is None and prod.row.writes_blocked_at is None
+
+
+def test_where_a_workflow_cannot_even_be_restored_the_rest_goes_back_too(new_fleet: NewFleet) -> None:
+    fleet = new_fleet.as_left_by(not_atomic)
+    prod = fleet["prod"]
+    before = held(prod)
+    prod.sandbox.faults.add("status", method="POST", path=r"/publish$", status=400)
+    prod.sandbox.faults.add("status", method="DELETE", status=400)
+    with pytest.raises(WfopsError, match="could not be restored"):
+        execute(fleet, 2)
+    assert told(fleet, 2).rollback_incomplete
+    prod.sandbox.faults.clear()
+    prod.check()
+    assert held(prod) == before and told(fleet, 2).status == "rolled_back"
+    assert not fleet.reading(lambda work: work.journal.unfinished(prod.row.id))
+
+
 def test_the_audit_story_of_a_promotion_that_was_rolled_back_reads_in_order_and_names_its_run(
         new_fleet: NewFleet) -> None:
     fleet = new_fleet.as_left_by(two_edited)
