@@ -157,6 +157,9 @@ def _plan(operation: RunningOperation, promotion: Row[Any]) -> _Plan:
     """The reverse of the promotion's journal, last write first."""
     with operation.services.store.read(operation.context) as work:
         rows = [row for row in work.journal.of_operation(promotion.operation_id) if row.state in ("done", "settled")]
+        if not rows and _written_ids(promotion):
+            raise Blocked(f"{operation.context.tenant_slug}/p{promotion.number} was so long ago that its journal is gone",
+                          fix=f"restore a snapshot: wfops snapshot list {operation.name.replace('/', ' ')}")
         mappings = work.mappings.by_workflow(operation.environment.id, [row.workflow_id for row in rows if row.workflow_id])
         digests = {told.get(name) for row in rows for told in (row.before or {}, row.after or {})
                    for name in ("live_digest", "draft_digest")}

@@ -38,7 +38,8 @@ _DUE = select(
 ).join(environments, and_(environments.c.tenant_id == incidents.c.tenant_id,
                           environments.c.id == incidents.c.environment_id)
 ).outerjoin(_general, and_(_general.c.tenant_id == incidents.c.tenant_id, _general.c.environment_id.is_(None))
-).outerjoin(_own, and_(_own.c.tenant_id == incidents.c.tenant_id, _own.c.environment_id == incidents.c.environment_id)).where(
+).outerjoin(_own, and_(_own.c.tenant_id == incidents.c.tenant_id, _own.c.environment_id == incidents.c.environment_id)
+).where(
     incidents.c.tenant_id == bindparam("tenant"), any_in(incidents.c.id, "ids"), incidents.c.next_due_at <= bindparam("now"),
 ).order_by(incidents.c.next_due_at, incidents.c.id).with_for_update(skip_locked=True, of=incidents)
 

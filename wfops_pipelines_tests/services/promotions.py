@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from wfops_pipelines.services.promotion_execution import execute_promotion
@@ -21,7 +22,7 @@ def promoting_fleet(new_fleet: NewFleet, slugs: tuple[str, ...] = ORDER, *, gate
         fleet.declared(slug)["allow_production"] = True
     fleet.document["tenants"][0]["pipelines"] = [{"name": "standard", "atomic": atomic, "stages": [
         {"source": one, "target": other, **({"gates": gates} if gates else {}), **(stage or {})}
-        for one, other in zip(slugs, slugs[1:], strict=False)]}]
+        for one, other in pairwise(slugs)]}]
     fleet.apply()
     return fleet
 

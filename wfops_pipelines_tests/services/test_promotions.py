@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import psycopg
 import pytest
 
 from wfops_pipelines.domain.errors import Blocked, Denied, ForbiddenTransition
@@ -176,3 +177,15 @@ def test_production_that_nobody_allowed_blocks_when_it_is_asked_for(new_fleet: N
     fleet["dev"].create_in_n8n(workflow("One"))
     asked = request(fleet)
     assert asked.status == "blocked" and "production environment" in (asked.reason or "")
+
+
+def test_a_rollback_without_the_journal_is_refused_and_says_what_to_do(new_fleet: NewFleet) -> None:
+    fleet = promoting_fleet(new_fleet, ("dev", "prod"))
+    fleet["dev"].create_in_n8n(workflow("One"))
+    done = promote(fleet)
+    with psycopg.connect(fleet.urls.owner) as owner:
+        owner.execute("DELETE FROM runtime_journal")
+    with pytest.raises(Blocked, match="journal is gone") as refused:
+        roll_back(fleet, done.number or 0)
+    assert refused.value.fix == "restore a snapshot: wfops snapshot list acme prod"
+    assert told(fleet, done.number or 0).status == "completed"
