@@ -44,6 +44,7 @@ class Table:
     foreign_keys: list[ForeignKey] = field(default_factory=list)
     allowed: dict[str, str] = field(default_factory=dict)
     primary_key: tuple[str, ...] = ()
+    either: list[tuple[str, ...]] = field(default_factory=list)  # columns of which just one is given
 
     @property
     def is_tenants(self) -> bool:
@@ -86,6 +87,8 @@ def _constrain(table: Table, name: str, kind: str, target: str, columns: tuple[s
         table.primary_key = columns
     elif kind == "c" and len(columns) == 1 and (found := re.search(r"ANY \(ARRAY\['([^']*)'", definition)):
         table.allowed[columns[0]] = found[1]
+    elif kind == "c" and re.search(r"IS NULL\) <> \(\w+ IS NULL", definition):
+        table.either.append(columns)
 
 
 def in_order(tables: dict[str, Table]) -> Iterator[Table]:
@@ -118,6 +121,8 @@ def make_row(table: Table, tenant_id: UUID, rows: dict[str, list[Row]], number: 
         target = targets[(number + used.setdefault(key.target, 0)) % len(targets)]
         used[key.target] += 1
         row |= {column: target[other] for column, other in zip(key.columns, key.target_columns, strict=True)}
+    for _, *others in table.either:
+        row = {column: value for column, value in row.items() if column not in others}
     for column in sorted(table.required - set(row)):
         row[column] = table.allowed.get(column) or _value(table.columns[column], f"{table.name}.{column}")
     return row

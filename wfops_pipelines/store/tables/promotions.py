@@ -61,6 +61,8 @@ promotions = Table(
     refers("post_snapshot_id", "snapshots"),
     refers("operation_id", "operations"),
     CheckConstraint("kind in ('promotion', 'restore')", name="kind"),
+    CheckConstraint("status in ('pending', 'pending_approval', 'approved', 'running', 'completed', 'completed_with_errors', "
+                    "'failed', 'rolled_back', 'blocked', 'rejected', 'cancelled')", name="status"),
     CheckConstraint("(source_environment_id is null) <> (source_snapshot_id is null)", name="one_source"),
     CheckConstraint("git_status in ('none', 'pending', 'committed', 'pull_request', 'failed')", name="git_status"),
     Index("uq_promotions_number", "tenant_id", "number", unique=True),

@@ -124,6 +124,11 @@ def upgrade() -> None:
         sa.CheckConstraint(
             "git_status in ('none', 'pending', 'committed', 'pull_request', 'failed')", name=op.f("ck_promotions_git_status")
         ),
+        sa.CheckConstraint(
+            "status in ('pending', 'pending_approval', 'approved', 'running', 'completed', 'completed_with_errors', "
+            "'failed', 'rolled_back', 'blocked', 'rejected', 'cancelled')",
+            name=op.f("ck_promotions_status"),
+        ),
         sa.CheckConstraint("kind in ('promotion', 'restore')", name=op.f("ck_promotions_kind")),
         sa.CheckConstraint(
             "(source_environment_id is null) <> (source_snapshot_id is null)", name=op.f("ck_promotions_one_source")
