@@ -230,7 +230,8 @@ def _ended_badly(operation: RunningOperation, promotion: Row[Any], writes: Seque
                  error: BaseException | None, results: Sequence[VerificationResult]) -> None:
     lost = [item for item in writes if item.state == "failed"]
     applied = [item for item in writes if item.was_applied]
-    reason = str(error) if error is not None else next((item.error for item in writes if item.error), _INTERRUPTED)
+    reason = (runtime_writes.why_it_ended(error) if error is not None
+              else next((item.error for item in writes if item.error), _INTERRUPTED))
     with operation.services.store.unit_of_work(operation.context, "promotion.failed", held=operation.held) as work:
         step(work, promotion, PromotionEvent.FAIL, reason=reason, rollback_incomplete=bool(lost),
              results=_results(writes, {}, results))

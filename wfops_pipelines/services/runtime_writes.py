@@ -59,6 +59,13 @@ async def write(operation: RunningOperation, provider: WorkflowProvider, wanted:
     return await finish(operation, provider, operation.id, atomic=atomic)
 
 
+def why_it_ended(error: BaseException) -> str:
+    """An error in words: cancellation, and others that come without any, have some too."""
+    if isinstance(error, asyncio.CancelledError | KeyboardInterrupt):
+        return "it was interrupted"
+    return str(error) or type(error).__name__
+
+
 async def undo(operation: RunningOperation, provider: WorkflowProvider, journal_id: UUID, cause: BaseException) -> None:
     """Take back what a journal says was written, because what should have followed did not succeed."""
     await _Writer(operation, provider, journal_id).undo(cause)
@@ -225,7 +232,7 @@ class _Writer:
             lost.append(f"{row.name} ({row.workflow_id}): {error}")
             await asyncio.to_thread(self._record, row, "failed", row.workflow_id, str(error))
         else:
-            why = (str(cause) if cause is not None else row.error or _INTERRUPTED) if changed or tells else None
+            why = (why_it_ended(cause) if cause is not None else row.error or _INTERRUPTED) if changed or tells else None
             await asyncio.to_thread(self._record, row, "undone", workflow_id, why)
         return True
 

@@ -203,6 +203,26 @@ def test_a_promotion_that_was_undone_by_a_process_that_died_before_it_said_so_is
     assert promote(fleet).status == "completed"
 
 
+def test_a_promotion_that_is_interrupted_is_undone_and_says_so_at_once(
+        new_fleet: NewFleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = new_fleet.as_left_by(two_edited)
+    before = held(fleet["prod"])
+
+    async def interrupted() -> None:
+        loop = asyncio.get_running_loop()
+        context = fleet.services.context("acme", actor="local:ada")
+        carried_out = asyncio.create_task(execute_promotion(fleet.services, context, 2))
+        when(monkeypatch, "runtime.record.after_commit", 2, lambda: loop.call_soon_threadsafe(carried_out.cancel))
+        await carried_out
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(interrupted())
+    assert held(fleet["prod"]) == before
+    report = told(fleet, 2)
+    assert (report.status, report.reason) == ("rolled_back", "it was interrupted")
+    assert {w["message"] for w in report.workflows if w["status"] == "rolled_back"} == {"it was interrupted"}
+
+
 def test_the_incident_of_an_incomplete_rollback_stays_open_although_nothing_drifts(new_fleet: NewFleet) -> None:
     fleet = new_fleet.as_left_by(two_edited)
     prod = fleet["prod"]
