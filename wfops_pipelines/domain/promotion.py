@@ -121,11 +121,11 @@ def move(status: PromotionStatus, event: PromotionEvent) -> PromotionStatus:
     except KeyError:
         target = TARGETS[event]
         if status is target:
-            message = f"the promotion is {status} already"
+            message = f"the promotion is {_words(status)} already"
         elif status in TERMINAL:
-            message = f"the promotion is {status}, which is final: it cannot become {target}"
+            message = f"the promotion is {_words(status)}, which is final: it cannot become {_words(target)}"
         else:
-            message = f"a promotion that is {status} cannot become {target}"
+            message = f"a promotion that is {_words(status)} cannot become {_words(target)}"
         raise ForbiddenTransition(message, before=status, after=target, fix=_ways_from(status)) from None
 
 
@@ -214,4 +214,9 @@ def _ways_from(status: PromotionStatus) -> str:
     events = allowed_events(status)
     if not events:
         return "promote anew, from a plan of now"
-    return f"from {status} it can {' or '.join(events)}" if len(events) > 1 else f"from {status} it can only {events[0]}"
+    ways = " or ".join(_words(TARGETS[event]) for event in events)
+    return f"one that is {_words(status)} can{'' if len(events) > 1 else ' only'} become {ways}"
+
+
+def _words(status: PromotionStatus) -> str:
+    return status.replace("_", " ")

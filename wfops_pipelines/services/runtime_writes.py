@@ -229,7 +229,8 @@ class _Writer:
         except (OutsideError, NotVerified) as error:
             if may_be_late and isinstance(error, Rejected) and await self._restore_opened(row):
                 return False
-            lost.append(f"{row.name} ({row.workflow_id}): {error}")
+            known = f" ({row.workflow_id})" if row.workflow_id else ""  # none: a create whose answer never came
+            lost.append(f"{row.name}{known}: {error}")
             await asyncio.to_thread(self._record, row, "failed", row.workflow_id, str(error))
         else:
             why = (why_it_ended(cause) if cause is not None else row.error or _INTERRUPTED) if changed or tells else None

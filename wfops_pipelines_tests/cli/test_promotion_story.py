@@ -215,7 +215,7 @@ def test_its_plan_can_be_drawn_and_its_end_watched(story: Story) -> None:
 def test_a_rollback_is_shown_then_done_once(story: Story) -> None:
     assert story.rollback_planned.code == 0 and "would write 1 workflow to n8n acme/staging" in story.rollback_planned.out
     assert story.rolled_back.code == 0 and "acme/staging: rolled back, commit " in story.rolled_back.out
-    assert story.rolled_back_again.code == 4 and "rolled_back already" in story.rolled_back_again.err
+    assert story.rolled_back_again.code == 4 and "rolled back already" in story.rolled_back_again.err
 
 
 def test_a_quiet_environment_has_nothing_left_and_an_unknown_promotion_is_named(story: Story) -> None:

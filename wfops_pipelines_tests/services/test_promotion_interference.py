@@ -240,6 +240,19 @@ def test_the_incident_of_an_incomplete_rollback_stays_open_although_nothing_drif
     assert fleet.reading(lambda work: work.incidents.open_of(prod.row.id)) is None and prod.row.writes_blocked_at is None
 
 
+def test_a_new_workflow_that_nobody_can_look_for_is_named_without_an_id(
+        new_fleet: NewFleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = new_fleet.as_left_by(two_edited)
+    faults = fleet["prod"].sandbox.faults
+    when(monkeypatch, "runtime.intend.after_commit", 1, lambda: [
+        faults.add("status", method=method, path=r"/workflows$", status=500) for method in ("POST", "GET")])
+    with pytest.raises(WfopsError, match="could not be restored") as lost:
+        execute(fleet, 2)
+    assert "Three: " in str(lost.value) and "None" not in str(lost.value)
+    faults.clear()
+    assert fleet["prod"].check().status == "IN_SYNC" and told(fleet, 2).status in ("failed", "rolled_back")
+
+
 def test_where_a_workflow_cannot_even_be_restored_the_rest_goes_back_too(new_fleet: NewFleet) -> None:
     fleet = new_fleet.as_left_by(not_atomic)
     prod = fleet["prod"]
