@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from wfops_pipelines.domain.deployment import STALE_AFTER
-from wfops_pipelines.domain.errors import Blocked, OutsideError
 from wfops_pipelines.services.deployment_reports import DeploymentReport
 from wfops_pipelines.services.deployment_run import end_stale
 from wfops_pipelines.services.promotion_recovery import recover_environment
@@ -138,14 +137,15 @@ def test_without_dagster_silence_of_ten_minutes_tells(fleet: FleetUnderTest) -> 
     assert shown(fleet, made).status == "failed"
 
 
-def test_while_n8n_stays_away_it_goes_on_running_and_ends_when_n8n_is_back(fleet: FleetUnderTest) -> None:
+def test_while_n8n_stays_away_it_fails_and_says_so_and_recovery_restores_when_n8n_is_back(fleet: FleetUnderTest) -> None:
+    before = held(fleet["prod"])
     made = schedule(fleet)
     killed(fleet, made, "runtime.create.after")
     fleet["prod"].sandbox.faults.add("status", status=500)
-    with pytest.raises((OutsideError, Blocked)):
-        deploy(fleet, made, run_id="second", run_alive=dead)
-    assert shown(fleet, made).status == "running"
+    done = deploy(fleet, made, run_id="second", run_alive=dead)
+    assert done.status == "failed" and told(fleet, 2).rollback_incomplete
+    assert fleet["prod"].row.writes_blocked_at is not None
     fleet["prod"].sandbox.faults.clear()
-    done = deploy(fleet, made, run_id="third", run_alive=dead)
-    assert done.status == ("completed" if told(fleet, 2).status == "completed" else "failed")
     assert fleet["prod"].check().status == "IN_SYNC"
+    assert told(fleet, 2).status == "rolled_back" and held(fleet["prod"]) == before
+    assert shown(fleet, made).status == "failed" and fleet["prod"].row.writes_blocked_at is None
