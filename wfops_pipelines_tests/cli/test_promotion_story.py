@@ -86,11 +86,11 @@ def story(fleet: Fleet) -> Story:
     assert url(fleet, "staging", "Orders") == "https://better.example"
     again = wfops(*way, "--yes", "--json")
     on = ("promote", "acme", "--from", "staging", "--to", "prod")
-    refused = wfops(*on, "--yes", "--manual")
+    refused = wfops(*on, "--dry-run")
     fleet.document.write_text(fleet.document.read_text().replace("class: production,",
                                                                  "class: production, allow_production: true,"))
     assert wfops("apply", "-f", fleet.document).code == 0
-    to_prod = wfops("promotion", "execute", "acme/p2", "--json")
+    to_prod = wfops(*on, "--yes", "--json")
     assert url(fleet, "prod", "Orders") == "https://better.example"
     fleet.edit("prod", "Reports", node=("Call", {"url": "https://hotfix.example"}))
     fleet.edit("dev", "Reports", node=("Call", {"url": "https://wanted.example"}))
@@ -154,7 +154,7 @@ def test_what_was_promoted_is_told_with_its_commit_and_the_way_back(story: Story
 
 
 def test_production_is_not_written_until_it_is_allowed(story: Story) -> None:
-    assert story.refused.code == 4 and "allow_production" in story.refused.err
+    assert story.refused.code == 4 and "allow_production" in story.refused.out
     assert story.to_prod.code == 0 and story.to_prod.json["status"] == "completed"
     assert {"promotion_id", "status", "plan", "gates", "workflows"} <= set(story.to_prod.json)
     assert {"checksum", "changes"} <= set(story.to_prod.json["plan"])
