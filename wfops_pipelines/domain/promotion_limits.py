@@ -6,12 +6,12 @@ limits follow from the plan alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from wfops_pipelines.domain.errors import Blocked, UsageError
+from wfops_pipelines.domain.errors import UsageError
 from wfops_pipelines.domain.promotion_plan import Plan, PlanAction, PlannedChange
 from wfops_pipelines.domain.shown import one_line
 from wfops_pipelines.domain.workflow import JsonObject
@@ -104,21 +104,18 @@ def _impossible(plan: Plan, change: PlannedChange) -> Iterator[PlanProblem]:
             "bring it back in n8n, or unlink it", (change.key,))
 
 
-def check_plan(plan: Plan, *, allow_large: str | None = None, allow_irreversible: bool = False) -> tuple[PlanProblem, ...]:
-    """Pass when nothing speaks against the plan but what was allowed; what was allowed comes back, for the audit trail.
-
-    ``allow_large`` is the reason that somebody gave: :class:`UsageError` when it is empty. :class:`Blocked` names all that
-    remains.
-    """
+def check_reason(allow_large: str | None) -> None:
+    """Pass unless ``--allow-large`` was given without saying why: :class:`UsageError`."""
     if allow_large is not None and not allow_large.strip():
         raise UsageError("--allow-large needs a reason", fix="say in a few words why so much may change at once")
+
+
+def problems_left(problems: Iterable[PlanProblem], *, allow_large: str | None = None,
+                  allow_irreversible: bool = False) -> tuple[PlanProblem, ...]:
+    """Those of a plan's problems that nobody allowed. ``allow_large`` is the reason that somebody gave."""
+    check_reason(allow_large)
     allowed = {"--allow-large": allow_large is not None, "--allow-irreversible": allow_irreversible}
-    problems = plan_problems(plan)
-    left = [problem for problem in problems if not allowed.get(problem.override or "", False)]
-    if left:
-        raise Blocked("\n".join(problem.message for problem in left),
-                      fix="; ".join(dict.fromkeys(problem.fix for problem in left)))
-    return problems
+    return tuple(problem for problem in problems if not allowed.get(problem.override or "", False))
 
 
 def _touched(plan: Plan) -> int:

@@ -33,6 +33,7 @@ from wfops_pipelines.domain.deployment import (
 from wfops_pipelines.domain.errors import Blocked, UnknownDeployment, UsageError
 from wfops_pipelines.domain.notices import DeploymentFailed
 from wfops_pipelines.domain.promotion import PromotionStatus
+from wfops_pipelines.domain.promotion_limits import check_reason
 from wfops_pipelines.domain.shown import moment, one_line
 from wfops_pipelines.services.deployment_reports import DeploymentReport, report_of
 from wfops_pipelines.services.notices import tell
@@ -198,8 +199,7 @@ def check_stage(work: UnitOfWork, source: Row[Any], target: Row[Any], options: P
     """Pass when, as far as can be told now, a promotion may be begun and carried out at that time."""
     if source.id == target.id:
         raise UsageError("source and target are one environment", fix="deploy to another one")
-    if options.allow_large is not None and not options.allow_large.strip():
-        raise UsageError("--allow-large needs a reason", fix="say in a few words why so much may change at once")
+    check_reason(options.allow_large)
     stage = _check_window(work, source, target, starts_at)
     refuse_production(work.context, target)
     if stage.rules.approvers:

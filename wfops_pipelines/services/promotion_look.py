@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.fleet_fields import EnvironmentClass
 from wfops_pipelines.domain.gates import GateReport, evaluate_all
 from wfops_pipelines.domain.mapping import MappingStatus, UnlinkedReason
-from wfops_pipelines.domain.promotion_limits import PlanProblem, PlanProblemKind, plan_problems
+from wfops_pipelines.domain.promotion_limits import PlanProblem, PlanProblemKind, plan_problems, problems_left
 from wfops_pipelines.domain.promotion_plan import PlanAction
 from wfops_pipelines.domain.shown import one_line
 from wfops_pipelines.services.credential_checks import credentials_of
@@ -100,7 +100,8 @@ def judge_plan(work: UnitOfWork, prepared: Prepared, stage: Stage, seen: Seen, o
     """What the gates and the limits say of a plan."""
     report = evaluate_all(stage.rules, gate_facts(work, prepared, stage, seen, options, asked), work.context.now())
     problems = (*plan_problems(prepared.plan), *_namesakes(work.context.tenant_slug, prepared))
-    return Judged(prepared, stage, report, problems, problems_left(problems, options))
+    return Judged(prepared, stage, report, problems, problems_left(
+        problems, allow_large=options.allow_large, allow_irreversible=options.allow_irreversible))
 
 
 def _namesakes(tenant: str, prepared: Prepared) -> Iterator[PlanProblem]:
@@ -119,10 +120,3 @@ def _namesakes(tenant: str, prepared: Prepared) -> Iterator[PlanProblem]:
                 "and that is linked to nothing",
                 f"if they are one workflow: wfops link {arguments} {change.key}; if not: wfops ignore {arguments}",
                 (change.key,))
-
-
-def problems_left(problems: Sequence[PlanProblem], options: PromotionOptions) -> tuple[PlanProblem, ...]:
-    """Those that no option lets pass."""
-    allowed = {"--allow-large": bool((options.allow_large or "").strip()),
-               "--allow-irreversible": options.allow_irreversible}
-    return tuple(problem for problem in problems if not allowed.get(problem.override or "", False))

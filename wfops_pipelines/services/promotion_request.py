@@ -13,7 +13,7 @@ from wfops_pipelines.domain.fleet_fields import NotificationEvent
 from wfops_pipelines.domain.incident import Severity
 from wfops_pipelines.domain.notices import PromotionNotice
 from wfops_pipelines.domain.promotion import PromotionEvent, PromotionStatus, after_gates, check_step, move
-from wfops_pipelines.domain.promotion_limits import plan_problems
+from wfops_pipelines.domain.promotion_limits import check_reason, plan_problems
 from wfops_pipelines.domain.promotion_plan_text import render_plan
 from wfops_pipelines.services.notices import tell
 from wfops_pipelines.services.promotion_facts import Asked, Seen
@@ -40,8 +40,7 @@ async def request_promotion(services: Services, context: Context, source: Row[An
     """
     if source.id == target.id:
         raise UsageError("source and target are one environment", fix="promote to another one")
-    if options.allow_large is not None and not options.allow_large.strip():
-        raise UsageError("--allow-large needs a reason", fix="say in a few words why so much may change at once")
+    check_reason(options.allow_large)
     with services.store.read(context) as work:
         stage_between(work, source, target)  # a way that nobody declared is refused before anything is read
     seen = Seen(source=await look_at_source(services, context, source),

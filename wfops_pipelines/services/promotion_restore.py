@@ -13,9 +13,10 @@ from uuid import UUID
 from sqlalchemy import Row
 
 from wfops_pipelines.domain.context import Context
-from wfops_pipelines.domain.errors import Blocked, UnknownSnapshot, UsageError
+from wfops_pipelines.domain.errors import Blocked, UnknownSnapshot
 from wfops_pipelines.domain.gates import Gate
 from wfops_pipelines.domain.promotion import PromotionEvent, PromotionStatus, after_gates
+from wfops_pipelines.domain.promotion_limits import check_reason
 from wfops_pipelines.domain.promotion_plan_text import render_plan
 from wfops_pipelines.services.promotion_execution import refuse_production
 from wfops_pipelines.services.promotion_facts import Asked, Seen
@@ -41,8 +42,7 @@ async def request_restore(services: Services, context: Context, environment: Row
     :class:`Blocked` for a production environment that nothing may be written to and for another plan than ``checksum``, and
     the ``OutsideError`` tree when the environment cannot be read.
     """
-    if options.allow_large is not None and not options.allow_large.strip():
-        raise UsageError("--allow-large needs a reason", fix="say in a few words why so much may change at once")
+    check_reason(options.allow_large)
     snapshot = await asyncio.to_thread(_snapshot, services, context, environment, snapshot_id)
     if not dry_run:
         refuse_production(context, environment)

@@ -27,7 +27,7 @@ from wfops_pipelines.domain.gate_facts import (
 from wfops_pipelines.domain.gates import Gate, GateOutcome, GateReport, GateResult, evaluate_all
 from wfops_pipelines.domain.lift import Lifted, lift, promoted_texts
 from wfops_pipelines.domain.lower import Lowered, lower
-from wfops_pipelines.domain.promotion_limits import plan_problems
+from wfops_pipelines.domain.promotion_limits import plan_problems, problems_left
 from wfops_pipelines.domain.promotion_order import named_workflows
 from wfops_pipelines.domain.promotion_plan import Plan, PlanAction, PlannedChange
 from wfops_pipelines.domain.promotion_planning import make_plan
@@ -38,7 +38,7 @@ from wfops_pipelines.domain.verification import Verification
 from wfops_pipelines.domain.workflow import Content, decode_content
 from wfops_pipelines.services.environment_tables import environment_tables
 from wfops_pipelines.services.promotion_facts import Asked, Seen, gate_facts
-from wfops_pipelines.services.promotion_look import Judged, problems_left
+from wfops_pipelines.services.promotion_look import Judged
 from wfops_pipelines.services.promotion_options import PromotionOptions
 from wfops_pipelines.services.promotion_plans import Credentials, Prepared
 from wfops_pipelines.services.promotion_sides import Side
@@ -105,7 +105,8 @@ def judge_restore(work: UnitOfWork, snapshot: Row[Any], environment: Row[Any], o
     report = evaluate_all(STAGE.rules, facts, work.context.now())
     gates = GateReport(tuple(_as_restore(result, credentials) for result in report.results))
     problems = plan_problems(prepared.plan)
-    return Judged(prepared, STAGE, gates, problems, problems_left(problems, options))
+    return Judged(prepared, STAGE, gates, problems, problems_left(
+        problems, allow_large=options.allow_large, allow_irreversible=options.allow_irreversible))
 
 
 # -- the plan ----------------------------------------------------------------------------------------------------------
