@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -15,12 +14,11 @@ from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.deployment import DeploymentStatus, ResultStatus
 from wfops_pipelines.domain.deployment_batch import BatchStatus, BatchStep, Waves, failures, next_step, progress
 from wfops_pipelines.domain.errors import UnknownDeployment, UsageError, WfopsError
+from wfops_pipelines.services.id_prefixes import SHORTEST, ids_that_begin
 from wfops_pipelines.services.promotion_options import JsonObject, PromotionOptions
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
-_HEX: Final = re.compile(r"[0-9a-f]+")
-_SHORTEST: Final = 8  # hexadecimal digits of an id that are enough to look it up
 _LIST: Final = "`wfops deploy list` shows those there are, `wfops deploy list TENANT` a tenant's"
 
 
@@ -87,11 +85,8 @@ def named(services: Services, name: str) -> NamedDeployment | NamedBatch:
 
     :class:`UnknownDeployment` when there is none, :class:`UsageError` when it cannot be an id or stands for several.
     """
-    digits = name.strip().lower().removeprefix("{").removesuffix("}").replace("-", "")
-    if not _HEX.fullmatch(digits) or not _SHORTEST <= len(digits) <= 32:
-        raise UsageError(f"{name!r} names no deployment",
-                         fix=f"write its id or its batch's, or at least the first {_SHORTEST} characters of it")
-    first, last = UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
+    first, last = ids_that_begin(
+        name, what="deployment", ways=f"its id or its batch's, or at least the first {SHORTEST} characters of it")
     with services.store.system() as system:
         rows = system.deployments_between(first, last)
         batches = system.batches_between(first, last)

@@ -9,11 +9,10 @@ from uuid import UUID
 
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import Blocked, Denied, UnknownIncident, UsageError
+from wfops_pipelines.services.id_prefixes import SHORTEST, ids_that_begin
 from wfops_pipelines.services.services import Services
 
 _NUMBERED: Final = re.compile(r"(?P<tenant>[a-z0-9][a-z0-9-]{0,62})#(?P<number>[0-9]{1,18})")
-_HEX: Final = re.compile(r"[0-9a-f]+")
-_SHORTEST: Final = 8  # hexadecimal digits of an id that are enough to look it up
 _LIST: Final = "`wfops incident list --all` shows those there are, `wfops incident list TENANT` a tenant's"
 
 
@@ -40,7 +39,8 @@ def named_incident(services: Services, name: str) -> NamedIncident:
     numbered = _NUMBERED.fullmatch(name.strip())
     if numbered:
         return _by_number(services, numbered["tenant"], int(numbered["number"]))
-    first, last = _bounds(name)
+    first, last = ids_that_begin(
+        name, what="incident", ways=f"TENANT#NUMBER, its id, or at least the first {SHORTEST} characters of its id")
     with services.store.system() as system:
         found = system.incidents_between(first, last)
         request = system.approval(first) if not found and first == last else None
@@ -81,11 +81,3 @@ def _by_number(services: Services, tenant: str, number: int) -> NamedIncident:
                                   fix=f"`wfops incident list {tenant} --all` shows those there are")
         environment = work.fleet.environment(incident.environment_id)
     return NamedIncident(tenant, number, environment.slug)
-
-
-def _bounds(name: str) -> tuple[UUID, UUID]:
-    digits = name.strip().lower().removeprefix("{").removesuffix("}").replace("-", "")
-    if not _HEX.fullmatch(digits) or not _SHORTEST <= len(digits) <= 32:
-        raise UsageError(f"{name!r} names no incident",
-                         fix=f"write TENANT#NUMBER, its id, or at least the first {_SHORTEST} characters of its id")
-    return UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))

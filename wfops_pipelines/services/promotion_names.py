@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Final
-from uuid import UUID
 
 from wfops_pipelines.domain.errors import UnknownPromotion, UsageError
+from wfops_pipelines.services.id_prefixes import SHORTEST, ids_that_begin
 from wfops_pipelines.services.promotion_request import find
 from wfops_pipelines.services.services import Services
 
 _NUMBERED: Final = re.compile(r"(?P<tenant>[a-z0-9][a-z0-9-]{0,62})/p(?P<number>[0-9]{1,18})")
-_HEX: Final = re.compile(r"[0-9a-f]+")
-_SHORTEST: Final = 8  # hexadecimal digits of an id that are enough to look it up
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +42,10 @@ def named_promotion(services: Services, name: str) -> NamedPromotion:
 
 
 def _by_id(services: Services, name: str) -> tuple[str, int]:
-    digits = name.strip().lower().removeprefix("{").removesuffix("}").replace("-", "")
-    if not _HEX.fullmatch(digits) or not _SHORTEST <= len(digits) <= 32:
-        raise UsageError(f"{name!r} names no promotion",
-                         fix=f"write TENANT/pNUMBER as acme/p12, its id, or at least its first {_SHORTEST} characters")
+    first, last = ids_that_begin(
+        name, what="promotion", ways=f"TENANT/pNUMBER as acme/p12, its id, or at least its first {SHORTEST} characters")
     with services.store.system() as system:
-        found = system.promotions_between(UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f")))
+        found = system.promotions_between(first, last)
     if len(found) > 1:
         several = ", ".join(f"{row.id} ({row.tenant_slug}/p{row.number})" for row in found)
         raise UsageError(f"{name!r} is the beginning of several promotions' ids", fix=f"write more of it: {several}")

@@ -5,7 +5,6 @@ Whoever looks into one is in the audit trail (§19.3): ``snapshot.read`` for wha
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,14 +19,13 @@ from wfops_pipelines.domain.diff import diff
 from wfops_pipelines.domain.errors import UnknownSnapshot, UnknownWorkflow, UsageError
 from wfops_pipelines.domain.snapshot import SnapshotDifference, SnapshotKind, SnapshotWorkflow, diff_snapshots
 from wfops_pipelines.domain.workflow import Content, JsonObject, decode_content
+from wfops_pipelines.services.id_prefixes import SHORTEST, ids_that_begin
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.services.snapshots import content_lost, load, stored_workflows
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
 LATEST: Final = "latest"
 NOW: Final = "now"
-_HEX: Final = re.compile(r"[0-9a-f]+")
-_SHORTEST: Final = 8  # hexadecimal digits of an id that are enough to look it up
 _COMPARED_AT_ONCE: Final = 50  # pairs of contents in memory
 
 
@@ -65,11 +63,9 @@ def named_snapshot(services: Services, context: Context, environment: Row[Any], 
 
 
 def _by_id(work: UnitOfWork, environment: Row[Any], name: str) -> Row[Any] | None:
-    digits = name.strip().lower().replace("-", "")
-    if not _HEX.fullmatch(digits) or not _SHORTEST <= len(digits) <= 32:
-        raise UsageError(f"{name!r} names no snapshot",
-                         fix=f"write its id, at least the first {_SHORTEST} characters of it, or {LATEST}")
-    found = work.snapshots.between(environment.id, UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f")))
+    first, last = ids_that_begin(
+        name, what="snapshot", ways=f"its id, at least the first {SHORTEST} characters of it, or {LATEST}")
+    found = work.snapshots.between(environment.id, first, last)
     if len(found) > 1:
         raise UsageError(f"{name!r} is the beginning of several snapshots' ids",
                          fix=f"write more of it: {', '.join(str(row.id) for row in found)}")
