@@ -14,6 +14,7 @@ from wfops_pipelines.store.tables import (
     operations,
     payloads,
     promotions,
+    pushes,
     reconciliation,
     snapshots,
 )
@@ -25,5 +26,5 @@ TENANT_TABLES: tuple[str, ...] = tuple(
 
 __all__ = [
     "TENANT_TABLES", "audit", "deployments", "drift", "fleet", "git_states", "incidents", "mappings", "metadata", "notices",
-    "operations", "payloads", "promotions", "reconciliation", "snapshots",
+    "operations", "payloads", "promotions", "pushes", "reconciliation", "snapshots",
 ]

@@ -53,6 +53,7 @@ repositories = Table(
     text_column("api_url", nullable=True),
     Column("github_app", JSONB(none_as_null=True), nullable=True),  # app_id and installation_id; the key is a secret
     text_column("secret_name", nullable=True),
+    text_column("webhook_secret", nullable=True),  # name of the secret under which the remote signs its webhooks
     owned_by_tenant(),
     UniqueConstraint("tenant_id", "name"),
 )
