@@ -17,6 +17,7 @@ from wfops_pipelines.store.tables import (
     pushes,
     reconciliation,
     snapshots,
+    sweeps,
 )
 from wfops_pipelines.store.tables.base import metadata
 
@@ -26,5 +27,5 @@ TENANT_TABLES: tuple[str, ...] = tuple(
 
 __all__ = [
     "TENANT_TABLES", "audit", "deployments", "drift", "fleet", "git_states", "incidents", "mappings", "metadata", "notices",
-    "operations", "payloads", "promotions", "pushes", "reconciliation", "snapshots",
+    "operations", "payloads", "promotions", "pushes", "reconciliation", "snapshots", "sweeps",
 ]
