@@ -114,18 +114,20 @@ TERMINAL: Final = frozenset(status for status, events in _ALLOWED.items() if not
 WAITING: Final = frozenset(status for status, events in _ALLOWED.items() if PromotionEvent.CANCEL in events)
 
 
-def move(status: PromotionStatus, event: PromotionEvent) -> PromotionStatus:
-    """The status that ``event`` makes of ``status``; :class:`ForbiddenTransition` names what is allowed from here."""
+def move(status: PromotionStatus, event: PromotionEvent, *, name: str = "the promotion",
+         how: str | None = None) -> PromotionStatus:
+    """The status that ``event`` makes of ``status``; :class:`ForbiddenTransition` names the promotion, ``how`` it came to
+    its status where that is known, and what is allowed from here."""
     try:
         return TRANSITIONS[status, event]
     except KeyError:
-        target = TARGETS[event]
+        target, said = TARGETS[event], f" ({how})" if how else ""
         if status is target:
-            message = f"the promotion is {_words(status)} already"
+            message = f"{name} is {_words(status)} already{said}"
         elif status in TERMINAL:
-            message = f"the promotion is {_words(status)}, which is final: it cannot become {_words(target)}"
+            message = f"{name} is {_words(status)}, which is final{said}: it cannot become {_words(target)}"
         else:
-            message = f"a promotion that is {_words(status)} cannot become {_words(target)}"
+            message = f"{name} is {_words(status)}{said}, and cannot become {_words(target)}"
         raise ForbiddenTransition(message, before=status, after=target, fix=_ways_from(status)) from None
 
 

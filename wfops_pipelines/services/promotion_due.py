@@ -9,10 +9,8 @@ from typing import Any, Final
 from sqlalchemy import Row
 
 from wfops_pipelines.domain.errors import WfopsError
-from wfops_pipelines.domain.freeze_windows import state
-from wfops_pipelines.domain.gates import Gate, GateOutcome
+from wfops_pipelines.services.promotion_waiting import held_now, soaked_at
 from wfops_pipelines.services.services import Services
-from wfops_pipelines.services.stage_rules import stage_between
 
 SETTLED: Final = timedelta(seconds=20)
 """Whoever asked for a promotion that nobody has to approve carries it out in the same run: for so long it is left alone."""
@@ -83,24 +81,13 @@ def _ready(services: Services, row: Row[Any]) -> ReadyPromotion | str:
     with services.store.read(context) as work:
         decided = bool(work.promotions.decisions_of(row.id))
         source, target = (work.fleet.environment(i) for i in (row.source_environment_id, row.target_environment_id))
-        frozen = state(stage_between(work, source, target).freeze_windows, now)
+        held = held_now(work, row, now)
     if not decided and now < row.changed_at + SETTLED:
         return "whoever asked for it carries it out"
-    if not frozen.open:
-        return frozen.reason
-    until = _soaked_at(row)
-    if until is not None and now < until:
-        return f"soak time until {until.isoformat(timespec='minutes')}"
-    opened = max(moment for moment in (row.changed_at, until) if moment is not None)
+    if held:
+        return held[0]
+    opened = max(moment for moment in (row.changed_at, soaked_at(row)) if moment is not None)
     return ReadyPromotion(row.tenant_slug, row.number, str(row.id), source.slug, target.slug, opened)
-
-
-def _soaked_at(row: Row[Any]) -> datetime | None:
-    """Until when its source has to run what is promoted, as its gates said when it was planned."""
-    for gate in (row.gates or {}).get("gates", []):
-        if gate["gate"] == Gate.SOAK_TIME and gate["outcome"] == GateOutcome.HELD and gate["details"].get("until"):
-            return datetime.fromisoformat(gate["details"]["until"])
-    return None
 
 
 def unfinished_environments(services: Services) -> list[LeftThere]:

@@ -20,13 +20,14 @@ from wfops_pipelines.domain.errors import Blocked, LeaseLost, StoreError, WfopsE
 from wfops_pipelines.domain.fleet_fields import EnvironmentClass
 from wfops_pipelines.domain.gates import Gate, GateOutcome
 from wfops_pipelines.domain.operation import OperationKind
-from wfops_pipelines.domain.promotion import PromotionEvent, PromotionStatus, move
+from wfops_pipelines.domain.promotion import PromotionEvent, PromotionStatus
 from wfops_pipelines.domain.snapshot import SnapshotKind
 from wfops_pipelines.n8n.provider import WorkflowProvider
 from wfops_pipelines.services import promotion_outcome, snapshots
 from wfops_pipelines.services.operations import RunningOperation, run_operation
 from wfops_pipelines.services.promotion_facts import Asked, Seen
 from wfops_pipelines.services.promotion_look import Judged, ask_target, judge_promotion, look_at_source, look_within
+from wfops_pipelines.services.promotion_moves import moved
 from wfops_pipelines.services.promotion_new_ones import adopt_new_ones
 from wfops_pipelines.services.promotion_options import PromotionOptions, PromotionReport
 from wfops_pipelines.services.promotion_placeholders import create_missing_credentials
@@ -135,7 +136,7 @@ def _ready(services: Services, context: Context, number: int, checksum: str | No
     """The promotion, if it may begin now as far as it says itself."""
     with services.store.read(context) as work:
         row = find(work, number)
-        move(PromotionStatus(row.status), PromotionEvent.START)
+        moved(context, row, PromotionEvent.START)
         if checksum is not None and not (row.approved_checksum or "").startswith(checksum):
             raise Blocked(f"{context.tenant_slug}/p{number} was approved with another plan",
                           fix="look at its plan, and confirm that")

@@ -12,12 +12,13 @@ from wfops_pipelines.domain.errors import Blocked, Denied, UnknownPromotion, Usa
 from wfops_pipelines.domain.fleet_fields import NotificationEvent
 from wfops_pipelines.domain.incident import Severity
 from wfops_pipelines.domain.notices import PromotionNotice
-from wfops_pipelines.domain.promotion import PromotionEvent, PromotionStatus, after_gates, check_step, move
+from wfops_pipelines.domain.promotion import PromotionEvent, PromotionStatus, after_gates, check_step
 from wfops_pipelines.domain.promotion_limits import check_reason, plan_problems
 from wfops_pipelines.domain.promotion_plan_text import render_plan
 from wfops_pipelines.services.notices import tell
 from wfops_pipelines.services.promotion_facts import Asked, Seen
 from wfops_pipelines.services.promotion_look import Judged, ask_target, judge_promotion, look_at_source, look_at_target
+from wfops_pipelines.services.promotion_moves import moved
 from wfops_pipelines.services.promotion_new_ones import adopt_at_request
 from wfops_pipelines.services.promotion_options import JsonObject, PromotionOptions, PromotionReport
 from wfops_pipelines.services.services import Services
@@ -112,7 +113,7 @@ def step(work: UnitOfWork, row: Row[Any], event: PromotionEvent, *, reason: str 
          **values: Any) -> PromotionStatus:
     """Take one step of a promotion's life in the caller's unit of work, with its audit event."""
     before = PromotionStatus(row.status)
-    after = move(before, event)
+    after = moved(work.context, row, event)
     check_step(before, event, reason=reason, checksum=checksum or row.checksum,
                approved_checksum=approved_checksum or row.approved_checksum, approvals=approvals, approvers=approvers,
                atomic=atomic)
@@ -139,7 +140,7 @@ def decide_promotion(services: Services, context: Context, number: int, *, appro
     with services.store.unit_of_work(context, "promotion.decide") as work:
         row = find(work, number, lock=True)
         event = PromotionEvent.APPROVE if approve else PromotionEvent.REJECT
-        move(PromotionStatus(row.status), event)
+        moved(context, row, event)
         if PromotionStatus(row.status) is not PromotionStatus.PENDING_APPROVAL:
             raise Blocked(f"{_name(context, number)} is not planned yet", fix="wait until its plan is made")
         if checksum is not None and not (row.checksum or "").startswith(checksum):

@@ -19,7 +19,7 @@ from wfops_pipelines.domain.errors import Blocked, LeaseLost, StoreError, UsageE
 from wfops_pipelines.domain.fleet_fields import NotificationEvent
 from wfops_pipelines.domain.notices import PromotionNotice
 from wfops_pipelines.domain.operation import OperationKind
-from wfops_pipelines.domain.promotion import PromotionEvent, PromotionStatus, move
+from wfops_pipelines.domain.promotion import PromotionEvent, PromotionStatus
 from wfops_pipelines.domain.references import called_workflow
 from wfops_pipelines.domain.runtime_write import RuntimeState, WriteAction
 from wfops_pipelines.domain.workflow import Content, decode_content
@@ -31,6 +31,7 @@ from wfops_pipelines.services.promotion_execution import refuse_production
 from wfops_pipelines.services.promotion_git import commit_promotion
 from wfops_pipelines.services.promotion_incident import raise_incident
 from wfops_pipelines.services.promotion_look import look_within
+from wfops_pipelines.services.promotion_moves import moved
 from wfops_pipelines.services.promotion_options import PromotionReport
 from wfops_pipelines.services.promotion_outcome import link_created
 from wfops_pipelines.services.promotion_request import find, report_of, step
@@ -127,9 +128,8 @@ async def settle(operation: RunningOperation, journal_id: UUID, told: Mapping[st
 def _ready(services: Services, context: Context, number: int) -> tuple[Row[Any], Row[Any]]:
     with services.store.read(context) as work:
         row = find(work, number)
-        status = PromotionStatus(row.status)
-        move(status, PromotionEvent.ROLL_BACK)
-        if status is PromotionStatus.FAILED:
+        moved(context, row, PromotionEvent.ROLL_BACK)
+        if PromotionStatus(row.status) is PromotionStatus.FAILED:
             raise Blocked(f"{context.tenant_slug}/p{number} failed: recovery restores what it had written, nobody by hand",
                           fix="`wfops drift` tries again once n8n answers")
         target = work.fleet.environment(row.target_environment_id)

@@ -42,7 +42,7 @@ CONTRACT = {
 
 
 def test_what_is_refused_reads_like_a_sentence_and_so_does_the_way_out() -> None:
-    with pytest.raises(ForbiddenTransition, match="that is completed cannot become approved") as refused:
+    with pytest.raises(ForbiddenTransition, match="the promotion is completed, and cannot become approved") as refused:
         move(PromotionStatus.COMPLETED, PromotionEvent.APPROVE)
     assert refused.value.fix == "one that is completed can only become rolled back"
     with pytest.raises(ForbiddenTransition, match="the promotion is rolled back already"):
