@@ -42,16 +42,16 @@ def promoted(fleet: FleetUnderTest, status: str, **values: Any) -> UUID:
     source = {"source_snapshot_id": values["source_snapshot_id"], "kind": "restore"} if "source_snapshot_id" in values else {
         "source_environment_id": prod, "kind": "promotion"}
 
+    incomplete = {name: values.pop(name) for name in ("rollback_incomplete",) if name in values}
+
     def add(work: Any) -> None:
         number = len(work.connection.execute(select(promotions.c.id)).all()) + 1
         work.connection.execute(insert(promotions).values(
             tenant_id=fleet.context.tenant_id, id=promotion_id, number=number, target_environment_id=prod, status="pending",
-            requested_by="a", requested_at=now, changed_at=now, **source))
+            requested_by="a", requested_at=now, changed_at=now, **source | values))
         for state in (*ways[status], *([status] if status != "pending" else [])):
             work.connection.execute(update(promotions).where(promotions.c.id == promotion_id).values(
-                status=state, **(values if state == status else {})))
-        if status == "pending":
-            work.connection.execute(update(promotions).where(promotions.c.id == promotion_id).values(**values))
+                status=state, **(incomplete if state == status else {})))
 
     fleet.writing(add)
     return promotion_id

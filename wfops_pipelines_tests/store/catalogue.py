@@ -24,6 +24,12 @@ Connection = psycopg.Connection[TupleRow]
 Row = dict[str, Any]
 
 
+BEFOREHAND = {"promotion_decisions": "UPDATE promotions SET status = 'pending_approval' WHERE tenant_id = %s"}
+"""What rows of a table need of those before them: decided is what waits for it."""
+GIVEN = {("promotions", "checksum"): "the plan", ("promotion_decisions", "checksum"): "the plan"}
+"""Values that have to be the same in several tables."""
+
+
 @dataclass(frozen=True)
 class ForeignKey:
     """Columns that refer to columns of another table, in pairs."""
@@ -106,6 +112,8 @@ def insert_graph(connection: Connection, tables: dict[str, Table], tenant_id: UU
     rows: dict[str, list[Row]] = {}
     for table in in_order(tables):
         several = table.primary_key != ("tenant_id",)
+        if table.name in BEFOREHAND:
+            connection.execute(BEFOREHAND[table.name], (tenant_id,))
         rows[table.name] = [insert(connection, table, make_row(table, tenant_id, rows, i)) for i in range(1 + several)]
     return rows
 
@@ -123,6 +131,7 @@ def make_row(table: Table, tenant_id: UUID, rows: dict[str, list[Row]], number: 
         row |= {column: target[other] for column, other in zip(key.columns, key.target_columns, strict=True)}
     for _, *others in table.either:
         row = {column: value for column, value in row.items() if column not in others}
+    row |= {column: value for (name, column), value in GIVEN.items() if name == table.name}
     for column in sorted(table.required - set(row)):
         row[column] = table.allowed.get(column) or _value(table.columns[column], f"{table.name}.{column}")
     return row

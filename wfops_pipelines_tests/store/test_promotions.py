@@ -189,6 +189,8 @@ def test_a_plan_that_was_not_approved_does_not_run(store: Store, acme: Context) 
 @pytest.mark.parametrize("through", [False, True])
 def test_nobody_approves_what_he_or_she_asked_for(store: Store, acme: Context, through: bool) -> None:
     promotion_id = new_promotion(store, acme, checksum="one", requested_through="local:root" if through else None)
+    with store.bookkeeping(acme, "test") as work:
+        work.promotions.change(promotion_id, now=NOON, status="pending_approval")
     with pytest.raises(StoreError, match="that he or she asked for"), store.bookkeeping(acme, "test") as work:
         decide(work, promotion_id, "local:root" if through else "local:ada")
     with store.bookkeeping(acme, "test") as work:

@@ -127,7 +127,9 @@ def test_references_between_tables_of_tenants_name_the_tenant(populated: Populat
 NEVER_CHANGES = {
     ("drift_incidents", "environment_id"), ("drift_approvals", "incident_id"), ("promotions", "source_environment_id"),
     ("promotions", "target_environment_id"), ("promotions", "source_snapshot_id"),
-    ("deployments", "source_environment_id"), ("deployments", "target_environment_id")}
+    ("promotions", "operation_id"), ("promotions", "pre_snapshot_id"), ("promotions", "post_snapshot_id"),
+    ("deployments", "source_environment_id"), ("deployments", "target_environment_id"), ("deployments", "promotion_id"),
+    ("snapshots", "environment_id"), ("snapshots", "manifest_digest")}
 
 
 def test_a_reference_to_another_tenants_row_is_refused(populated: Populated) -> None:

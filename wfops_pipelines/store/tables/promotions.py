@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, Index, Table, text
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, Index, Integer, Table, text
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 
 from wfops_pipelines.store.tables.base import (
@@ -35,6 +35,8 @@ promotions = Table(
     Column("options", JSONB, nullable=False, server_default=text("'{}'::jsonb")),  # as it was asked for
     text_column("checksum", nullable=True),  # of the plan as it was last computed
     text_column("approved_checksum", nullable=True),
+    # How many people have to approve: what the stage asks for when the row is made (the database looks it up).
+    Column("approvers", Integer, nullable=False, server_default=text("0")),
     Column("plan", JSONB(none_as_null=True), nullable=True),  # as people see it, without contents
     Column("gates", JSONB(none_as_null=True), nullable=True),
     Column("results", JSONB(none_as_null=True), nullable=True),  # what became of each workflow
