@@ -10,6 +10,7 @@ from wfops_pipelines.cli import terminal
 from wfops_pipelines.domain.diff_text import visible
 
 SHORT: Final = 8  # characters of an id that name it
+_WIDE: Final = 60  # places of a message, which may be n8n's
 _MARKS: Final = {"success": ("✓", "green"), "failed": ("✗", "red"), "skipped": ("-", "dim")}
 _MEMBERS: Final = {"completed": ("✓", "green"), "failed": ("✗", "red"), "cancelled": ("-", "dim"), "running": ("▸", "cyan"),
                    "scheduled": ("…", "yellow"), "pending": ("·", "dim")}
@@ -57,7 +58,7 @@ def deployments_table(rows: Sequence[Mapping[str, Any]]) -> str:
         [row["deployment_id"][:SHORT], row["tenant"], f"{row['source']} → {row['target']}", row["status"],
          moment(row["starts_at"]), row["promotion"] or "-",
          f"{row['batch_id'][:SHORT]} wave {row['wave']}" if row["batch_id"] else "-", row["requested_by"],
-         row["message"] or "-"] for row in rows])
+         row["message"] or "-"] for row in rows], wrap={"message": _WIDE})
 
 
 def batch_text(report: Mapping[str, Any]) -> str:

@@ -14,6 +14,12 @@ _GATES = {"passed": ("✓", "32"), "held": ("…", "33"), "blocked": ("✗", "31
 _RESULTS = {"success": ("✓", "green"), "rolled_back": ("↩", "yellow"), "rollback_failed": ("✗", "red"),
             "failed": ("✗", "red"), "not_written": ("-", "dim")}
 _RESULT_WORDS = {"rolled_back": "rolled back", "rollback_failed": "could not be restored", "not_written": "not written"}
+_PULL_REQUESTS = {
+    "merged": "merged", "closed": "closed without being merged", "undone": "closed: the rollback took it back",
+    "without_it": "open for others: the rollback took this promotion out of it", "of_rollback": "open, of the rollback",
+    "rollback_merged": "of the rollback, merged"}
+_DECISION = ["who", "decision", "when", "plan", "reason"]
+_WIDE = 80  # places of a text that is somebody's: errors of n8n and Git are long
 _GIT = {"committed": "in Git", "pending": "not in Git yet", "failed": "not in Git", "pull_request": "pull request"}
 
 
@@ -24,16 +30,16 @@ def plan_text(result: Mapping[str, Any], *, colour: bool) -> str:
     text = ""
     if result["plan"].get("changes"):
         text = render_plan_json({**result["plan"], "problems": result["problems"]}, colour=colour)
-    return "\n".join(part for part in (text, gates_text(result["gates"], colour=colour),
+    return "\n".join(part for part in (text, gates_text(result["gates"], colour=colour, at=result.get("gates_at")),
                                        _verdict(result, colour=colour)) if part)
 
 
-def gates_text(report: Mapping[str, Any], *, colour: bool) -> str:
-    """A line for each gate; those that nobody asks for in one."""
+def gates_text(report: Mapping[str, Any], *, colour: bool, at: str | None = None) -> str:
+    """A line for each gate, as it stood ``at`` a time where that is past; those that nobody asks for in one."""
     found = report.get("gates", [])
     asked = [gate for gate in found if gate["outcome"] != "not_evaluated"]
     width = max((len(gate["gate"]) for gate in asked), default=0)
-    lines = [_bold("gates", colour=colour)] if found else []
+    lines = [_bold("gates", colour=colour) + (f" as they stood {_moment(at)}" if at is not None else "")] if found else []
     for gate in asked:
         mark, style = _GATES[gate["outcome"]]
         way = f" ({gate['fix']})" if gate["fix"] and gate["outcome"] != "passed" else ""
@@ -82,6 +88,12 @@ def waiting_text(result: Mapping[str, Any]) -> str:
     held = "; ".join(_held(result)) or "it could not begin"
     return (f"{terminal.paint(name, 'bold')} is approved and waits: {visible(held)}\n"
             f"{_goes_on(result)}; wfops cancel {name} calls it off\n")
+
+
+def waits_since(waiting: Mapping[str, Any]) -> str:
+    """Since when something waits, and what for at this moment; ``waiting`` is that of ``services.promotion_waiting``."""
+    reasons = "; ".join(waiting["for"]) or "nothing holds it now"
+    return f"waits since {_moment(waiting['since'])} ({terminal.ago(waiting['since'])}): {visible(reasons)}"
 
 
 def _goes_on(result: Mapping[str, Any]) -> str:
@@ -139,12 +151,21 @@ def _summary(result: Mapping[str, Any]) -> str:
     if result["commit"]:
         parts.append(f"commit {result['commit'][:12]}")
     if result["pull_request"]:
-        parts.append(f"pull request {result['pull_request']}")
+        parts.append(_pull_request(result))
     elif result["git_status"] in ("pending", "failed"):
         parts.append(terminal.paint(_GIT[result["git_status"]], "yellow"))
     if result["drift_status"]:
         parts.append(f"{result['tenant']}/{result['target']} is {terminal.word(result['drift_status'])}")
     return ", ".join(parts)
+
+
+def _pull_request(result: Mapping[str, Any]) -> str:
+    """Its link, and what became of it where it shows the promotion no more."""
+    link = f"pull request {result['pull_request']}"
+    state = result.get("pull_request_state")
+    if state is None:  # it was just carried out or rolled back
+        state = "undone" if result["status"] == "rolled_back" and result["git_status"] == "committed" else "open"
+    return f"{link} ({_PULL_REQUESTS[state]})" if state != "open" else link
 
 
 def rollback_text(result: Mapping[str, Any]) -> str:
@@ -166,9 +187,16 @@ def promotions_table(rows: Sequence[Mapping[str, Any]]) -> str:
     return terminal.table(
         ["promotion", "from", "to", "status", "asked", "by", "git", "reason"], [
             [row["name"], row["source"], row["target"], row["status"], terminal.ago(row["requested_at"]),
-             row["requested_by"], row["pull_request"] or (row["commit"] or "")[:10] or
-             {"pending": "to be made", "failed": "refused"}.get(row["git_status"], "-"), _short(row["reason"])]
-            for row in rows])
+             row["requested_by"], _git(row), _short(waits_since(row["waiting"]), 240) if row.get("waiting") else
+             _short(row["reason"])]
+            for row in rows], wrap={"reason": _WIDE})
+
+
+def _git(row: Mapping[str, Any]) -> str:
+    if row["pull_request"]:
+        undone = row["status"] == "rolled_back" and row["git_status"] == "committed"
+        return str(row["pull_request"]) + (" (undone)" if undone else " (closed)" if row["git_status"] == "none" else "")
+    return (row["commit"] or "")[:10] or {"pending": "to be made", "failed": "refused"}.get(row["git_status"], "-")
 
 
 def promotion_text(found: Mapping[str, Any], *, colour: bool) -> str:
@@ -194,8 +222,17 @@ def _head(found: Mapping[str, Any]) -> str:
         lines.append("the process that carried it out died: the next operation on the target finishes or undoes it "
                      f"(`wfops drift {found['tenant']} {found['target']}` is one)")
     if found["status"] == "pending_approval" or found["status"] == "approved":
-        lines.append(waiting_text(found).rstrip("\n"))
+        lines += [waits_since(found["waiting"]), _way_on(found)]
     return "\n".join(lines) + "\n"
+
+
+def _way_on(found: Mapping[str, Any]) -> str:
+    """How it goes on that waits: who may approve it, and who carries it out."""
+    name = found["name"]
+    first = f"somebody else approves it: wfops approve {name} --plan {found['checksum'][:12]}; " if (
+        found["status"] == "pending_approval") else ""
+    itself = "by itself while `wfops up` runs, or " if found["options"].get("when_ready") else ""
+    return f"{first}then it is carried out {itself}by `wfops promotion execute {name}`; wfops cancel {name} calls it off"
 
 
 def _decisions(found: Mapping[str, Any]) -> str:
@@ -203,7 +240,7 @@ def _decisions(found: Mapping[str, Any]) -> str:
         return ""
     rows = [[each["by"], "approved" if each["approve"] else "rejected", _moment(each["at"]), each["checksum"][:12],
              each["reason"] or "-"] for each in found["decisions"]]
-    return f"{terminal.paint('Decisions', 'bold')}\n{terminal.table(['who', 'decision', 'when', 'plan', 'reason'], rows)}"
+    return f"{terminal.paint('Decisions', 'bold')}\n{terminal.table(_DECISION, rows, wrap={'reason': _WIDE})}"
 
 
 def _short(reason: str | None, limit: int = 80) -> str:

@@ -10,6 +10,7 @@ from wfops_pipelines.domain.diff_text import visible
 
 Details = Mapping[str, Any]
 _HASH = 8
+_WIDE = 80  # places of what happened: errors of n8n and Git are long
 
 
 def timeline_text(events: Iterable[Mapping[str, Any]]) -> str:
@@ -21,7 +22,7 @@ def timeline_text(events: Iterable[Mapping[str, Any]]) -> str:
         rows.append([date if date != day else "", time, event["actor"], _words(event), _hash(event["before_hash"]),
                      _hash(event["after_hash"]), "″" if same_run else event["run_id"] or "-"])
         day, run = date, event["run_id"]
-    return terminal.table(["day", "UTC", "who", "what", "before", "after", "run"], rows)
+    return terminal.table(["day", "UTC", "who", "what", "before", "after", "run"], rows, wrap={"what": _WIDE})
 
 
 def _hash(value: str | None) -> str:
@@ -77,6 +78,7 @@ _WORDS: Mapping[str, Callable[[Mapping[str, Any], Details], str]] = {
     "promotion.pending_approval": lambda _, __: "waits for approval", "promotion.rolled_back": lambda _, __: "rolled back",
     "promotion.rollback_begun": lambda _, __: "to be rolled back",
     "promotion.git_committed": lambda _, __: "in Git", "promotion.git_pull_request": lambda _, d: f"in {d['pull_request']}",
+    "promotion.pull_request_closed": lambda _, d: f"closed without being merged: {d.get('pull_request')}",
     "promotion.git_failed": lambda _, d: f"not in Git: {d.get('error')}",
     "runtime.intended": _intended, "runtime.done": _written, "runtime.undone": _written, "runtime.failed": _written,
     "git.exported": _exported, "operation.recovered": _recovered,

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
@@ -19,6 +19,7 @@ from wfops_pipelines.domain.diff_text import visible
 
 DEBUG: Final = "WFOPS_DEBUG"  # read here and not in the settings: it must work when those cannot be read
 
+_NO_COLUMN: Final[Mapping[str, int]] = {}
 _UNSEEN: Final = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _STYLES: Final = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 _STYLE_OF_WORD: Final = {
@@ -88,12 +89,13 @@ def word(text: str) -> str:
     return paint(text, _STYLE_OF_WORD.get(text))
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Aligned columns, as wide as their contents: pipes and narrow terminals cut nothing off. Known status words are
-    coloured, other text is made visible."""
+def table(header: Sequence[str], rows: Sequence[Sequence[object]], *, wrap: Mapping[str, int] = _NO_COLUMN) -> str:
+    """Aligned columns, as wide as their contents: pipes and narrow terminals cut nothing off. Columns named in ``wrap`` take
+    so many places and more lines. Known status words are coloured, other text is made visible."""
     from rich.cells import cell_len  # wide characters take two places
 
-    lines = [[visible(str(cell)) for cell in row] for row in rows]
+    lines = [line for row in rows for line in _wrapped([visible(str(cell)) for cell in row],
+                                                       [wrap.get(title) for title in header])]
     widths = [max([cell_len(title), *(cell_len(row[column]) for row in lines)]) for column, title in enumerate(header)]
 
     def line(cells: Sequence[str], style: str | None) -> str:
@@ -102,6 +104,27 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
         return "  ".join(padded).rstrip() + "\n"
 
     return line(header, "bold") + "".join(line(row, None) for row in lines)
+
+
+def _wrapped(cells: Sequence[str], widths: Sequence[int | None]) -> Iterator[list[str]]:
+    """A row as lines of the table: as many as its longest wrapped cell needs."""
+    columns = [[cell] if width is None else wrapped(cell, width) for cell, width in zip(cells, widths, strict=True)]
+    for line in range(max(map(len, columns))):
+        yield [column[line] if line < len(column) else "" for column in columns]
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """The text in lines of at most ``width`` places, between words where it can be; one line at least."""
+    from rich.cells import cell_len, chop_cells
+
+    lines = [""]
+    for each in text.split(" "):
+        if cell_len(lines[-1]) + cell_len(each) < width or (not lines[-1] and cell_len(each) <= width):
+            lines[-1] += f" {each}" if lines[-1] else each
+        else:
+            pieces = chop_cells(each, width) or [""]
+            lines[-1:] = [*filter(None, [lines[-1]]), *pieces]
+    return lines
 
 
 def ago(moment: datetime | str | None) -> str:

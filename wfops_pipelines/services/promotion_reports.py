@@ -66,8 +66,8 @@ def _listed(tenant: str, row: Row[Any], slugs: dict[UUID, str]) -> dict[str, Any
 def show_promotion(services: Services, context: Context, number: int) -> dict[str, Any]:
     """Everything about one, as ``PromotionReport.as_json`` has it, with ``options``, times, ``run_id``, ``interrupted`` (it
     runs, and no living process works on it), when its gates were evaluated (``gates_at``), what it is ``waiting`` for now
-    (``{since, for}``), and the ``timeline``: its audit events, and those of the operations that wrote
-    for it, in order, with the hashes before and after."""
+    (``{since, for}``), what became of its pull request (``pull_request_state``), and the ``timeline``: its audit events, and
+    those of the operations that wrote for it, in order, with the hashes before and after."""
     shown = report_of(services, context, number).as_json()
     with services.store.read(context) as work:
         row = find(work, number)
@@ -77,6 +77,7 @@ def show_promotion(services: Services, context: Context, number: int) -> dict[st
         shown["interrupted"] = row.status == PromotionStatus.RUNNING and not is_running(
             services, work, row.target_environment_id, row.operation_id)
         shown["timeline"] = _timeline(work, row)
+        shown["pull_request_state"] = _pull_request_state(shown["timeline"], row.git_pull_request)
     return shown
 
 
@@ -93,6 +94,29 @@ def promotion_status(services: Services, context: Context, number: int) -> dict[
         "waiting": waiting, "writes": len(journal), "done": sum(each.state in ("done", "settled") for each in journal),
         "undone": sum(each.state == "undone" for each in journal),
         "steps": [{"name": each.name, "state": each.state} for each in steps]}
+
+
+def _pull_request_state(timeline: Sequence[dict[str, Any]], url: str | None) -> str | None:
+    """What became of the pull request that is shown: ``open``, ``merged``, ``closed`` by somebody, ``undone`` (closed by a
+    rollback), ``without_it`` (open, but this promotion was rolled back), ``of_rollback`` (open) or ``rollback_merged``; none
+    where there is none."""
+    state: str | None = None
+    rolled_back = False
+    for event in timeline:
+        match event["action"]:
+            case "promotion.rolled_back":
+                rolled_back = True
+            case "promotion.pull_request_closed":
+                state = "closed"
+            case "promotion.git_pull_request" if not rolled_back:
+                state = "open"
+            case "promotion.git_pull_request":
+                state = "without_it" if state == "open" else "of_rollback"
+            case "promotion.git_committed" if event["details"].get("pull_request"):
+                state = "rollback_merged" if state == "of_rollback" else "merged" if not rolled_back else state
+            case "promotion.git_committed" if rolled_back:
+                state = "undone"
+    return state if url is not None else None
 
 
 def _waiting(services: Services, work: UnitOfWork, row: Row[Any]) -> JsonObject | None:

@@ -257,3 +257,35 @@ def test_one_that_github_refuses_is_opened_by_the_next_check(hub: Hub) -> None:
     hub.server.tokens["tok"] = "rw"
     assert hub.prod.check().status == "IN_SYNC"
     assert told(hub.fleet, 1).pull_request == hub.url(1)
+
+
+def state(hub: Hub, number: int) -> str | None:
+    """What became of the request that is shown of a promotion."""
+    found: str | None = show_promotion(hub.fleet.services, hub.fleet.context, number)["pull_request_state"]
+    return found
+
+
+def test_what_became_of_each_request_is_shown(hub: Hub) -> None:
+    merged(hub)
+    assert state(hub, 1) == "merged"
+    edit(hub.dev, "Orders", "wrong")
+    promote(hub.fleet)
+    edit(hub.dev, "Invoices", "right")
+    promote(hub.fleet)
+    assert (state(hub, 2), state(hub, 3)) == ("open", "open")
+    roll_back(hub.fleet, 2)
+    assert (state(hub, 2), state(hub, 3)) == ("without_it", "open")
+    roll_back(hub.fleet, 3)
+    assert state(hub, 3) == "undone" and hub.requests[1]["state"] == "closed"
+    roll_back(hub.fleet, 1)
+    assert state(hub, 1) == "of_rollback"
+    hub.merge(3)
+    assert hub.prod.check().status == "IN_SYNC"
+    assert state(hub, 1) == "rollback_merged"
+
+
+def test_a_request_that_somebody_closed_is_shown_as_that(hub: Hub) -> None:
+    begun(hub)
+    hub.close(1)
+    hub.prod.check()
+    assert state(hub, 1) == "closed"
