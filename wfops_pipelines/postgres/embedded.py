@@ -93,10 +93,20 @@ class EmbeddedPostgres:
             server.stop()
 
     def destroy(self) -> None:
-        """Stop the server and delete its data."""
+        """Stop the server, whoever holds it, and delete its data."""
         with self._alone() as server:
             server.stop()
             server.remove()
+
+    def destroy_if_unheld(self) -> bool:
+        """Stop the server and delete its data unless somebody holds it; whether that was done. Nobody begins to hold it
+        between the look and the deed."""
+        with self._alone() as server, opened(server.place.locks / "holders.lock") as lock:
+            if not lock.try_exclusive():
+                return False
+            server.stop()
+            server.remove()
+            return True
 
     def _server(self) -> Server:
         return Server(find_place(self._home, self._base), self._settings)

@@ -68,6 +68,8 @@ def sockets_of(holder: Holder) -> Path:
 
 def claim(holder_data: Path, sockets: Path, pid: int) -> None:
     """What a crash leaves behind, with the pid of a process that lives."""
+    if not sockets.is_dir():  # a short one in /tmp goes when the server is stopped
+        sockets.mkdir(mode=0o700)
     for path in (holder_data / "postmaster.pid", sockets / ".s.PGSQL.5432.lock"):
         path.write_text(f"{pid}\n{holder_data}\n1700000000\n5432\n{sockets}\n\n  5432001    123456\nready   \n")
         if ROOT:

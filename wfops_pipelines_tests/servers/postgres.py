@@ -149,9 +149,8 @@ def clear_away_servers_of_killed_runs(factory: pytest.TempPathFactory) -> None:
 def _clear_away(ours: Path) -> None:
     for home in ours.parent.parent.glob("pytest-*/postgres-server"):
         with suppress(StoreError, FileNotFoundError):  # pytest deletes old directories by itself
-            server = shared_server(home)
-            if home != ours and not server.status().held:
-                server.destroy()
+            if home.resolve() != ours.resolve():  # pytest-current is one of them
+                shared_server(home).destroy_if_unheld()
     for record in (reachable_base() / "postgres").glob("*/owner.json"):
         with suppress(FileNotFoundError):  # another worker was faster
             if not Path(json.loads(record.read_text())["home"]).exists():

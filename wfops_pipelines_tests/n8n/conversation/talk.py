@@ -16,9 +16,10 @@ Json = Any
 UNKNOWN = "ZZZZZZZZZZZZZZ99"
 _UUID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
 _TIME = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
-# Sixteen letters and digits, but neither a number nor a camelCase word.
 _DATE = re.compile(r"^\d{4}-\d\d-\d\d$")
-_ID = re.compile(r"(?<![A-Za-z0-9/.])(?![0-9]{16}\b)(?![a-z]+(?:[A-Z][a-z]+)*\b)[A-Za-z0-9]{16}(?![A-Za-z0-9/.])")
+# Sixteen letters and digits, but neither a number nor a word that n8n says (an id can look like one).
+_WORDS = ("deduplicationKey", "executionTimeout", "microsoftOutlook", "projectRelations", "respondToWebhook", "sourceWorkflowId")
+_ID = re.compile(rf"(?<![A-Za-z0-9/.])(?![0-9]{{16}}\b)(?!(?:{'|'.join(_WORDS)})\b)[A-Za-z0-9]{{16}}(?![A-Za-z0-9/.])")
 
 
 class Conversation:
