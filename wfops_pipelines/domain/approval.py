@@ -100,8 +100,8 @@ def decide(status: ApprovalStatus, *, approve: bool, requested_by: str, decided_
     be on both sides, :class:`ForbiddenTransition` when there is nothing to decide any more.
     """
     decided = move_approval(status, ApprovalEvent.APPROVE if approve else ApprovalEvent.REJECT)
-    asking = _people(requested_by, requested_through)
-    if asking & _people(decided_by, decided_through):
+    asking = people(requested_by, requested_through)
+    if asking & people(decided_by, decided_through):
         raise SelfApproval(f"{decided_by} asked for this step, and cannot decide on it",
                            fix="somebody else with the role approves or rejects it")
     return decided
@@ -118,7 +118,9 @@ def allowed_approval_pairs() -> list[tuple[str, str]]:
     return sorted((str(before), str(after)) for (before, _), after in APPROVAL_TRANSITIONS.items())
 
 
-def _people(*names: str | None) -> set[str]:
+def people(*names: str | None) -> set[str]:
+    """The identities behind one act: who did it, and the platform admin behind an impersonated user. Two acts are one
+    person's when they share any of them."""
     return {name.strip().casefold() for name in names if name}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from wfops_pipelines.domain.approval import people
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import Blocked, Denied, UnknownPromotion, UsageError
 from wfops_pipelines.domain.fleet_fields import NotificationEvent
@@ -146,11 +147,12 @@ def decide_promotion(services: Services, context: Context, number: int, *, appro
         if checksum is not None and not (row.checksum or "").startswith(checksum):
             raise Blocked(f"the plan of {_name(context, number)} is another one by now",
                           fix="look at it, and decide on that")
-        if approve and {context.actor, context.impersonator} & {row.requested_by, row.requested_through} - {None}:
+        deciding = people(context.actor, context.impersonator)
+        if approve and deciding & people(row.requested_by, row.requested_through):
             raise Denied(f"{context.actor} asked for {_name(context, number)}, and nobody approves what he or she asked for",
                          fix="somebody else has to approve it")
         decisions = work.promotions.decisions_of(row.id)
-        if any(d.decided_by == context.actor and d.checksum == row.checksum for d in decisions):
+        if any(deciding & people(d.decided_by, d.decided_through) for d in decisions):
             raise Blocked(f"{context.actor} has decided about this plan of {_name(context, number)} already",
                           fix="somebody else has to")
         work.promotions.decide(row.id, id=context.new_id(), decided_by=context.actor, decided_through=context.impersonator,
@@ -159,7 +161,7 @@ def decide_promotion(services: Services, context: Context, number: int, *, appro
         work.record(f"promotion.decision_{'approve' if approve else 'reject'}", "promotion", f"p{number}", environment=slug,
                     checksum=row.checksum, reason=reason)
         needed = _approvers(work, row)
-        given = len({d.decided_by for d in decisions if d.approve and d.checksum == row.checksum} | {context.actor})
+        given = sum(d.approve for d in decisions) + 1  # each by somebody else
         if not approve:
             step(work, row, PromotionEvent.REJECT, reason=reason)
         elif given >= needed:
@@ -178,10 +180,11 @@ def cancel_promotion(services: Services, context: Context, number: int, *, reaso
 
 
 def _approvers(work: UnitOfWork, row: Row[Any]) -> int:
+    """As many as the stage asked for when the promotion was asked for, or more if it does now."""
     if row.source_environment_id is None:
         return 0
     source, target = (work.fleet.environment(i) for i in (row.source_environment_id, row.target_environment_id))
-    return stage_between(work, source, target).rules.approvers
+    return max(int(row.approvers), stage_between(work, source, target).rules.approvers)
 
 
 def find(work: UnitOfWork, number: int, *, lock: bool = False) -> Row[Any]:

@@ -13,6 +13,7 @@ from sqlalchemy import insert, select, text, update
 
 from wfops_pipelines import failpoints
 from wfops_pipelines.domain.operation import OperationKind
+from wfops_pipelines.domain.snapshot import SnapshotKind
 from wfops_pipelines.domain.workflow import digest
 from wfops_pipelines.services.operations import run_operation
 from wfops_pipelines.services.payload_retention import UnreferencedRemoved, remove_unreferenced
@@ -67,11 +68,11 @@ def test_of_a_workflow_that_was_edited_the_last_content_stays(fleet: FleetUnderT
 
 def test_what_a_snapshot_lists_stays_as_long_as_the_snapshot(fleet: FleetUnderTest, prod: Environment) -> None:
     (workflow_id,) = prod.create_in_n8n(workflow("Orders"))
-    kept = held(prod, snapshot(prod)).digests()
+    kept = held(prod, snapshot(prod, kind=SnapshotKind.SCHEDULED)).digests()
     prod.edit_in_n8n(workflow_id, "since")
-    prod.sync()
+    snapshot(prod)
     assert remove(fleet).count == 0 and kept < stored(fleet)
-    fleet.writing(lambda work: work.connection.execute(text("DELETE FROM snapshots")))
+    fleet.writing(lambda work: work.connection.execute(text("DELETE FROM snapshots WHERE kind = 'scheduled'")))
     assert remove(fleet).count == 2 and not kept & stored(fleet)  # the content and the manifest
 
 

@@ -26,6 +26,7 @@ from wfops_pipelines.store.migrations.promotions import (
     PROMOTION_FIRST,
     PROMOTION_TRANSITIONS,
 )
+from wfops_pipelines.store.migrations.promotions_frozen import DEPLOYMENT_ENDED, PROMOTION_ENDED
 from wfops_pipelines.store.roles import Urls
 from wfops_pipelines.store.unit_of_work import Store
 from wfops_pipelines_tests.store.stores import NOON, new_environment, new_tenant
@@ -112,6 +113,8 @@ def test_the_tables_of_the_triggers_are_the_domains() -> None:
     assert rows_of(PROMOTION_TRANSITIONS) == allowed_pairs()
     assert rows_of(DEPLOYMENT_TRANSITIONS) == allowed_deployment_pairs()
     assert (PROMOTION_FIRST, DEPLOYMENT_FIRST) == (PromotionStatus.PENDING, DeploymentStatus.PENDING)
+    assert set(PROMOTION_ENDED) == {each for each in PromotionStatus if each.is_terminal or each.has_run}
+    assert set(DEPLOYMENT_ENDED) == {each for each in DeploymentStatus if each.is_terminal}
 
 
 EVERY = [("promotions", b, a) for b, a in product(PromotionStatus, PromotionStatus) if b is not a] + [
