@@ -67,6 +67,11 @@ class Settings(BaseSettings):
     export_interval_seconds: int = Field(default=0, ge=0, description="canonical sync n8n -> Git of dev; off by default")
     ui_url: str = Field(default="http://127.0.0.1:3000", description="where links into the Dagster UI point")
     ui_port: int = Field(default=3000, ge=0, le=65535)
+    api_port: int = Field(default=3900, ge=0, le=65535, description="where `wfops up` takes webhooks")
+    api_host: str = Field(default="127.0.0.1", description="address the API listens on; others belong behind TLS")
+    github_app_webhook_secret: SecretStr | None = Field(
+        default=None, description="a GitHub App's webhook secret, for repositories that are read through the App")
+    webhook_retention_days: int = Field(default=7, ge=1, description="deliveries of webhooks; GitHub repeats for three days")
     n8n_cache: Path | None = Field(default=None, description="where real n8n servers are installed for demo and tests")
 
     failpoints: str = Field(default="", description="for tests only")

@@ -1,1 +1,1 @@
-"""The HTTP API."""
+"""The HTTP API (§21): so far, where webhooks arrive."""

@@ -23,6 +23,7 @@ from dagster_postgres.utils import DagsterPostgresException
 
 from wfops_pipelines.bootstrap import Installation, use_installation
 from wfops_pipelines.defs.actors import actor_tags
+from wfops_pipelines.defs.inventory.refresh_queue import REFRESH_JOB, DagsterRefreshQueue
 from wfops_pipelines.defs.location import defs
 from wfops_pipelines.defs.partitions import sync_partitions
 from wfops_pipelines.defs.run_process import process_tags
@@ -112,6 +113,16 @@ def run_job(installation: Installation, job: str, ops: Mapping[str, Mapping[str,
         raise Interrupted
     message = _reason(failed) if failed is not None else None
     return Launched(result.run_id, result.success, outputs, message)
+
+
+@contextmanager
+def open_refresh_queue(installation: Installation) -> Iterator[DagsterRefreshQueue]:
+    """The queue of an installation, with the code location as the running system names it, where there is one."""
+    use_installation(installation)
+    running = installation.settings.home / "run" / "workspace.yaml"
+    with dagster_instance(installation) as instance:
+        workspace = running if running.exists() else Path(__file__).parent / "workspace.yaml"
+        yield DagsterRefreshQueue(instance, defs.resolve_job_def(REFRESH_JOB), workspace)
 
 
 def _was_interrupted(failed: dg.DagsterEvent) -> bool:

@@ -9,6 +9,7 @@
     │   ├── InvalidFields          a policy or an ignore rule: which fields, and why
     │   ├── UnknownTenant, UnknownEnvironment, UnknownWorkflow, UnknownPartition, UnknownIncident,
     │   │   UnknownAlertRule, UnknownNotification, UnknownPromotion, UnknownSnapshot, UnknownDeployment
+    │   └── MalformedDelivery      a signed webhook that cannot be read
     ├── MalformedWorkflow          JSON that is no n8n workflow
     ├── MalformedFile              a file in Git that cannot be read as a workflow
     ├── OutsideError               n8n or Git did not do what was asked (§3)
@@ -184,6 +185,12 @@ class UnknownPartition(UsageError):
     """A partition key that no environment in the database stands behind."""
 
     kind = "unknown_partition"
+
+
+class MalformedDelivery(UsageError):
+    """A webhook's delivery that is none: its sender is known, what it sent cannot be read."""
+
+    kind = "malformed_delivery"
 
 
 class MalformedWorkflow(WfopsError):

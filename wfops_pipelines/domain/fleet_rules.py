@@ -69,6 +69,8 @@ def _of_repository(at: Path, repository: RepositorySpec) -> Iterator[Problem]:
     given = [name for name in ("token", "ssh_key", "github_app") if getattr(repository, name) is not None]
     if len(given) > 1:
         yield [*at, given[1]], f"and {given[0]} are both given, and one way in is needed"
+    if repository.webhook_secret is not None and scheme == "file":
+        yield [*at, "webhook_secret"], "is not used with a repository on a disk: nothing there sends webhooks"
     if repository.provider == "github":
         if scheme not in {"http", "https"} or parts is None or len([p for p in parts.path.split("/") if p]) < 2:
             yield [*at, "url"], "must be https://github.com/OWNER/NAME (or your GitHub's) with provider: github"

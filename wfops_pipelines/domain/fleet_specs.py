@@ -74,6 +74,9 @@ class RepositorySpec(Spec):
     )
     api_url: BaseUrl | None = Field(None, description="GitHub Enterprise's API; without it, GitHub's own.",
                                     examples=["https://github.example.com/api/v3"])
+    webhook_secret: Secret | None = Field(
+        None, description="Reference to the secret under which the remote signs its push webhooks; without it none is "
+                          "believed, and the poll alone sees pushes.", examples=["env:ACME_WEBHOOK_SECRET"])
 
 
 class SeverityTtls(Spec):

@@ -25,7 +25,7 @@ from wfops_pipelines.embedded import demo_fleet as fleet
 from wfops_pipelines.embedded.dagster_web import DagsterWeb, asset_page
 from wfops_pipelines.embedded.demo_screen import Screen
 from wfops_pipelines.embedded.processes import Event, Supervisor
-from wfops_pipelines.embedded.system import System, choose_port, only_system
+from wfops_pipelines.embedded.system import System, choose_api_port, choose_port, only_system
 from wfops_pipelines.postgres.embedded import EmbeddedPostgres
 from wfops_pipelines.services.apply_fleet import apply_fleet
 from wfops_pipelines.services.matrix import MatrixRow, workflow_matrix
@@ -54,13 +54,13 @@ def run_demo(settings: Settings, *, once: bool, n8n: Literal["sandbox", "real"] 
     started = time.monotonic()
     with only_system(home) as tell_url:
         _afresh(home)
-        chosen = choose_port(own, port)
+        chosen, api = choose_port(own, port), choose_api_port(own, port)
         kind = "real n8n servers" if n8n == "real" else "sandbox n8n servers"
         screen.title(f"WorkflowOps demo: two tenants, six {kind}, a Git repository each", f"in {home}")
         with screen.step("PostgreSQL with its roles, and the store's tables"):
             installation = open_installation(own)
         with installation, Supervisor(lambda event: _tell(screen, event)) as supervisor:
-            demo = _Demo(installation, supervisor, screen, chosen)
+            demo = _Demo(installation, supervisor, screen, chosen, api)
             demo.set_up(n8n, settings.n8n_cache_path)
             demo.baseline()
             demo.people_edit()
@@ -82,10 +82,11 @@ def run_demo(settings: Settings, *, once: bool, n8n: Literal["sandbox", "real"] 
 class _Demo:
     """The acts, in order; each uses what the ones before made."""
 
-    def __init__(self, installation: Installation, supervisor: Supervisor, screen: Screen, port: int) -> None:
+    def __init__(self, installation: Installation, supervisor: Supervisor, screen: Screen, port: int,
+                 api_port: int) -> None:
         self._installation, self._supervisor, self._screen = installation, supervisor, screen
         self._home = installation.settings.home
-        self.system = System(installation, supervisor, port=port)
+        self.system = System(installation, supervisor, port=port, api_port=api_port)
         self._servers: list[fleet.Server] = []
         self._edits: list[fleet.Edit] = []
         self._incidents: dict[str, int] = {}  # numbers by tenant
@@ -231,7 +232,8 @@ class _Demo:
             ("drift of globex/prod", asset_page(url, "drift_report", "prod|globex")),
             ("dev against staging", asset_page(url, "workflow_diff", "staging|acme")),
             ("all assets", f"{url}/asset-groups"),
-            ("runs", f"{url}/runs")])
+            ("runs", f"{url}/runs"),
+            ("API, for webhooks", self.system.api_url)])
         screen.heading("Try, in another terminal")
         wfops, incident = _command_of_this_installation(), f"acme#{self._incidents['acme']}"
         screen.lines([

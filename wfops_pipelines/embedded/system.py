@@ -1,7 +1,8 @@
-"""The running system of one home: PostgreSQL's keeper, Dagster's code server, daemon and webserver.
+"""The running system of one home: PostgreSQL's keeper, Dagster's code server, daemon and webserver, and the API.
 
 One at a time per home; a second one is told where the first is. The code server listens on a socket in the home (one
-that is known by its path, so that its runs are known, too); the UI on loopback, since it has no login.
+that is known by its path, so that its runs are known, too); the UI on loopback, since it has no login. The API, which
+takes webhooks, is for a proxy to pass on (``WFOPS_API_HOST``).
 """
 
 from __future__ import annotations
@@ -37,13 +38,17 @@ _POLL_SECONDS = 0.1
 
 
 class System:
-    """Starts and watches the programs of an installation, by a supervisor. ``port`` is where the UI listens."""
+    """Starts and watches the programs of an installation, by a supervisor. ``port`` is where the UI listens, ``api_port``
+    where the API does."""
 
-    def __init__(self, installation: Installation, supervisor: Supervisor, *, port: int) -> None:
+    def __init__(self, installation: Installation, supervisor: Supervisor, *, port: int, api_port: int) -> None:
         self._supervisor = supervisor
         self._home = installation.settings.home
         self.url = f"http://{HOST}:{port}"
         self._port = port
+        host = installation.settings.api_host
+        self._api = (HOST if host in {"0.0.0.0", "::"} else host, api_port)  # noqa: S104 - where it is asked, not served
+        self.api_url = f"http://{self._api[0]}:{api_port}/api/v1"
         self.logs = self._home / "logs"
         self._socket = _socket_path(_run_folder(self._home))
         self._environment = _environment(installation, self.url)
@@ -78,7 +83,10 @@ class System:
         webserver = self._supervisor.launch(self._program(
             "webserver", "dagster_webserver", "-h", HOST, "-p", str(self._port), "-w", str(self._workspace),
             ready=web.answers))
+        api = self._supervisor.launch(self._program(
+            "api", "wfops_pipelines.api", str(self._api[1]), ready=lambda: _connects(self._api)))
         self._supervisor.wait_ready(webserver)
+        self._supervisor.wait_ready(api)
         self._wait(web.location_loaded, webserver, "the UI has not loaded the definitions")
         self._wait(web.daemon_healthy, daemon, "the daemon has not come to work")
         return web
@@ -131,12 +139,21 @@ def choose_port(settings: Settings, asked: int | None) -> int:
     """
     if asked is None and "ui_port" in settings.model_fields_set:
         asked = settings.ui_port
+    return _port(asked, settings.ui_port, "choose another one with --port, or none at all")
+
+
+def choose_api_port(settings: Settings, ui: int | None) -> int:
+    """The port for the API, likewise, by ``WFOPS_API_PORT``; with any free one (0) asked for the UI, so it is for the API."""
+    asked = settings.api_port if "api_port" in settings.model_fields_set else 0 if ui == 0 else None
+    return _port(asked, settings.api_port, "set WFOPS_API_PORT to another one")
+
+
+def _port(asked: int | None, usual: int, fix: str) -> int:
     if asked is not None:
         free = _free_port(asked)
         if free is None:
-            raise UsageError(f"port {asked} is taken{_by_whom(asked)}", fix="choose another one with --port, or none at all")
+            raise UsageError(f"port {asked} is taken{_by_whom(asked)}", fix=fix)
         return free
-    usual = settings.ui_port
     tried = (_free_port(port) for port in range(usual, min(usual + NEXT_PORTS, 65536)))
     return next((port for port in tried if port is not None), None) or _free_port(0) or usual
 
@@ -168,6 +185,14 @@ def _listens(path: Path) -> bool:
         except OSError:
             return False
         return True
+
+
+def _connects(address: tuple[str, int]) -> bool:
+    try:
+        with socket.create_connection(address, timeout=2):
+            return True
+    except OSError:
+        return False
 
 
 def _run_folder(home: Path) -> Path:

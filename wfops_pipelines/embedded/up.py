@@ -1,6 +1,6 @@
 """``wfops up``: the system to work with, from one command, until Ctrl-C.
 
-Database, code server, daemon and UI are started in order, watched, started anew when they die, and stopped in reverse.
+Database, code server, daemon, UI and API are started in order, watched, started anew when they die, and stopped in reverse.
 Nothing is left behind, also when this process is killed.
 """
 
@@ -10,7 +10,7 @@ import sys
 
 from wfops_pipelines.bootstrap import open_installation
 from wfops_pipelines.embedded.processes import Event, Supervisor
-from wfops_pipelines.embedded.system import System, choose_port, only_system
+from wfops_pipelines.embedded.system import System, choose_api_port, choose_port, only_system
 from wfops_pipelines.settings import Settings
 
 
@@ -22,10 +22,10 @@ def run_up(settings: Settings, *, port: int | None = None) -> int:
     ``KeyboardInterrupt`` before everything is ready.
     """
     with only_system(settings.home) as tell_url:
-        chosen = choose_port(settings, port)
+        chosen, api = choose_port(settings, port), choose_api_port(settings, port)
         say(f"Starting WorkflowOps in {settings.home}")
         with open_installation(settings) as installation, Supervisor(_on_event) as supervisor:
-            system = System(installation, supervisor, port=chosen)
+            system = System(installation, supervisor, port=chosen, api_port=api)
             if system.dead_runs:
                 say(f"{len(system.dead_runs)} run(s) of an earlier system had no process any more: reported as failed")
             system.start().close()
@@ -53,7 +53,8 @@ def _on_event(event: Event) -> None:
 
 
 def _welcome(system: System, *, fleet: bool) -> str:
-    lines = ["", f"Dagster UI:  {system.url}", f"Logs:        {system.logs}", ""]
+    lines = ["", f"Dagster UI:  {system.url}", f"API:         {system.api_url} (GitHub's webhooks: /webhooks/github)",
+             f"Logs:        {system.logs}", ""]
     if fleet:
         lines += ["wfops drift TENANT    checks for drift now; the daemon does it by schedule",
                   "wfops matrix TENANT   shows what is where"]

@@ -58,6 +58,8 @@ def declared_secrets(spec: TenantSpec, resolved: Mapping[SecretReference, str]) 
                 reference.name if repository.ssh_key is not None else resolved[reference])
     found |= {f"notification/{n.name}/url": resolved[n.url] for n in spec.notifications}
     return found
+        if repository.webhook_secret is not None:
+            found[webhook_secret_name(name)] = resolved[repository.webhook_secret]
 
 
 def declared_repositories(spec: TenantSpec) -> Iterator[Declared]:
@@ -71,9 +73,15 @@ def declared_repositories(spec: TenantSpec) -> Iterator[Declared]:
             "secret_name": f"repository/{name}/access" if _access(repository) is not None else None,
         })
 
+            "webhook_secret": webhook_secret_name(name) if repository.webhook_secret is not None else None,
 
 def declared_environments(spec: TenantSpec, repository_ids: Mapping[str, UUID]) -> Iterator[Declared]:
     """The tenant's environments, in their order."""
+def webhook_secret_name(repository: str) -> str:
+    """Under which name the secret of a repository's webhooks is stored."""
+    return f"repository/{repository}/webhook"
+
+
     for position, environment in enumerate(spec.environments):
         place = spec.git_place(environment)
         yield Declared(environment.slug, {

@@ -31,7 +31,7 @@ from wfops_pipelines.services.services import Services
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
 DUPLICATE = "duplicate_id"  # a file whose key another file of the folder keeps
-_LOOK_AGAIN = 0  # in place of the normaliser's version: the next sync looks at every file, whatever the head
+LOOK_AGAIN = 0  # in place of the normaliser's version: the next sync looks at every file, whatever the head
 
 
 @dataclass
@@ -154,9 +154,9 @@ class _Sync:
             self.result.reason = "branch_missing"
             self._count()
             return
-        if environment.git_version != _LOOK_AGAIN:  # told once
+        if environment.git_version != LOOK_AGAIN:  # told once
             with self.services.store.unit_of_work(self.context, "repository.branch_gone", held=self.operation.held) as work:
-                work.fleet.set_environment(self.environment.id, git_version=_LOOK_AGAIN)
+                work.fleet.set_environment(self.environment.id, git_version=LOOK_AGAIN)
                 work.record("repository.branch_deleted", "environment", self.environment.slug,
                             environment=self.environment.slug, before=environment.git_commit, branch=branch)
         raise NotFound(f"branch {branch} is gone (it was at {environment.git_commit[:12]})",

@@ -43,6 +43,7 @@ from wfops_pipelines.store.operations import Operations
 from wfops_pipelines.store.outbox import Outbox
 from wfops_pipelines.store.payloads import Payloads
 from wfops_pipelines.store.promotions import Promotions
+from wfops_pipelines.store.pushes import Pushes
 from wfops_pipelines.store.reconciliation import DiffStates
 from wfops_pipelines.store.retention import Retention
 from wfops_pipelines.store.secrets import SecretBox
@@ -88,6 +89,7 @@ class UnitOfWork:
         self.retention = Retention(connection, context.tenant_id)
         self.alerts = Alerts(connection, context.tenant_id)
         self.metrics = Metrics(connection, context.tenant_id)
+        self.pushes = Pushes(connection, context.tenant_id)
         self.operations = Operations(connection, context.tenant_id)
         self.leases = Leases(connection, context.tenant_id)
         self.fleet = FleetRows(connection, context.tenant_id, secrets)

@@ -1,0 +1,227 @@
+"""The poll (§7, §24): the safety net under webhooks. One cheap request per repository and branch, each at its own time.
+
+When a branch is due stands in the store, so a restart does not look at all of them at once, and a late tick does not look
+twice. A branch that cannot be read is looked at more and more seldom, and one host that hangs takes a few threads and no
+more: a tick waits for a bounded time, and what is not answered by then is noted by whoever waits for it.
+
+Which environments are to be refreshed is read from the store alone: a look that is newer than the environment's last
+repository sync, and says another commit. Tenants share nothing here, not even an answer about the same URL.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import zip_longest
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from sqlalchemy import Row
+
+from wfops_pipelines import failpoints
+from wfops_pipelines.domain import pushes
+from wfops_pipelines.domain.context import Context
+from wfops_pipelines.domain.errors import StoreError, WfopsError
+from wfops_pipelines.services.services import Services
+from wfops_pipelines.services.sync_repository import LOOK_AGAIN
+
+log = logging.getLogger("wfops.pushes")
+
+ACTOR = "system:repository_poll"
+THREADS = 16
+PER_HOST = 4  # looks at once; a host that hangs leaves the other threads free
+TICK_SECONDS = 20.0  # that a tick waits for answers; Dagster gives a sensor 60
+
+BranchKey = tuple[UUID, UUID, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A branch that is read, with one of the environments that read it."""
+
+    environment: Row[Any]
+
+    @property
+    def key(self) -> BranchKey:
+        """Tenant, repository and branch."""
+        return (self.environment.tenant_id, self.environment.repository_id, self.environment.branch)
+
+    @property
+    def name(self) -> str:
+        """What its place in the interval is computed from."""
+        return f"{self.environment.repository_id}/{self.environment.branch}"
+
+    @property
+    def host(self) -> str:
+        """Who answers; a disk is one, too."""
+        key = pushes.remote_key(self.environment.url)
+        return key.partition("/")[0] if key is not None else urlsplit(self.environment.url).netloc
+
+    def due(self, now: datetime) -> bool:
+        """Whether it is to be looked at; at once when it never was."""
+        return self.environment.next_look_at is None or self.environment.next_look_at <= now
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """An environment whose branch stands elsewhere than at its last sync; ``head`` is none when the branch is gone."""
+
+    tenant_id: UUID
+    tenant: str
+    environment_id: UUID
+    environment: str
+    head: str | None
+
+
+@dataclass(slots=True)
+class Poll:
+    """A tick: how many branches there are, were due, answered, failed; who is to be refreshed, and what went wrong."""
+
+    branches: int = 0
+    due: int = 0
+    looked: int = 0
+    unanswered: int = 0
+    interval: float = 0.0
+    moved: list[Moved] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+
+class RepositoryPoll:
+    """Looks at branches, with threads of its own that live as long as it does. ``shortest`` is the interval for a few."""
+
+    def __init__(self, services: Services, *, shortest: float, threads: int = THREADS) -> None:
+        self._services = services
+        self._shortest = shortest
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="look")
+        self._flying: dict[BranchKey, Future[str | None]] = {}
+        self._hosts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def tick(self, *, seconds: float = TICK_SECONDS) -> Poll:
+        """Look at what is due, for so long at most, and say who is to be refreshed. Raises what the store raises."""
+        rows = self._watched()
+        branches = list({branch.key: branch for branch in map(Branch, rows)}.values())
+        poll = Poll(branches=len(branches), interval=pushes.poll_interval(len(branches), self._shortest))
+        now = self._services.now()
+        due = [branch for branch in _in_turns(branches) if branch.due(now) and branch.key not in self._flying]
+        poll.due = len(due)
+        if due:
+            self._look_at(due, poll, time.monotonic() + seconds)
+            rows = self._watched()
+        poll.moved = list(_moved(rows, self._services.now()))
+        return poll
+
+    def note_asked(self, moved: Sequence[Moved], run_id: str | None = None) -> None:
+        """Note that refreshes of these environments were asked for, tenant by tenant."""
+        by_tenant: dict[UUID, list[Moved]] = {}
+        for one in moved:
+            by_tenant.setdefault(one.tenant_id, []).append(one)
+        for tenant_id, ones in by_tenant.items():
+            context = Context(tenant_id, ones[0].tenant, ACTOR, self._services.now, self._services.new_id)
+            with self._services.store.bookkeeping(context, "poll.asked") as work:
+                work.pushes.ask({one.environment_id: one.head for one in ones}, by="poll", now=context.now(), run_id=run_id)
+
+    def close(self) -> None:
+        """Begin no further look; those that are under way end by themselves."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _watched(self) -> list[Row[Any]]:
+        with self._services.store.system() as system:
+            return system.pushes.watched()
+
+    def _look_at(self, due: list[Branch], poll: Poll, deadline: float) -> None:
+        """Begin looks while threads, hosts and time allow; what could not be begun stays due."""
+        mine: set[Future[str | None]] = set()
+        waiting = list(due)
+        while (waiting or mine) and time.monotonic() < deadline:
+            waiting = [branch for branch in waiting if not self._begin(branch, poll.interval, mine)]
+            if not mine:  # others' hosts are taken by looks of an earlier tick
+                time.sleep(min(0.05, max(0.0, deadline - time.monotonic())))
+                continue
+            done, mine = wait(mine, timeout=max(0.0, deadline - time.monotonic()), return_when=FIRST_COMPLETED)
+            for future in done:
+                poll.looked += 1
+                error = future.result()  # what is unexpected is raised here
+                if error is not None:
+                    poll.errors.append(error)
+        poll.unanswered = len(mine) + len(waiting)
+
+    def _begin(self, branch: Branch, interval: float, mine: set[Future[str | None]]) -> bool:
+        with self._lock:
+            if len(self._flying) >= self._threads or self._hosts[branch.host] >= PER_HOST:
+                return False
+            self._hosts[branch.host] += 1
+            future = self._pool.submit(self._look, branch, interval)
+            self._flying[branch.key] = future
+        future.add_done_callback(lambda _: self._landed(branch))
+        mine.add(future)
+        return True
+
+    def _landed(self, branch: Branch) -> None:
+        with self._lock:
+            self._flying.pop(branch.key, None)
+            self._hosts[branch.host] -= 1
+
+    def _look(self, branch: Branch, interval: float) -> str | None:
+        """One look, noted; what stood in its way, for the log."""
+        services, row = self._services, branch.environment
+        context = Context(row.tenant_id, row.tenant_slug, ACTOR, services.now, services.new_id)
+        began = services.now()  # an answer is as old as its question
+        try:
+            head, error = self._head(context, row), None
+        except StoreError:
+            raise
+        except WfopsError as failed:
+            head, error = None, failed
+        failpoints.reach("poll.look.answered")
+        with services.store.bookkeeping(context, "poll.look", flush=False) as work:
+            known = work.pushes.head(row.repository_id, row.branch)
+            now = services.now()
+            if error is None:
+                since = known.moved_at if known is not None and known.looked_at is not None and known.head == head else now
+                work.pushes.save_head(
+                    row.repository_id, row.branch, head=head, moved_at=since, looked_at=began,
+                    next_look_at=pushes.next_look(now, branch.name, interval), failures=0, failing_since=None, error=None)
+                return None
+            failures = (known.failures if known is not None else 0) + 1
+            work.pushes.save_head(
+                row.repository_id, row.branch, failures=failures, error=f"{error.kind}: {error}",
+                failing_since=known.failing_since if known is not None and known.failing_since else now,
+                next_look_at=pushes.next_attempt(now, branch.name, failures, interval))
+            return f"{row.tenant_slug}/{row.slug}: {error} ({failures} in a row)"
+
+    def _head(self, context: Context, row: Row[Any]) -> str | None:
+        opened = self._services.repository_of(context, row)
+        assert opened is not None  # noqa: S101 - the row has a repository
+        repository, branch, _ = opened
+        try:
+            return repository.head(branch)
+        finally:
+            repository.close()
+
+
+def _in_turns(branches: Sequence[Branch]) -> Iterator[Branch]:
+    """One of each tenant after the other, those first that have waited longest: a tenant with many is no tenant's wait."""
+    tenants: dict[UUID, list[Branch]] = {}
+    for branch in sorted(branches, key=lambda b: (b.environment.next_look_at is not None, b.environment.next_look_at)):
+        tenants.setdefault(branch.environment.tenant_id, []).append(branch)
+    for turn in zip_longest(*tenants.values()):
+        yield from (branch for branch in turn if branch is not None)
+
+
+def _moved(rows: Sequence[Row[Any]], now: datetime) -> Iterator[Moved]:
+    for row in rows:
+        if row.looked_at is None or (row.git_synced_at is not None and row.git_synced_at >= row.looked_at):
+            continue  # nothing is known, or an older look than what the environment was read at
+        asked = pushes.Asked(row.asked_head, row.asked_at, row.attempts) if row.asked_at is not None else None
+        if pushes.wants_refresh(now, head=row.head, commit=row.git_commit, gone_known=row.git_version == LOOK_AGAIN,
+                                asked=asked):
+            yield Moved(row.tenant_id, row.tenant_slug, row.id, row.slug, row.head)

@@ -1,0 +1,136 @@
+"""Pushes as rows: deliveries of webhooks, heads of branches as last seen, refreshes that were asked for (§7, §21)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, and_, case, func, or_, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+
+from wfops_pipelines.store.any_of import any_of
+from wfops_pipelines.store.tables.fleet import environments, repositories, tenants
+from wfops_pipelines.store.tables.pushes import refresh_requests as requests
+from wfops_pipelines.store.tables.pushes import repository_heads as heads
+from wfops_pipelines.store.tables.pushes import webhook_deliveries as deliveries
+
+
+class Pushes:
+    """A tenant's deliveries, heads and requests."""
+
+    def __init__(self, connection: Connection, tenant_id: UUID) -> None:
+        self._connection = connection
+        self._tenant_id = tenant_id
+
+    def add_delivery(self, **values: Any) -> bool:
+        """Keep a delivery; false when it is there already, by the sender's id or by its bytes."""
+        return self._connection.execute(
+            insert(deliveries).values(tenant_id=self._tenant_id, **values).on_conflict_do_nothing()).rowcount > 0
+
+    def delivery(self, repository_id: UUID, hook_id: str, delivery_id: str, body_digest: str) -> Row[Any] | None:
+        """The one that is there already."""
+        return self._connection.execute(select(deliveries).where(
+            deliveries.c.tenant_id == self._tenant_id, deliveries.c.repository_id == repository_id,
+            or_(and_(deliveries.c.hook_id == hook_id, deliveries.c.delivery_id == delivery_id),
+                deliveries.c.body_digest == body_digest)).order_by(deliveries.c.received_at).limit(1)).one_or_none()
+
+    def deliveries(self, *, limit: int = 50) -> list[Row[Any]]:
+        """The newest."""
+        return list(self._connection.execute(
+            select(deliveries).where(deliveries.c.tenant_id == self._tenant_id)
+            .order_by(deliveries.c.received_at.desc(), deliveries.c.id.desc()).limit(limit)))
+
+    def launched(self, ids: Collection[UUID], run_id: str | None, now: datetime) -> None:
+        """A run looks at what they touched."""
+        self._connection.execute(update(deliveries).where(
+            deliveries.c.tenant_id == self._tenant_id, any_of(deliveries.c.id, list(ids)), deliveries.c.status == "received",
+        ).values(status="launched", run_id=run_id, launched_at=now))
+
+    def ask(self, asked: Mapping[UUID, str | None], *, by: str, now: datetime, run_id: str | None) -> None:
+        """Note that refreshes of environments were asked for, each with the head its branch is to be read at."""
+        if not asked:
+            return
+        statement = insert(requests).values([
+            {"tenant_id": self._tenant_id, "environment_id": environment_id, "head": head, "asked_by": by, "asked_at": now,
+             "run_id": run_id} for environment_id, head in asked.items()])
+        new = statement.excluded
+        again = requests.c.head.is_not_distinct_from(new.head)
+        self._connection.execute(statement.on_conflict_do_update(
+            index_elements=["tenant_id", "environment_id"],
+            set_={"head": new.head, "asked_by": new.asked_by, "asked_at": new.asked_at, "run_id": new.run_id,
+                  "attempts": case((again, requests.c.attempts + 1), else_=1)}))
+
+    def head(self, repository_id: UUID, branch: str, *, lock: bool = False) -> Row[Any] | None:
+        """What is known of a branch."""
+        query = select(heads).where(heads.c.tenant_id == self._tenant_id, heads.c.repository_id == repository_id,
+                                    heads.c.branch == branch)
+        return self._connection.execute(query.with_for_update() if lock else query).one_or_none()
+
+    def save_head(self, repository_id: UUID, branch: str, **values: Any) -> None:
+        """Note what a look said."""
+        statement = insert(heads).values(tenant_id=self._tenant_id, repository_id=repository_id, branch=branch, **values)
+        self._connection.execute(statement.on_conflict_do_update(
+            index_elements=["tenant_id", "repository_id", "branch"],
+            set_={name: statement.excluded[name] for name in values}))
+
+
+class PushReads:
+    """The same across tenants, for whoever does not know yet whose they are."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def repositories(self, paths: Sequence[str]) -> list[Row[Any]]:
+        """Repositories of living tenants whose address holds one of these paths (lower case): ``tenant_slug``, ``id``,
+        ``name``, ``url``, ``branch``, ``webhook_secret``, ``github_app``."""
+        if not paths:
+            return []
+        return list(self._connection.execute(
+            select(repositories, tenants.c.slug.label("tenant_slug"))
+            .join(tenants, tenants.c.tenant_id == repositories.c.tenant_id)
+            .where(tenants.c.deleted_at.is_(None),
+                   or_(*(func.strpos(func.lower(repositories.c.url), path) > 0 for path in paths)))
+            .order_by(tenants.c.slug, repositories.c.name)))
+
+    def waiting(self, *, before: datetime | None = None, limit: int = 1000) -> list[Row[Any]]:
+        """Deliveries that no run was launched for yet, with ``tenant_slug``, the longest waiting first; ``before`` leaves
+        out those that came later."""
+        query = (select(deliveries, tenants.c.slug.label("tenant_slug"))
+                 .join(tenants, tenants.c.tenant_id == deliveries.c.tenant_id)
+                 .where(text("webhook_deliveries.status = 'received'"), tenants.c.deleted_at.is_(None)))
+        if before is not None:
+            query = query.where(deliveries.c.received_at < before)
+        return list(self._connection.execute(query.order_by(deliveries.c.received_at, deliveries.c.id).limit(limit)))
+
+    def watched(self) -> list[Row[Any]]:
+        """Every environment that has a repository, by tenant, with ``tenant_slug``: what its branch is (``repository_id``,
+        ``branch``, ``folder``, ``url``), where it stands (``git_commit``, ``git_version``, ``git_synced_at``), what is known
+        of the branch (``head``, ``looked_at``, ``next_look_at``, ``failures``) and what was asked for last (``asked_head``,
+        ``asked_at``, ``attempts``)."""
+        branch = func.coalesce(environments.c.branch, repositories.c.branch)
+        return list(self._connection.execute(
+            select(environments.c.tenant_id, tenants.c.slug.label("tenant_slug"), environments.c.id, environments.c.slug,
+                   environments.c.repository_id, branch.label("branch"), environments.c.folder, repositories.c.url,
+                   environments.c.git_commit, environments.c.git_version, environments.c.git_synced_at,
+                   heads.c.head, heads.c.looked_at, heads.c.next_look_at, heads.c.failures,
+                   requests.c.head.label("asked_head"), requests.c.asked_at, requests.c.attempts)
+            .join(tenants, tenants.c.tenant_id == environments.c.tenant_id)
+            .join(repositories, (repositories.c.tenant_id == environments.c.tenant_id)
+                  & (repositories.c.id == environments.c.repository_id))
+            .outerjoin(heads, (heads.c.tenant_id == environments.c.tenant_id)
+                       & (heads.c.repository_id == environments.c.repository_id) & (heads.c.branch == branch))
+            .outerjoin(requests, (requests.c.tenant_id == environments.c.tenant_id)
+                       & (requests.c.environment_id == environments.c.id))
+            .where(environments.c.deleted_at.is_(None), tenants.c.deleted_at.is_(None))
+            .order_by(tenants.c.slug, environments.c.position, environments.c.slug)))
+
+    def unreadable(self) -> list[Row[Any]]:
+        """Branches that could not be read when they were last looked at, with ``tenant_slug`` and ``url``."""
+        return list(self._connection.execute(
+            select(heads, tenants.c.slug.label("tenant_slug"), repositories.c.url)
+            .join(tenants, tenants.c.tenant_id == heads.c.tenant_id)
+            .join(repositories, (repositories.c.tenant_id == heads.c.tenant_id)
+                  & (repositories.c.id == heads.c.repository_id))
+            .where(heads.c.failures > 0, tenants.c.deleted_at.is_(None)).order_by(tenants.c.slug, repositories.c.name)))
