@@ -22,11 +22,12 @@ from wfops_pipelines.domain.errors import (
 )
 from wfops_pipelines.n8n.answers import list_of, object_of
 from wfops_pipelines.n8n.client import N8nClient, Outside
-from wfops_pipelines.n8n.listing import everything, fetch_page, pages
+from wfops_pipelines.n8n.listing import everything, fetch_page, pages, still_lists
 from wfops_pipelines.n8n.provider import (
     Connection,
     Health,
     JsonObject,
+    KnownPage,
     ServerInfo,
     WebhookAnswer,
     WebhookCall,
@@ -37,6 +38,7 @@ from wfops_pipelines.n8n.whitelist import create_body, credential_body, update_b
 _API = "/api/v1"
 _UNPUBLISHING = 30.0  # seconds that 2.x is given to take down what triggers a workflow
 _UNPUBLISHING_POLL = 0.2
+_SMALLEST = {"limit": 1, "excludePinnedData": "true"}
 
 
 class N8nProvider:
@@ -87,9 +89,16 @@ class N8nProvider:
         listing = pages(self._client, "list_workflows", f"{_API}/workflows", limit=page_size)
         try:
             async for page in listing:
-                yield WorkflowPage(page.items, page.received_bytes, last=page.cursor is None)
+                yield WorkflowPage(page.items, page.received_bytes, last=page.cursor is None,
+                                   known_as=KnownPage(page.digest, page.cursor))
         finally:
             await listing.aclose()
+
+    async def still_lists(self, pages: Sequence[KnownPage], *, page_size: int = 250) -> bool:
+        return await still_lists(self._client, "look", f"{_API}/workflows", pages, limit=page_size)
+
+    async def answers(self) -> None:
+        await fetch_page(self._client, "look", f"{_API}/workflows", _SMALLEST)
 
     async def get_workflow(self, workflow_id: str) -> JsonObject:
         return await self._ask("get_workflow", "GET", _workflow(workflow_id))
@@ -241,8 +250,7 @@ class N8nProvider:
         try:
             generation = (self._server or await self._probe(attempts=1)).generation
             started = self._clock()
-            await fetch_page(self._client, "health", f"{_API}/workflows", {"limit": 1, "excludePinnedData": "true"},
-                             attempts=1)
+            await fetch_page(self._client, "health", f"{_API}/workflows", _SMALLEST, attempts=1)
         except Refused as error:
             return Health(reachable=True, key_valid=error.status != 401, generation=generation,
                           latency=self._clock() - started, problem=error.kind, message=str(error))

@@ -37,13 +37,15 @@ _SHOWN = 400
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer: ``body`` decoded, ``received_bytes`` as they came over the wire, ``attempts`` it took."""
+    """A whole answer: ``body`` decoded, ``received_bytes`` as they came over the wire, ``attempts`` it took; ``digest`` of
+    those bytes, where it was asked for."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     received_bytes: int
     attempts: int = 1
+    digest: str = ""
 
     @property
     def is_html(self) -> bool:

@@ -6,6 +6,7 @@ Redirects are never followed: the API key goes to the one host it was given for.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import random
 import socket
@@ -13,6 +14,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from enum import Enum, auto
 from typing import Any, Self
 from urllib.parse import urlsplit, urlunsplit
 
@@ -44,6 +46,14 @@ class _AttemptError(Exception):
     again: bool
     seen: bool = True
     wait: float | None = None
+
+
+class Digested(Enum):
+    """Whether the bytes of an answer are digested as they come, and whether they are kept."""
+
+    NOT = auto()
+    BESIDE = auto()
+    ONLY = auto()  # of a success: the body is empty then, and was never in memory as a whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +144,7 @@ class N8nClient:
 
     async def call(self, operation: str, method: str, path: str, *, params: Mapping[str, Any] | None = None,
                    body: Any = None, repeatable: bool | None = None, attempts: int | None = None,
-                   outside: Outside | None = None) -> Answer:
+                   outside: Outside | None = None, digested: Digested = Digested.NOT) -> Answer:
         """One call, retried while that is safe and helps; the answer is whole and 2xx, or an error is raised.
 
         ``operation`` names the failpoints ``n8n.OPERATION.before`` and ``.after``. ``path`` starts with a slash, below
@@ -151,7 +161,7 @@ class N8nClient:
         while True:
             attempt += 1
             try:
-                answer = await self._attempt(asked, params, content, outside)
+                answer = await self._attempt(asked, params, content, outside, digested)
             except _AttemptError as failure:
                 if method == "DELETE" and attempt > 1 and failure.error.kind == "not_found":
                     answer = Answer(404, {}, b"", 0)
@@ -168,7 +178,7 @@ class N8nClient:
         return replace(answer, attempts=attempt)
 
     async def _attempt(self, asked: Asked, params: Mapping[str, Any] | None, content: bytes | None,
-                       outside: Outside | None) -> Answer:
+                       outside: Outside | None, digested: Digested) -> Answer:
         answering = False
         request = self._request(asked, params, content, outside)
         try:
@@ -176,7 +186,7 @@ class N8nClient:
                 response = await self._http.send(request, stream=True)
                 try:
                     answering = True
-                    answer = await _read(response, asked)
+                    answer = await _read(response, asked, digested)
                 finally:
                     await response.aclose()
         except TimeoutError as error:
@@ -206,18 +216,24 @@ class N8nClient:
         return request
 
 
-async def _read(response: httpx.Response, asked: Asked) -> Answer:
+async def _read(response: httpx.Response, asked: Asked, digested: Digested) -> Answer:
     chunks: list[bytes] = []
     received = 0
+    encoding = response.headers.get("content-encoding", "")
+    hashed = None if digested is Digested.NOT else hashlib.sha256(encoding.encode())
+    kept = digested is not Digested.ONLY or not response.is_success
     async for chunk in response.aiter_raw():
-        chunks.append(chunk)
+        if kept:
+            chunks.append(chunk)
+        if hashed is not None:
+            hashed.update(chunk)
         received += len(chunk)
         if received > MAX_ANSWER_BYTES:
             raise too_large(asked)
     raw = b"".join(chunks)
     chunks.clear()
-    body = inflate(raw, response.headers.get("content-encoding", ""), asked)
-    return Answer(response.status_code, response.headers, body, received)
+    body = inflate(raw, encoding, asked)
+    return Answer(response.status_code, response.headers, body, received, digest=hashed.hexdigest() if hashed else "")
 
 
 def _broken_off(error: httpx.HTTPError, asked: Asked, *, answering: bool) -> _AttemptError:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from wfops_pipelines.domain.errors import IncompleteRead, NotFound, NotN8n
 from wfops_pipelines.n8n.answers import Answer, Asked, object_of
-from wfops_pipelines.n8n.client import N8nClient
+from wfops_pipelines.n8n.client import Digested, N8nClient
+from wfops_pipelines.n8n.provider import KnownPage
 
 #: Offset pages shift while people work, so that one may repeat what was seen; so many in a row are a loop.
 _PAGES_WITHOUT_NEWS = 10
@@ -18,10 +19,12 @@ _PAGES_WITHOUT_NEWS = 10
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page: its items as n8n sent them, the bytes received for it, and the cursor of the next, none on the last."""
+    """One page: its items as n8n sent them, the bytes received for it, their digest, and the cursor of the next page, none
+    on the last."""
 
     items: list[dict[str, Any]]
     received_bytes: int
+    digest: str
     cursor: str | None
 
 
@@ -56,7 +59,7 @@ async def fetch_page(client: N8nClient, operation: str, path: str, params: Mappi
 async def _ask(client: N8nClient, operation: str, path: str, params: Mapping[str, Any],
                attempts: int | None = None) -> Answer:
     try:
-        return await client.call(operation, "GET", path, params=params, attempts=attempts)
+        return await client.call(operation, "GET", path, params=params, attempts=attempts, digested=Digested.BESIDE)
     except NotFound as error:  # every n8n has its listings
         asked = client.asked("GET", path)
         raise NotN8n(f"{asked.what} is not there (404)", target=asked.target, status=404,
@@ -78,7 +81,7 @@ def _read_page(answer: Answer, asked: Asked, first: bool) -> Page:
         raise IncompleteRead(f"{asked.what}: a page without its list", target=asked.target)
     if not (cursor is None or (isinstance(cursor, str) and cursor)):
         raise IncompleteRead(f"{asked.what}: a page that does not say whether it is the last", target=asked.target)
-    return Page(items, answer.received_bytes, cursor)
+    return Page(items, answer.received_bytes, answer.digest, cursor)
 
 
 #: How n8n ends a page. It is only taken as a hint: the page says itself what its cursor is.
@@ -115,8 +118,7 @@ class _Coming:
 
     async def _get(self) -> Page:
         listing = self._listing
-        params = {"limit": listing.limit} if self.cursor is None else {"limit": listing.limit, "cursor": self.cursor}
-        answer = await _ask(listing.client, listing.operation, listing.path, params)
+        answer = await _ask(listing.client, listing.operation, listing.path, _params(listing.limit, self.cursor))
         if self._waited_for and (end := _END.search(answer.body, max(0, len(answer.body) - 1000))):
             self._following = _Coming(listing, end[1].decode())
         return await asyncio.to_thread(_read_page, answer, listing.asked, self.cursor is None)
@@ -167,6 +169,22 @@ async def pages(client: N8nClient, operation: str, path: str, *, limit: int) -> 
             yield page
     finally:
         await coming.forget()
+
+
+async def still_lists(client: N8nClient, operation: str, path: str, known: Sequence[KnownPage], *, limit: int) -> bool:
+    """Whether a listing is, byte for byte, the one whose pages are ``known``, which was whole. Nothing of it is taken apart
+    or kept; the first page that differs ends it."""
+    cursor: str | None = None
+    for page in known:
+        answer = await client.call(operation, "GET", path, params=_params(limit, cursor), digested=Digested.ONLY)
+        if answer.digest != page.digest:
+            return False
+        cursor = page.cursor
+    return bool(known) and cursor is None
+
+
+def _params(limit: int, cursor: str | None) -> dict[str, Any]:
+    return {"limit": limit} if cursor is None else {"limit": limit, "cursor": cursor}
 
 
 async def everything(client: N8nClient, operation: str, path: str, *, limit: int = 250) -> list[dict[str, Any]]:

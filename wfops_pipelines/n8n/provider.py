@@ -48,12 +48,23 @@ class ServerInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownPage:
+    """What is remembered of a page: the digest of its bytes as they came, and the cursor of the next page, none on the
+    last."""
+
+    digest: str
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class WorkflowPage:
-    """One page of a listing: the workflows as n8n sent them, and the bytes received for them."""
+    """One page of a listing: the workflows as n8n sent them, the bytes received for them, and by what the page is known
+    again."""
 
     workflows: Sequence[JsonObject]
     received_bytes: int
     last: bool
+    known_as: KnownPage
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +113,18 @@ class WorkflowProvider(Protocol):
         Pages are offset pages and shift while people work: a workflow can show twice or be missed (facts §4);
         the caller handles both. Ends with a page whose ``last`` is true, or raises.
         """
+        ...
+
+    async def still_lists(self, pages: Sequence[KnownPage], *, page_size: int = 250) -> bool:
+        """Whether the listing is byte for byte the whole one that ``pages`` are known of, asked with the same page size.
+
+        Costs its transfer, and none of its contents is looked at. False says nothing of what changed.
+        """
+        ...
+
+    async def answers(self) -> None:
+        """Whether the engine answers and the key may list workflows: one small request; raises what :meth:`list_workflows`
+        would."""
         ...
 
     async def get_workflow(self, workflow_id: str) -> JsonObject:

@@ -40,6 +40,7 @@ from wfops_pipelines.services.ignored_drift import without_ignored
 from wfops_pipelines.services.operations import RunningOperation, run_operation
 from wfops_pipelines.services.pairing import match_environment, remember_in_sync
 from wfops_pipelines.services.promotion_git import commit_what_is_left
+from wfops_pipelines.services.recognition import Recognition
 from wfops_pipelines.services.rehash import rehash_environment
 from wfops_pipelines.services.same_id_files import SAME_ID
 from wfops_pipelines.services.services import Services
@@ -50,7 +51,7 @@ from wfops_pipelines.services.sync_repository import DUPLICATE, RepositorySync, 
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
 CheckType = Literal["scheduled", "manual"]
-_UNSEEN = (OutsideError, MalformedFile, SecretUnreadable, UsageError)
+UNSEEN = (OutsideError, MalformedFile, SecretUnreadable, UsageError)
 """What keeps a check from seeing both sides (§9): n8n or Git say no, or what is declared for them cannot be used."""
 
 
@@ -125,21 +126,36 @@ async def check_drift(services: Services, context: Context, environment: Row[Any
                         inventory = await read_environment(operation)
                         result.update(inventory.as_json())
                     await commit_what_is_left(operation)
-            except _UNSEEN as error:
+            except UNSEEN as error:
                 failed = error
                 check = await asyncio.to_thread(_record_error, operation, error, check_type, started)
                 raise
             async with operation.step("comparison") as result:
-                check = await asyncio.to_thread(_compare, operation, check_type, started)
+                check = await asyncio.to_thread(_compare, operation, check_type, started, repository, inventory)
                 check.problems += await asyncio.to_thread(_unread, operation, inventory)
                 result.update(check.as_json())
             if check.incident is not None:
                 await explain(operation, UUID(check.incident["id"]), changed=check.changed)
-    except _UNSEEN as error:
+    except UNSEEN as error:
         if error is not failed or check is None:
             raise
     assert check is not None  # noqa: S101 - every way here made one
     check.repository, check.inventory = repository, inventory
+    return check
+
+
+async def note_unseen(services: Services, context: Context, environment: Row[Any], error: WfopsError, *,
+                      check_type: CheckType) -> DriftCheck:
+    """The check of an environment of which ``error`` (one of :data:`UNSEEN`) is known already to stand in the way: nobody is
+    asked again. As :func:`check_drift` otherwise."""
+    check: DriftCheck | None = None
+    try:
+        async with run_operation(services, context, OperationKind.DRIFT_DETECTION, environment) as operation:
+            check = await asyncio.to_thread(_record_error, operation, error, check_type, monotonic_ms())
+            raise error
+    except UNSEEN as raised:
+        if raised is not error or check is None:
+            raise
     return check
 
 
@@ -154,12 +170,14 @@ def compare_within(operation: RunningOperation) -> DriftCheck:
     return _compare(operation, "manual", monotonic_ms())
 
 
-def _compare(operation: RunningOperation, check_type: CheckType, started: float) -> DriftCheck:
+def _compare(operation: RunningOperation, check_type: CheckType, started: float, repository: RepositorySync | None = None,
+             inventory: EnvironmentSync | None = None) -> DriftCheck:
     failpoints.reach("drift.compare")
     rehash_environment(operation)
     context, slug = operation.context, operation.environment.slug
     with operation.services.store.bookkeeping(context, "drift.compare", held=operation.held) as work:
         environment = work.fleet.environment(operation.environment.id)
+        known = Recognition(work, environment, repository, inventory)
         matching = match_environment(work, environment)
         files, unreadable = work.git_states.of_environment(environment.id), work.git_states.errors(environment.id)
         tracked = environment.repository_id is not None and (
@@ -179,12 +197,15 @@ def _compare(operation: RunningOperation, check_type: CheckType, started: float)
         check = _check(operation, environment, status, reason, rows, counts, started)
         check.counts |= {"hidden": visible.workflows, "hidden_changes": visible.changes}
         check.follow(followed)
-        known = {file.path for file in files}
-        check.problems = [{"path": e.path, "reason": e.reason, "message": e.message, "counts": _counts(e, known)}
+        paths = {file.path for file in files}
+        check.problems = [{"path": e.path, "reason": e.reason, "message": e.message, "counts": _counts(e, paths)}
                           for e in unreadable[:MAX_PROBLEMS]]
         check.problems += conflict_problems(work, context, environment)[:MAX_PROBLEMS]
         _hint(check, work, context, environment)
         check.changed = _record(work, operation, environment, check, check_type, rows)
+        if inventory is not None:
+            work.circuits.forget(environment.id)  # it answered
+        known.remember(quiet=counts.drifted == 0 and visible.workflows == 0 and visible.changes == 0)
     operation.metrics.update({"status": status, "drifted": counts.drifted, "environment": slug,
                               "incident": followed.number})
     return check

@@ -17,6 +17,7 @@ from wfops_pipelines.git.repository import GitHubApp, OpenRepository, Repository
 from wfops_pipelines.n8n.provider import Connection, WorkflowProvider
 from wfops_pipelines.notify.apprise_sender import AppriseSender
 from wfops_pipelines.notify.sender import Sender
+from wfops_pipelines.store.secrets import naming
 from wfops_pipelines.store.unit_of_work import Store
 
 
@@ -36,6 +37,10 @@ class Limits:
     heartbeat: float = 5.0
     send_concurrency: int = 8
     send_lease: float = 90.0
+    sweep_patience: float = 20.0  # seconds that a sweep waits for one n8n, or one Git server
+    sweep_in_flight: int = 32  # looks at once; those that hang hold no place
+    sweep_window: int = 600  # environments under way, those that hang among them
+    sweep_chunk: int = 100  # environments claimed, and recorded, together
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,15 @@ class Services:
         """A client for the environment's engine, with its key from the store."""
         with self.store.read(context) as work:
             key = work.fleet.secret(environment.api_key_secret)
+        return self._provider(context, environment, key)
+
+    def provider_with(self, context: Context, environment: Row[Any], token: str | None) -> WorkflowProvider:
+        """The same with the key as the store holds it, encrypted: for those who read many at once."""
+        with naming(f"secret {environment.api_key_secret}"):
+            key = None if token is None else self.store.secrets.decrypt(token)
+        return self._provider(context, environment, key)
+
+    def _provider(self, context: Context, environment: Row[Any], key: str | None) -> WorkflowProvider:
         if key is None:
             raise SecretUnreadable(f"environment {context.tenant_slug}/{environment.slug} has no API key",
                                    fix="set api_key in fleet.yaml and run `wfops apply`")

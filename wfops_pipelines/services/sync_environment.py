@@ -24,7 +24,7 @@ from wfops_pipelines.domain.mapping import LinkDecision, MappingStatus, Unlinked
 from wfops_pipelines.domain.normalize import NORMALIZER_VERSION, content_hash
 from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.domain.workflow import ListedWorkflow, read_listed
-from wfops_pipelines.n8n.provider import JsonObject, WorkflowProvider
+from wfops_pipelines.n8n.provider import JsonObject, KnownPage, WorkflowProvider
 from wfops_pipelines.services.hashing import (
     Encoded,
     Hashed,
@@ -70,10 +70,13 @@ class EnvironmentSync:
     received_bytes: int = 0
     duration_ms: int = 0
     resumed: bool = False
+    pages: list[KnownPage] = field(default_factory=list)  # by which the listing is known again; not shown
 
     def as_json(self) -> dict[str, Any]:
         """As ``--json`` and metadata show it."""
-        return asdict(self)
+        shown = asdict(self)
+        del shown["pages"]
+        return shown
 
 
 async def sync_environment(services: Services, context: Context, environment: Row[Any]) -> EnvironmentSync:
@@ -97,6 +100,7 @@ async def read_environment(operation: RunningOperation) -> EnvironmentSync:
         async for page in provider.list_workflows(page_size=page_size):
             failpoints.reach("sync.page.received")
             sync.result.received_bytes += page.received_bytes
+            sync.result.pages.append(page.known_as)
             await asyncio.to_thread(sync.store_page, page.workflows)
         await asyncio.to_thread(sync.drain)
         await sync.settle_missing(provider)

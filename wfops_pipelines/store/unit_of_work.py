@@ -48,11 +48,13 @@ from wfops_pipelines.store.reconciliation import DiffStates
 from wfops_pipelines.store.retention import Retention
 from wfops_pipelines.store.secrets import SecretBox
 from wfops_pipelines.store.snapshots import Snapshots
+from wfops_pipelines.store.sweeps import Claims, InstanceCircuits, KnownListings, SweepReads, SweepWrites
 from wfops_pipelines.store.system import SystemReads
 
 _SET_TENANT = text("SELECT set_config('wfops.tenant_id', :tenant, true)")
 _SET_TENANT_UNFLUSHED = text(
     "SELECT set_config('wfops.tenant_id', :tenant, true), set_config('synchronous_commit', 'off', true)")
+_UNFLUSHED = text("SELECT set_config('synchronous_commit', 'off', true)")
 _ISOLATION = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 
 
@@ -77,6 +79,8 @@ class UnitOfWork:
         self.mappings = Mappings(connection, context.tenant_id)
         self.git_states = GitStates(connection, context.tenant_id)
         self.diffs = DiffStates(connection, context.tenant_id)
+        self.listings = KnownListings(connection, context.tenant_id)
+        self.circuits = InstanceCircuits(connection, context.tenant_id)
         self.drift = DriftRows(connection, context.tenant_id)
         self.incidents = Incidents(connection, context.tenant_id)
         self.ignore_rules = IgnoreRules(connection, context.tenant_id)
@@ -85,11 +89,11 @@ class UnitOfWork:
         self.lint_waivers = LintWaivers(connection, context.tenant_id)
         self.snapshots = Snapshots(connection, context.tenant_id)
         self.deployments = Deployments(connection, context.tenant_id)
+        self.pushes = Pushes(connection, context.tenant_id)
         self.outbox = Outbox(connection, context.tenant_id)
         self.retention = Retention(connection, context.tenant_id)
         self.alerts = Alerts(connection, context.tenant_id)
         self.metrics = Metrics(connection, context.tenant_id)
-        self.pushes = Pushes(connection, context.tenant_id)
         self.operations = Operations(connection, context.tenant_id)
         self.leases = Leases(connection, context.tenant_id)
         self.fleet = FleetRows(connection, context.tenant_id, secrets)
@@ -157,6 +161,34 @@ class Store:
         with connected(self._system) as connection, connection.begin() as transaction:
             yield SystemReads(connection)
             transaction.rollback()
+
+    @contextmanager
+    def sweep_reads(self) -> Iterator[SweepReads]:
+        """Reads across tenants that sweeps are made of; see :meth:`system`."""
+        with connected(self._system) as connection, connection.begin() as transaction:
+            yield SweepReads(connection)
+            transaction.rollback()
+
+    @contextmanager
+    def sweep_claims(self) -> Iterator[Claims]:
+        """Claims of one sweep, held by a connection of its own; the connection is closed afterwards, so that none outlives
+        the block."""
+        with connected(self._system) as connection:
+            try:
+                yield Claims(connection.execution_options(isolation_level="AUTOCOMMIT"))
+            finally:
+                connection.invalidate()
+
+    @contextmanager
+    def sweep_writes(self) -> Iterator[SweepWrites]:
+        """What a sweep writes for several tenants in one transaction, which waits for no disk: a crash of the server leaves
+        environments due that were not."""
+        with connected(self._app) as connection, connection.begin() as transaction:
+            connection.execute(_UNFLUSHED)
+            yield SweepWrites(connection)
+            failpoints.reach("sweep.record.before_commit")
+            transaction.commit()
+        failpoints.reach("sweep.record.after_commit")
 
     def close(self) -> None:
         """Give back every connection."""

@@ -1,0 +1,58 @@
+"""Heads of branches during a sweep: each repository and branch is asked once, whichever environment comes first (§7)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Hashable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row
+
+from wfops_pipelines.domain.context import Context
+from wfops_pipelines.domain.errors import Unreachable
+from wfops_pipelines.services.services import Services
+
+_THREADS = 12
+
+
+class Heads:
+    """What each branch's head was in this sweep. Environments of one tenant share what they have in common; tenants share
+    nothing, for the credentials differ."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="heads")
+        self._asked: dict[Hashable, asyncio.Task[str | None]] = {}
+
+    async def of(self, context: Context, environment: Row[Any]) -> str | None:
+        """The head of the environment's branch, none where the branch is not there; raises what Git says."""
+        key: tuple[UUID, UUID, str] = (context.tenant_id, environment.repository_id, environment.on_branch)
+        if key not in self._asked:
+            self._asked[key] = asyncio.create_task(self._ask(context, environment))
+        return await asyncio.shield(self._asked[key])
+
+    async def _ask(self, context: Context, environment: Row[Any]) -> str | None:
+        loop, patience = asyncio.get_running_loop(), self._services.limits.sweep_patience
+        asking = loop.run_in_executor(self._threads, self._head, context, environment)
+        done, _ = await asyncio.wait({asking}, timeout=patience)
+        if not done:
+            asking.add_done_callback(lambda late: late.cancelled() or late.exception())
+            raise Unreachable(f"the repository did not say its head within {patience:.0f} s", target=environment.on_branch,
+                              fix="is the Git server running, and not overloaded?")
+        return asking.result()
+
+    def _head(self, context: Context, environment: Row[Any]) -> str | None:
+        opened = self._services.repository_of(context, environment)
+        if opened is None:
+            return None
+        repository, branch, _ = opened
+        try:
+            return repository.head(branch)
+        finally:
+            repository.close()
+
+    def close(self) -> None:
+        """Ask nobody any more; what hangs is not waited for."""
+        self._threads.shutdown(wait=False, cancel_futures=True)

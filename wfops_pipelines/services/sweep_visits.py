@@ -1,0 +1,210 @@
+"""One environment in a sweep: the look, what it says, and the whole check where that is needed (see :mod:`sweeps`)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from sqlalchemy import Row
+
+from wfops_pipelines.domain.circuit import Circuit, CircuitPolicy, Passage, answered, failed, passage, probing
+from wfops_pipelines.domain.drift import EnvironmentDriftStatus
+from wfops_pipelines.domain.errors import OperationRunning, Unreachable, WfopsError
+from wfops_pipelines.domain.normalize import NORMALIZER_VERSION
+from wfops_pipelines.domain.sweep import Done, chance_of, whole_check_due
+from wfops_pipelines.n8n.provider import KnownPage
+from wfops_pipelines.services.detect_drift import UNSEEN, DriftCheck, check_drift, note_unseen
+from wfops_pipelines.services.holder import monotonic_ms
+from wfops_pipelines.services.refresh import Outcome, Part, Target
+from wfops_pipelines.services.services import Services
+from wfops_pipelines.services.sweep_heads import Heads
+from wfops_pipelines.services.sweep_recording import Recorder, Repeated, Visit
+
+T = TypeVar("T")
+
+POLICY = CircuitPolicy()
+_SLOW = 2.0  # seconds after which one that is waited for gives its place to another
+_PER_HOST = 8
+_PER_TENANT = 24
+_RESTLESS = 3  # looks in a row that found other bytes, though nothing of them mattered: no look until the next whole day
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What came of a visit: how it counts, the status afterwards, what is told of it, and whether stages are to be
+    compared."""
+
+    done: Done
+    status: str | None
+    told: tuple[Outcome, ...] = ()
+    compare: bool = False
+
+
+class Visits:
+    """Visits environments within the bounds of the sweep: so many in all, per tenant, per host; whole checks apart."""
+
+    def __init__(self, services: Services, recorder: Recorder) -> None:
+        self._services = services
+        self._recorder = recorder
+        self._heads = Heads(services)
+        self._places = asyncio.Semaphore(services.limits.sweep_in_flight)
+        self._whole = asyncio.Semaphore(services.limits.sweep_concurrency)
+        self._tenants: defaultdict[Any, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_PER_TENANT))
+        self._hosts: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_PER_HOST))
+
+    def close(self) -> None:
+        """Ask nobody any more."""
+        self._heads.close()
+
+    async def visit(self, visit: Visit) -> Seen | None:
+        """Look at an environment, and check it whole if need be; none when the recorder will tell of it."""
+        row, started = visit.environment, monotonic_ms()
+        host = urlsplit(row.base_url).netloc
+        async with self._tenants[visit.context.tenant_id], self._hosts[host]:
+            if visit.circuit is not None and passage(visit.circuit, visit.context.now()) is Passage.PROBE:
+                await asyncio.to_thread(self._save_circuit, visit, probing(visit.circuit))
+            try:
+                head = await self._heads.of(visit.context, row)
+                same = await self._look(visit, known_pages(visit) if is_recognisable(visit, head) else ())
+            except UNSEEN as error:
+                return await self._unseen(visit, error, started)
+            if visit.circuit is not None:
+                answered(visit.circuit)
+                await asyncio.to_thread(self._forget_circuit, visit)
+            if same:
+                self._recorder.add(Repeated(visit, visit.context.now(), round(monotonic_ms() - started)))
+                return None
+            return await self.whole(visit, missed=is_recognisable(visit, head))
+
+    async def whole(self, visit: Visit, *, missed: bool = False) -> Seen:
+        """The check that reads both sides and compares them, as an operation."""
+        row, services = visit.environment, self._services
+        async with self._whole:
+            try:
+                check = await check_drift(services, visit.context, row, check_type="scheduled")
+            except OperationRunning:
+                return Seen(Done.BUSY, row.drift_status)
+            if missed and check.error is None:
+                await asyncio.to_thread(self._missed, visit)
+        if check.error is not None:
+            await self._note_failure(visit, check.error)
+            return Seen(Done.FAILED, check.status, _told(visit, check))
+        changed = check.changed or _has_news(check)
+        daily = row.known_checked_at is not None and whole_check_due(row.id, row.known_checked_at, visit.context.now())
+        return Seen(Done.CHECKED, check.status, _told(visit, check) if check.changed or daily else (),
+                    compare=changed or daily or row.known_pages is None)
+
+    # -- looking -------------------------------------------------------------------------------------------------------
+
+    async def _look(self, visit: Visit, pages: Iterable[KnownPage]) -> bool:
+        """Whether the listing is what it was; raises when n8n does not answer as it should, or not in time."""
+        limits, known = self._services.limits, tuple(pages)
+        provider = self._services.provider_with(visit.context, visit.environment, visit.token)
+
+        async def ask() -> bool:
+            try:
+                async with asyncio.timeout(limits.sweep_patience):
+                    if known:
+                        return await provider.still_lists(known, page_size=limits.page_size)
+                    await provider.answers()
+                    return False
+            except TimeoutError:
+                raise Unreachable(f"no whole answer within {limits.sweep_patience:.0f} s", target=provider.base_url,
+                                  fix="is n8n running, and not overloaded?") from None
+            finally:
+                await provider.aclose()
+        return await self._in_place(ask())
+
+    async def _in_place(self, work: Awaitable[T]) -> T:
+        """Do it in one of the places; what takes long goes on without one, so that those that hang delay nobody."""
+        async with self._places:
+            task = asyncio.ensure_future(work)
+            try:
+                await asyncio.wait({task}, timeout=_SLOW)
+            except BaseException:
+                task.cancel()
+                raise
+        try:
+            return await task
+        finally:
+            task.cancel()
+
+    # -- what could not be read ----------------------------------------------------------------------------------------
+
+    async def _unseen(self, visit: Visit, error: WfopsError, started: float) -> Seen | None:
+        """Count the same error as before; another one is noted by an operation, as a check that found it would."""
+        row = visit.environment
+        await self._note_failure(visit, error)
+        if (row.drift_status, row.drift_reason, row.check_type) == (EnvironmentDriftStatus.ERROR, error.kind, "scheduled"):
+            self._recorder.add(Repeated(visit, visit.context.now(), round(monotonic_ms() - started), message=str(error)))
+            return None
+        try:
+            check = await note_unseen(self._services, visit.context, row, error, check_type="scheduled")
+        except OperationRunning:
+            return Seen(Done.BUSY, row.drift_status)
+        return Seen(Done.FAILED, check.status, _told(visit, check) if check.changed else ())
+
+    async def _note_failure(self, visit: Visit, error: WfopsError) -> None:
+        """The circuit of an instance that was not reached. One that refuses is there."""
+        if not isinstance(error, Unreachable) or not _is_instance(visit.environment, error):
+            return
+        circuit = failed(visit.circuit, visit.context.now(), reason=error.kind, message=str(error), policy=POLICY,
+                         chance=chance_of(visit.id, str(visit.circuit.openings if visit.circuit else 0)))
+        await asyncio.to_thread(self._save_circuit, visit, circuit)
+
+    def _save_circuit(self, visit: Visit, circuit: Circuit) -> None:
+        with self._services.store.sweep_writes() as work:
+            work.circuits(visit.context.tenant_id).save(
+                visit.id, base_url=visit.environment.base_url, state=str(circuit.state), failures=circuit.failures,
+                openings=circuit.openings, since=circuit.since, probe_at=circuit.probe_at, reason=circuit.reason,
+                message=circuit.message)
+
+    def _forget_circuit(self, visit: Visit) -> None:
+        with self._services.store.sweep_writes() as work:
+            work.circuits(visit.context.tenant_id).forget(visit.id)
+
+    def _missed(self, visit: Visit) -> None:
+        with self._services.store.sweep_writes() as work:
+            work.missed(visit.context.tenant_id, [visit.id])
+
+
+def is_recognisable(visit: Visit, head: str | None) -> bool:
+    """Whether equal bytes would settle the visit: the last check is the one they belong to, it was whole within a day,
+    and Git is where it was."""
+    row = visit.environment
+    return bool(row.known_pages is not None and row.known_check_id == row.check_id and row.check_type == "scheduled"
+            and row.drift_status != EnvironmentDriftStatus.ERROR and row.known_misses < _RESTLESS
+            and head is not None and head == row.known_head == row.git_commit and row.git_source == row.source
+            and row.git_version == NORMALIZER_VERSION
+            and not whole_check_due(row.id, row.known_checked_at, visit.context.now()))
+
+
+def known_pages(visit: Visit) -> list[KnownPage]:
+    """The pages of the listing that the last whole check was made from."""
+    return [KnownPage(page["digest"], page["cursor"]) for page in visit.environment.known_pages]
+
+
+def _is_instance(row: Row[Any], error: Unreachable) -> bool:
+    """Whether it was n8n that was not reached, and not Git."""
+    return bool(error.target and urlsplit(error.target).netloc == urlsplit(row.base_url).netloc)
+
+
+def _has_news(check: DriftCheck) -> bool:
+    """Whether the reading found anything new, drift or not."""
+    inventory, repository = check.inventory, check.repository
+    return (inventory is not None and bool(inventory.created or inventory.updated or inventory.missing)) or (
+        repository is not None and not repository.unchanged_head)
+
+
+def _told(visit: Visit, check: DriftCheck) -> tuple[Outcome, ...]:
+    """A check as the parts that it refreshed."""
+    target = Target(visit.context, visit.environment)
+    parts = (Outcome(target, Part.REPOSITORY, check.repository, None if check.repository is not None else check.error),
+             Outcome(target, Part.ENVIRONMENT, check.inventory, None if check.inventory is not None else check.error))
+    return (*parts, Outcome(target, Part.DRIFT, check))
+
+
