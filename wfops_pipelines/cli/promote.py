@@ -32,6 +32,9 @@ def promote(
                                                                    "workflows that it needs.")] = True,
     prune: Annotated[bool, typer.Option("--prune", help="Also remove what only the target has (n8n 2.x archives "
                                                         "it).")] = False,
+    activation: Annotated[str | None, typer.Option(
+        "--activation", metavar="keep|source", help="Whether what both have runs as it does in the target, or as in the "
+                                                    "source; without it, what the stage says.")] = None,
     allow_large: Annotated[str | None, typer.Option(
         "--allow-large", metavar="REASON", help="Change or remove more than 30 % of a target of ten workflows or "
                                                "more.")] = None,
@@ -70,8 +73,8 @@ def promote(
     """
     chosen = {
         "tenant": tenant, "source": source, "target": target, "workflows": workflow or None, "with_needs": needs,
-        "prune": prune, "allow_large": allow_large, "allow_irreversible": allow_irreversible, "override_reason": override,
-        "reason": reason, "manual": manual}
+        "prune": prune, "activation": activation, "allow_large": allow_large, "allow_irreversible": allow_irreversible,
+        "override_reason": override, "reason": reason, "manual": manual}
     with open_session() as session:
         session.environments(tenant, [source, target])
         runs = PromotionRuns(session, tenant, target, source=source)

@@ -29,7 +29,8 @@ def plan_text(result: Mapping[str, Any], *, colour: bool) -> str:
 
     text = ""
     if result["plan"].get("changes"):
-        text = render_plan_json({**result["plan"], "problems": result["problems"]}, colour=colour)
+        text = render_plan_json({**result["plan"], "problems": result["problems"], "gates": result["gates"]},
+                                colour=colour)
     return "\n".join(part for part in (text, gates_text(result["gates"], colour=colour, at=result.get("gates_at")),
                                        _verdict(result, colour=colour)) if part)
 

@@ -45,6 +45,13 @@ class WriteMode(StrEnum):
     PULL_REQUEST = "pull_request"
 
 
+class Activation(StrEnum):
+    """Whose activation holds for a workflow that source and target both have (§11.3)."""
+
+    KEEP = "keep"  # the target's
+    SOURCE = "source"
+
+
 class Plan(StrEnum):
     """A tenant's plan (§17)."""
 

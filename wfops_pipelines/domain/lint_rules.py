@@ -14,6 +14,7 @@ from typing import Any, Final, TypeGuard
 
 from wfops_pipelines.domain.certain_secrets import is_placeholder, providers_of_secrets
 from wfops_pipelines.domain.entry_points import EntryPoint, entry_points
+from wfops_pipelines.domain.lint_publishing import required_credentials, switched_off_types
 from wfops_pipelines.domain.masking import mask
 from wfops_pipelines.domain.normalize import STICKY_NOTE
 from wfops_pipelines.domain.references import error_workflow
@@ -241,8 +242,9 @@ def _long_node_names(content: Content, _: LintContext) -> Iterator[LintFinding]:
 
 
 RULES: Final[tuple[Rule, ...]] = (
-    _workflow_name, _incomplete_nodes, _duplicates, _connections, _trigger, _unknown_types, _webhook_paths, _secrets,
-    _error_workflow, _errors_ignored, _disabled_in_path, _pinned, _long_node_names,
+    _workflow_name, _incomplete_nodes, _duplicates, _connections, _trigger, _unknown_types, switched_off_types,
+    required_credentials, _webhook_paths, _secrets, _error_workflow, _errors_ignored, _disabled_in_path, _pinned,
+    _long_node_names,
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from wfops_pipelines.domain.fleet_fields import Name, Slug, WholeNumber
+from wfops_pipelines.domain.fleet_fields import Activation, Name, Slug, WholeNumber
 from wfops_pipelines.domain.freeze_windows import FreezeWindow
 from wfops_pipelines.domain.spec_model import Spec
 from wfops_pipelines.domain.verification import Verification
@@ -45,6 +45,12 @@ class VerificationSpec(Spec):
         return Verification(**self.model_dump())
 
 
+class StoredGates(GateSpec):
+    """What the store keeps of a stage's gates, with what the stage says of activation beside them."""
+
+    activation: Activation = Activation.KEEP
+
+
 class StageSpec(Spec):
     """One step of a pipeline."""
 
@@ -53,6 +59,10 @@ class StageSpec(Spec):
     gates: GateSpec = Field(default_factory=lambda: GateSpec.model_validate({}),
                             description="What has to hold.", examples=[{"requireCleanDrift": True}])
     approvers: WholeNumber = Field(0, ge=0, le=20, description="How many people have to approve.", examples=[1])
+    activation: Activation = Field(
+        Activation.KEEP, examples=["source"],
+        description="Whether a workflow that both have runs in the target as it did there (keep) or as in the source "
+                    "(source).")
     soak_hours: WholeNumber = Field(
         0, alias="soakHours", ge=0, le=8760, examples=[24],
         description="Hours that the source must have run what is promoted; 0: at once.")

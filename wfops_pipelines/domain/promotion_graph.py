@@ -68,7 +68,8 @@ def plan_graph(document: JsonObject) -> PlanGraph:
     nodes = drawn | {change["key"]: GraphNode(change["key"], change["name"], change) for change in beside[:MAX_NEIGHBOURS]}
     needed = [(each["key"], each["reference"]) for each in document["missing"]
               if each["needed"] and each["key"] in drawn and each["reference"] not in nodes][:MAX_MISSING]
-    names = {change["key"]: change["name"] for change in document["changes"]}
+    names = {each["reference"]: each["name"] for each in document["missing"] if each.get("name")} | {
+        change["key"]: change["name"] for change in document["changes"]}
     nodes |= {key: GraphNode(key, names.get(key, key), None) for _, key in needed}
     edges = list(_edges(nodes, drawn, cycle_of))
     return PlanGraph(nodes, edges, len(writes[MAX_WRITES:]) + len(beside[MAX_NEIGHBOURS:]))

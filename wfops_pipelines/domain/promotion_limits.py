@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Final
 
 from wfops_pipelines.domain.errors import UsageError
+from wfops_pipelines.domain.fleet_fields import Activation
 from wfops_pipelines.domain.promotion_plan import Plan, PlanAction, PlannedChange
 from wfops_pipelines.domain.shown import one_line
 from wfops_pipelines.domain.workflow import JsonObject
@@ -29,6 +30,7 @@ class PlanProblemKind(StrEnum):
     MISSING_WORKFLOW = "missing_workflow"  # a sub-workflow or error workflow that the target will not have
     KEPT_SETTING = "kept_setting"  # the target has a setting that the API cannot clear: it would not be what was promoted
     UNPUBLISHED_CALL = "unpublished_call"  # it would run and call what is not published, which n8n 2.x refuses
+    CUT_OFF = "cut_off"  # it would be switched off, and what runs and stays as it is calls it: that would fail
     NAMESAKE = "namesake"  # it would be created beside one of the same name that nobody has linked
     ARCHIVED = "archived"  # in the archive of an n8n 1.x, which nothing brings back through the API
 
@@ -76,10 +78,10 @@ def _missing(plan: Plan) -> Iterator[PlanProblem]:
     names = {change.key: _name(change) for change in plan.changes}
     for missing in plan.missing:
         if missing.needed:
+            called = one_line(missing.reference, 80) if missing.name is None else repr(one_line(missing.name, 60))
             yield PlanProblem(
                 PlanProblemKind.MISSING_WORKFLOW,
-                f"{names[missing.key]} needs the workflow {one_line(missing.reference, 80)}, which {plan.target} will not "
-                "have",
+                f"{names[missing.key]} needs the workflow {called}, which {plan.target} will not have",
                 "promote it too" if missing.in_source else "link it in the source, or remove the reference there",
                 (missing.key,))
 
@@ -95,13 +97,28 @@ def _impossible(plan: Plan, change: PlannedChange) -> Iterator[PlanProblem]:
         yield PlanProblem(
             PlanProblemKind.UNPUBLISHED_CALL,
             f"{_name(change)} calls {', '.join(change.unpublished)}, not published in {plan.target}: n8n would refuse to "
-            "publish the caller", "publish it there (without a trigger, n8n would refuse that too)", (change.key,))
+            "publish the caller", _way_to_publish(plan), (change.key,))
+    if change.cut_off:
+        yield PlanProblem(
+            PlanProblemKind.CUT_OFF,
+            f"{_name(change)} would be switched off as in {plan.source}, and {', '.join(change.cut_off)}, which "
+            f"this promotion leaves running in {plan.target}, would fail calling it",
+            "switch it on in the source, promote the callers too, or keep the target's activation (--activation keep)",
+            (change.key,))
     archived = change.before is not None and change.before.archived
     if archived and change.action is PlanAction.UPDATE and plan.generation < 2:
         yield PlanProblem(
             PlanProblemKind.ARCHIVED,
             f"{_name(change)} is in the archive of {plan.target}, and n8n 1.x does not bring it back through its API",
             "bring it back in n8n, or unlink it", (change.key,))
+
+
+def _way_to_publish(plan: Plan) -> str:
+    if plan.activation is Activation.SOURCE:
+        return ("publish it in the source and promote it too, or publish it there (without a trigger, n8n would refuse that "
+                "too)")
+    return ("publish it there, or in the source and promote both with --activation source (without a trigger, n8n would "
+            "refuse that too)")
 
 
 def check_reason(allow_large: str | None) -> None:

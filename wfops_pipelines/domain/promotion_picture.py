@@ -78,6 +78,10 @@ def _heading(document: JsonObject, wide: float) -> tuple[list[str], float]:
         rows.append((12.0, "", f"! and {len(problems) - _MAX_PROBLEMS} more problems"))
     if not any(PlanAction(change["action"]).writes for change in document["changes"]):
         rows.append((13.0, "", "Nothing would be written."))
+    if left := sum(change.get("source_active") is not None for change in document["changes"]):
+        rows.append((12.0, "", f"≠ on or off otherwise than in the source: {left}"))
+    if literals := document.get("literals"):
+        rows.append((12.0, "", f"≠ values of the source's variables that go on as they are: {len(literals)}"))
     drawn, y = [], _MARGIN - 12
     for size, style, words in rows:
         y += size * 1.4
@@ -100,10 +104,16 @@ def _notes(node: GraphNode) -> Iterator[str]:
     change = node.change or {}
     if change.get("action") == PlanAction.UPDATE and change["status"] in _OVERWRITES:
         yield f"! {_OVERWRITES[change['status']]}"
+    if change.get("revives"):
+        yield "! archived there by somebody"
     if change.get("irreversible"):
         yield "! cannot be undone"
     if change.get("unpublished"):
         yield "! calls what is not published"
+    if change.get("cut_off"):
+        yield "! off, and running ones call it"
+    if change.get("source_active") is not None:
+        yield f"≠ {'on' if change['source_active'] else 'off'} in the source"
 
 
 def _action(node: GraphNode) -> str | None:

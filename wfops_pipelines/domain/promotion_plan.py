@@ -6,12 +6,14 @@ depends on no id that does not exist yet. The rules:
 
 * What a workflow is, is said by the statuses of §8. Archived workflows are not live: an archived source is as good as
   absent, an archived target is brought back (n8n 2.x) under its own id.
-* The target keeps its activation: an update changes whether it runs only when asked (``wants_active``), a new workflow
-  runs when its source does. On n8n 2.x one that comes new, or has no triggers of its own, is published too when a running
-  one of the plan calls it: without that, n8n refuses to publish the caller, and on 1.x sub-workflows are called without
-  being active. On n8n 1.x, what only other workflows start is never active: n8n cannot activate it.
+* The target keeps its activation: an update changes whether it runs only when asked (``wants_active``, or
+  :attr:`Activation.SOURCE`), a new workflow runs when its source does. On n8n 2.x one that comes new, or has no triggers
+  of its own, is published too when a running one of the plan calls it: without that, n8n refuses to publish the caller,
+  and on 1.x sub-workflows are called without being active. On n8n 1.x, what only other workflows start is never active:
+  n8n cannot activate it. More is in ``promotion_activation``.
 * What only the target has stays, but for ``prune``: then it is archived (2.x) or deleted (1.x, which cannot be undone).
 * Conflicts and hotfixes are planned as updates with their status; whether they may be overwritten is the gates' to say.
+  So is whether what somebody archived in the target may come back (``revives``).
 
 Limits and what the plan needs an override for are in ``promotion_limits``.
 """
@@ -29,6 +31,7 @@ from typing import Any, Final
 from wfops_pipelines.domain.canonical_json import canonical_numbers, encode, encode_if_canonical
 from wfops_pipelines.domain.diff import ChangeKind, WorkflowDiff
 from wfops_pipelines.domain.diff import as_json as diff_as_json
+from wfops_pipelines.domain.fleet_fields import Activation
 from wfops_pipelines.domain.lift import hash_portable
 from wfops_pipelines.domain.masking import mask
 from wfops_pipelines.domain.normalize import NORMALIZER_VERSION
@@ -68,6 +71,7 @@ class BothSides:
     ``base_hash`` is the :func:`~wfops_pipelines.domain.lift.hash_portable` of the base's portable content (§8: the
     target's Git content, else what was promoted there last); ``seen_in_sync`` says that the target's live content is what
     was last seen in sync there. ``wants_active`` and ``wants_tags`` are what the target shall have, where somebody says so.
+    ``archived_by_hand``: the target's is in the archive, and neither the target's Git nor a promotion of ours put it there.
     """
 
     key: str
@@ -77,6 +81,7 @@ class BothSides:
     seen_in_sync: bool = False
     wants_active: bool | None = None
     wants_tags: tuple[str, ...] | None = None
+    archived_by_hand: bool = False
 
 
 class PlanAction(StrEnum):
@@ -120,7 +125,10 @@ class PlannedChange:
     them that the target does not have yet when its turn comes: see ``promotion_order``. ``needed_by`` are the keys of the
     chosen workflows that brought it into the plan, if it was not chosen itself. ``kept_settings`` are those of the
     target that n8n's API cannot clear, ``unpublished`` the workflows that it would call although they are not published
-    (n8n 2.x refuses that); ``irreversible`` says in words what could not be undone; ``notes`` are for people.
+    (n8n 2.x refuses that), ``cut_off`` the running ones that call it and stay as they are, though it is switched off.
+    ``source_active`` is whether the source's runs, where the target's runs otherwise afterwards; ``revives``: it comes
+    back from the archive, where somebody put it in the target. ``irreversible`` says in words what could not be undone;
+    ``notes`` are for people.
     """
 
     key: str
@@ -138,6 +146,9 @@ class PlannedChange:
     needed_by: tuple[str, ...] = ()
     kept_settings: tuple[str, ...] = ()
     unpublished: tuple[str, ...] = ()
+    cut_off: tuple[str, ...] = ()
+    source_active: bool | None = None
+    revives: bool = False
     irreversible: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -146,17 +157,24 @@ class PlannedChange:
         """Whether it replaces work that was done in the target: a hotfix, or one side of a conflict."""
         return self.action is PlanAction.UPDATE and self.status in {DiffStatus.TARGET_HOTFIX, DiffStatus.CONFLICT}
 
+    @property
+    def switches(self) -> bool:
+        """Whether the target has it, and it runs there afterwards where it did not, or the other way round."""
+        return self.before is not None and self.after is not None and self.before.active != self.after.active
+
     def as_json(self) -> JsonObject:
         """Plain JSON, names and values masked, without the content; of what is not written only what it is. ``needs`` are
         the keys of the workflows that it needs."""
         shown: JsonObject = {
             "key": self.key, "name": one_line(self.name, 200), "action": str(self.action), "status": str(self.status),
-            "workflow_id": self.workflow_id, "needs": [one_line(named, 200) for named in sorted(self.names.needs)]}
+            "workflow_id": self.workflow_id, "needs": [one_line(named, 200) for named in sorted(self.names.needs)],
+            "source_active": self.source_active}
         if self.action.writes:
             shown |= {
                 "before": _state_json(self.before), "after": _state_json(self.after), "digest": self.digest,
                 "late": list(self.late), "needed_by": list(self.needed_by), "kept_settings": list(self.kept_settings),
-                "unpublished": list(self.unpublished), "irreversible": list(self.irreversible),
+                "unpublished": list(self.unpublished), "cut_off": list(self.cut_off), "revives": self.revives,
+                "irreversible": list(self.irreversible),
                 "notes": list(self.notes), "diff": _diff_json(self.diff)}
         return shown
 
@@ -164,12 +182,35 @@ class PlannedChange:
 @dataclass(frozen=True, slots=True)
 class MissingReference:
     """A workflow that ``key`` names and that the target will not have. ``reference`` is a key, or what stands there;
-    ``needed`` is false for one in ``callerIds``; ``in_source`` says that the source has it, and it was not chosen."""
+    ``needed`` is false for one in ``callerIds``; ``in_source`` says that the source has it, and it was not chosen;
+    ``name`` is what one of the sides calls it, where one has it."""
 
     key: str
     reference: str
     needed: bool
     in_source: bool
+    name: str | None = None
+
+    def as_json(self) -> JsonObject:
+        """Plain JSON, masked."""
+        return {**asdict(self), "reference": one_line(self.reference, 200),
+                "name": None if self.name is None else one_line(self.name, 200)}
+
+
+@dataclass(frozen=True, slots=True)
+class LiteralValue:
+    """The value of a variable of the source that stands in a workflow of it as it is: it goes on literally. The value
+    itself is nowhere here; ``place`` is that of the text in its node."""
+
+    key: str
+    node: str
+    place: str
+    variable: str
+
+    def as_json(self) -> JsonObject:
+        """``{"key", "node", "path", "variable"}``, masked."""
+        return {"key": self.key, "node": one_line(self.node, 200), "path": one_line(self.place, 300),
+                "variable": one_line(self.variable, 100)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +228,9 @@ class Plan:
 
     ``source`` and ``target`` name the sides (``acme/dev``; of a restore, the snapshot). ``target_holds`` is the number of
     workflows that the target has now, archived ones apart. ``generation`` is that of the target's n8n (1 or 2).
-    ``transformations`` are the caller's, for people, and not in the checksum. ``bindings`` are: what else decides what is
-    written and is known by now (names of credentials in the target, digests of its variables).
+    ``transformations`` and ``literals`` are the caller's, for people, and not in the checksum. ``bindings`` are: what else
+    decides what is written and is known by now (names of credentials in the target, digests of its variables).
+    ``activation`` says whose holds where both have a workflow; what follows from it is in the states after.
     """
 
     source: str
@@ -202,6 +244,8 @@ class Plan:
     target_holds: int
     transformations: tuple[JsonObject, ...] = ()
     bindings: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    activation: Activation = Activation.KEEP
+    literals: tuple[LiteralValue, ...] = ()
 
     @cached_property
     def writes(self) -> tuple[PlannedChange, ...]:
@@ -238,13 +282,14 @@ class Plan:
         it is enough to show the plan again: as text (``render_plan_json``) and as a picture (``plan_svg``)."""
         return {
             "checksum": self.checksum, "source": self.source, "target": self.target, "generation": self.generation,
-            "target_holds": self.target_holds, "counts": self.counts(),
+            "activation": str(self.activation), "target_holds": self.target_holds, "counts": self.counts(),
             "changes": [change.as_json() for change in self.changes],
             "cycles": [list(cycle) for cycle in self.cycles],
-            "missing": [{**asdict(missing), "reference": one_line(missing.reference, 200)} for missing in self.missing],
+            "missing": [missing.as_json() for missing in self.missing],
             "credentials": [{"type": used.type, "name": one_line(used.name, 200), "used_by": list(used.used_by)}
                             for used in self.credentials],
-            "transformations": [mask(each) for each in self.transformations],
+            "transformations": [_shown_transformation(each) for each in self.transformations],
+            "literals": [each.as_json() for each in self.literals],
             "reach": self.reach.as_json(),
         }
 
@@ -316,6 +361,15 @@ def _state_json(state: PlannedState | None) -> JsonObject | None:
         return None
     return {"portable_hash": state.portable_hash, "active": state.active, "archived": state.archived,
             "tags": None if state.tags is None else sorted(state.tags)}
+
+
+_OWN_FIELDS: Final = frozenset({"key", "workflow", "node", "path", "kind", "from", "to"})
+
+
+def _shown_transformation(transformation: JsonObject) -> JsonObject:
+    """Masked; the names of our own fields say nothing about what stands there (``key`` is that of a workflow)."""
+    shown: JsonObject = mask(transformation)
+    return shown | {name: mask(value) for name, value in transformation.items() if name in _OWN_FIELDS}
 
 
 def _diff_json(diff: WorkflowDiff) -> JsonObject:

@@ -14,6 +14,8 @@ from wfops_pipelines.domain.canonical_json import encode
 from wfops_pipelines.domain.diff import from_json as diff_from_json
 from wfops_pipelines.domain.diff_text import as_markdown, render_text
 from wfops_pipelines.domain.diff_text import summary as diff_summary
+from wfops_pipelines.domain.fleet_fields import Activation
+from wfops_pipelines.domain.lint_text import lint_entries
 from wfops_pipelines.domain.masking import mask
 from wfops_pipelines.domain.promotion_limits import plan_problems
 from wfops_pipelines.domain.promotion_plan import Plan, PlanAction
@@ -34,10 +36,11 @@ _DONE: Final[dict[str, str]] = {
 _STANDS_OUT: Final[dict[str, str]] = {DiffStatus.TARGET_HOTFIX: "overwrites a hotfix of the target",
                                       DiffStatus.CONFLICT: "conflict: both sides went on"}
 _SHORT_CHECKSUM: Final = 12
+_MAX_ENTRIES: Final = 20  # of a section about many workflows
 
 
 def plan_document(plan: Plan) -> JsonObject:
-    """The plan as JSON, with its ``problems``: all that :func:`render_plan_json` shows."""
+    """The plan as JSON, with its ``problems``: what :func:`render_plan_json` and :func:`plan_markdown` show."""
     return {**plan.as_json(), "problems": [problem.as_json() for problem in plan_problems(plan)]}
 
 
@@ -54,7 +57,7 @@ def render_plan(plan: Plan, *, colour: bool, diffs: bool = True) -> str:
 
 def render_plan_json(document: JsonObject, *, colour: bool, diffs: bool = True) -> str:
     """Exactly what :func:`render_plan` gives, of a plan that was stored: :func:`plan_document`, or ``Plan.as_json()`` with
-    its problems as JSON under ``problems``."""
+    its problems as JSON under ``problems``. With ``gates`` (a report of gates as JSON) what the lint found is listed."""
     def painted(mark: str, text: str) -> str:
         return f"{_COLOURS[mark]}{mark} {text}{_RESET}" if colour else f"{mark} {text}"
 
@@ -78,26 +81,30 @@ def render_plan_json(document: JsonObject, *, colour: bool, diffs: bool = True) 
     return "\n".join(lines) + "\n"
 
 
-def plan_markdown(plan: Plan, *, values: bool = False, max_chars: int = 20_000) -> str:
-    """A bold summary, a table of what would be written, and each diff, as far as ``max_chars`` goes. Values of parameters
-    are in it only with ``values`` (pull requests; Dagster's metadata never shows any)."""
-    parts = [f"**{_cell(plan_summary(plan))}**"]
-    if plan.writes:
-        names = {change.key: change.name for change in plan.changes}
-        rows = [f"| {number} | {change.action} | {_cell(change.name)} | {_cell(diff_summary(change.diff))} | "
-                f"{_cell('; '.join(change_details(change.as_json(), names)))} |"
-                for number, change in enumerate(plan.writes, 1)]
+def plan_markdown(document: JsonObject, *, values: bool = False, max_rows: int = 50, max_chars: int = 20_000) -> str:
+    """A plan of :func:`plan_document` as Markdown: a bold summary, a table of the first ``max_rows`` writes, what speaks
+    against it, what is to be known, and the diff of each update, as far as ``max_chars`` goes. Values of parameters are in
+    it only with ``values`` (pull requests; Dagster's metadata never shows any)."""
+    writes, names = _writes(document), {change["key"]: change["name"] for change in document["changes"]}
+    parts = [f"**{_cell(document_summary(document))}**"]
+    if writes:
+        rows = [f"| {number} | {change['action']} | {_cell(change['name'])} | "
+                f"{_cell(diff_summary(diff_from_json(change['diff'])))} | "
+                f"{_cell('; '.join(change_details(change, names)), 1_000)} |"
+                for number, change in enumerate(writes[:max_rows], 1)]
         parts.append("\n".join(["| | action | workflow | changes | |", "| --- | --- | --- | --- | --- |", *rows]))
-    problems = plan_problems(plan)
-    if problems:
-        parts.append("\n".join(f"- {_cell(problem.message)}" for problem in problems))
-    parts += [f"### {_cell(change.name)}\n\n{as_markdown(change.diff, values=values)}"
-              for change in plan.writes if not change.diff.equal]
+    if len(writes) > max_rows:
+        parts.append(f"and {len(writes) - max_rows} more")
+    parts += [f"⚠️ {_cell(problem['message'], 1_000)}" for problem in document.get("problems") or ()]
+    parts += ["\n".join([f"**{_cell(heading)}**", "", *(f"- {_cell(entry)}" for entry in entries)])
+              for heading, entries in _remarks(document, names)]
+    parts += [f"### {_cell(change['name'])}\n\n{as_markdown(diff_from_json(change['diff']), values=values)}"
+              for change in writes if change["action"] == PlanAction.UPDATE and not change["diff"]["equal"]]
     kept, room = parts[:1], max_chars - len(parts[0])
     for part in parts[1:]:
         room -= len(part) + 2
         if room < 0:
-            kept.append("… the rest of the plan is left out here")
+            kept.append("… the rest of the plan is left out here: `wfops promotion show`")
             break
         kept.append(part)
     return "\n\n".join(kept)
@@ -129,6 +136,8 @@ def change_details(change: JsonObject, names: dict[str, str]) -> Iterator[str]:
         yield "runs as soon as it is there"
     elif before is not None and after is not None and before["active"] != after["active"]:
         yield "is switched on" if after["active"] else "is switched off"
+    elif before is not None and after is not None and change.get("source_active") is not None:
+        yield f"stays {_on(after['active'])}, though the source's is {_on(change['source_active'])}"
     if before is not None and after is not None and before["tags"] != after["tags"]:
         yield f"tags: {one_line(', '.join(after['tags'] or ()), 100) or 'none'}"
     if change["needed_by"]:
@@ -151,8 +160,34 @@ def _sections(document: JsonObject, names: dict[str, str]) -> Iterator[tuple[str
                               f"{_named(used['used_by'], names)}" for used in document["credentials"]]
     if document["transformations"]:
         yield "transformations", [_transformation(each) for each in document["transformations"]]
+    yield from _remarks(document, names)
     if _writes(document):
         yield "reach", render_reach(reach_from_json(document["reach"])).split("\n")
+
+
+def _remarks(document: JsonObject, names: dict[str, str]) -> Iterator[tuple[str, list[str]]]:
+    """What goes another way than somebody may think, though nothing speaks against it."""
+    left = [change for change in document["changes"]
+            if change.get("source_active") is not None and not PlanAction(change["action"]).writes]
+    if left:
+        yield "on or off otherwise than in the source, and left so", _bounded([
+            f"{one_line(change['name'], 60)}: {_on(change['source_active'])} in the source, "
+            f"{_on(not change['source_active'])} in the target" for change in left]) + (
+            [] if document.get("activation") == Activation.SOURCE else ["(--activation source promotes that too)"])
+    if literals := document.get("literals"):
+        yield "values of the source's variables that go on as they are", _bounded([
+            f"{one_line(names.get(each['key'], each['key']), 60)}, '{each['node']}', {each['path']}: {each['variable']}"
+            for each in literals])
+    if found := lint_entries(document.get("gates")):
+        yield "lint", found
+
+
+def _bounded(entries: list[str]) -> list[str]:
+    return entries if len(entries) <= _MAX_ENTRIES else [*entries[:_MAX_ENTRIES], f"and {len(entries) - _MAX_ENTRIES} more"]
+
+
+def _on(active: bool) -> str:
+    return "on" if active else "off"
 
 
 def _transformation(transformation: JsonObject) -> str:
@@ -169,5 +204,5 @@ def _named(keys: Sequence[str], names: dict[str, str], limit: int = 5) -> str:
     return f"{shown} and {len(keys) - limit} more" if len(keys) > limit else shown
 
 
-def _cell(text: str) -> str:
-    return one_line(text, 300).replace("\\", "\\\\").replace("|", r"\|").replace("*", r"\*").replace("<", "&lt;")
+def _cell(text: str, limit: int = 300) -> str:
+    return "".join("\\" + c if c in "\\`*_{}[]<>#|" else c for c in one_line(text, limit))

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from wfops_pipelines.domain.diff import WorkflowDiff, diff
 from wfops_pipelines.domain.errors import UnknownWorkflow
+from wfops_pipelines.domain.fleet_fields import Activation
 from wfops_pipelines.domain.portable import to_portable
+from wfops_pipelines.domain.promotion_activation import (
+    Switches,
+    callers_first,
+    cut_off,
+    differs,
+    late,
+    state_before,
+    states_afterwards,
+    turned,
+    unpublished,
+)
 from wfops_pipelines.domain.promotion_order import Order, order, with_needed
 from wfops_pipelines.domain.promotion_plan import (
     BothSides,
@@ -29,7 +41,7 @@ from wfops_pipelines.domain.reconciliation import DiffStatus
 from wfops_pipelines.domain.references import references
 from wfops_pipelines.domain.runtime_write import unclearable_settings
 from wfops_pipelines.domain.shown import one_line
-from wfops_pipelines.domain.starting_nodes import can_be_active, only_workflows_start, starts_by_itself
+from wfops_pipelines.domain.starting_nodes import starts_by_itself
 from wfops_pipelines.domain.transform_terms import ITSELF, workflow_term
 from wfops_pipelines.domain.workflow import Content, JsonObject
 
@@ -38,14 +50,14 @@ def make_plan(
     inputs: Iterable[BothSides], *, source: str, target: str, generation: int,
     chosen: Collection[str] | None = None, with_needs: bool = True, prune: bool = False,
     unmanaged: Sequence[EnvironmentWorkflow] = (), transformations: Sequence[JsonObject] = (),
-    bindings: Mapping[str, Any] | None = None,
+    bindings: Mapping[str, Any] | None = None, activation: Activation = Activation.KEEP,
 ) -> Plan:
     """The plan that makes the target hold what the source holds.
 
     ``inputs`` are all workflows of both environments that have a key, whatever is chosen; ``unmanaged`` the target's
     others (contents lifted too, archived ones left out), which count towards the limits and the blast
     radius. ``chosen`` are the keys to promote (``None``: all), together with what they need unless ``with_needs`` is false.
-    ``generation`` is that of the target's n8n.
+    ``generation`` is that of the target's n8n; ``activation`` says whose holds for what both sides have.
 
     The order of the inputs makes no difference. :class:`UnknownWorkflow` for a chosen key that neither side has.
     """
@@ -54,33 +66,42 @@ def make_plan(
         raise UnknownWorkflow(f"neither {source} nor {target} has {', '.join(unknown)}", fix="look at what they hold")
     needs = {key: each.names.needs for key, each in compared.items() if each.source is not None}
     selected = _selected(compared, needs, chosen, with_needs=with_needs)
-    actions = {key: _action(each, key in selected, generation=generation, prune=prune) for key, each in compared.items()}
-    written = order({key: needs[key] for key in selected if actions[key].writes and not actions[key].removes},
-                    name_of={key: each.name for key, each in compared.items()},
-                    calls={key: each.names.calls for key, each in compared.items()} if generation >= 2 else None)
-    removed = _removal_order(compared, actions)
-    rest = sorted((key for key in selected if not actions[key].writes), key=lambda key: (compared[key].name, key))
-    needed_by = _needed_by(chosen, needs, selected)
-    afters = _afters(compared, actions, generation)
-    late = _late(written, compared, actions, afters, generation)
-    unpublished = _unpublished(compared, actions, afters) if generation >= 2 else {}
-    callers = _callers_left(compared, actions)
-    changes = tuple(_change(compared[key], actions[key], afters[key], generation=generation, late=late.get(key, ()),
-                            unpublished=unpublished.get(key, ()), needed_by=needed_by.get(key, ()),
-                            callers=callers.get(key, ()))
-                    for key in (*written.keys, *removed, *rest))
+    switches = Switches(compared, generation, activation)
+    actions, afters = states_afterwards(switches, {
+        key: _action(each, switches, selected=key in selected, prune=prune) for key, each in compared.items()}, unmanaged)
+    names = {key: each.name for key, each in compared.items()}
+    written, removed = _write_order(compared, actions, afters, needs, names, generation), _removal_order(compared, actions)
+    rest = sorted((key for key in selected if not actions[key].writes), key=lambda key: (names[key], key))
+    told = _Told(
+        switches, needed_by=_needed_by(chosen, needs, selected), late=late(written, compared, actions, afters, generation),
+        unpublished=unpublished(compared, actions, afters) if generation >= 2 else {},
+        cut_off=cut_off(compared, actions, afters, unmanaged) if generation >= 2 else {},
+        callers=_callers_left(compared, actions))
+    changes = tuple(_change(compared[key], actions[key], afters[key], told) for key in (*written.keys, *removed, *rest))
     after = {key for key, each in compared.items() if _is_there_afterwards(each, actions[key])}
     writes = [change for change in changes if change.action.writes]
     uses = {change.key: references(change.content).credentials for change in writes if change.content is not None}
     return Plan(
         source=source, target=target, generation=generation, changes=changes,
-        cycles=tuple(cycle for cycle in written.cycles if any(set(cycle) & set(late[key]) for key in cycle)),
+        cycles=tuple(cycle for cycle in written.cycles if any(set(cycle) & set(told.late[key]) for key in cycle)),
         missing=_missing(writes, compared, after | {each.workflow_id for each in unmanaged}),
         credentials=used_credentials(writes, uses),
         reach=_reach(compared, writes, unmanaged),
         target_holds=sum(each.live is not None for each in compared.values()) + len(unmanaged),
-        transformations=tuple(transformations), bindings=dict(bindings or {}),
+        transformations=tuple(transformations), bindings=dict(bindings or {}), activation=activation,
     )
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What is known about all changes together, by key."""
+
+    switches: Switches
+    needed_by: Mapping[str, tuple[str, ...]]
+    late: Mapping[str, tuple[str, ...]]
+    unpublished: Mapping[str, tuple[str, ...]]
+    cut_off: Mapping[str, tuple[str, ...]]
+    callers: Mapping[str, tuple[str, ...]]
 
 
 # -- what is done ----------------------------------------------------------------------------------------------------------
@@ -94,102 +115,23 @@ def _selected(compared: Mapping[str, Compared], needs: Mapping[str, Collection[s
     return with_needed(chosen, needs) & frozenset(compared)
 
 
-def _action(each: Compared, selected: bool, *, generation: int, prune: bool) -> PlanAction:
+def _action(each: Compared, switches: Switches, *, selected: bool, prune: bool) -> PlanAction:
     if not selected:
         return PlanAction.KEEP
     if each.source is None:
         if not prune:
             return PlanAction.KEEP
-        return PlanAction.ARCHIVE if generation >= 2 else PlanAction.DELETE
+        return PlanAction.ARCHIVE if switches.generation >= 2 else PlanAction.DELETE
     if each.sides.target is None:
         return PlanAction.CREATE
     if each.status is not DiffStatus.UNCHANGED:
         return PlanAction.UPDATE
-    before, after = _before(each), _after(each, PlanAction.UPDATE, generation)
-    assert before is not None and after is not None  # noqa: S101 - what is unchanged is on both sides
-    differs = before.active != after.active or (after.tags is not None and set(after.tags) != set(before.tags or ()))
-    return PlanAction.UPDATE if differs else PlanAction.UNCHANGED
+    changes = differs(state_before(each), switches.after(each, PlanAction.UPDATE))
+    return PlanAction.UPDATE if changes else PlanAction.UNCHANGED
 
 
-def _before(each: Compared) -> PlannedState | None:
-    held = each.sides.target
-    if held is None or each.target_hash is None:
-        return None
-    tags = None if each.sides.wants_tags is None else tuple(sorted(held.tags))
-    return PlannedState(each.target_hash, held.active, held.archived, tags)
-
-
-def _after(each: Compared, action: PlanAction, generation: int) -> PlannedState | None:
-    before = _before(each)
-    if action is PlanAction.DELETE:
-        return None
-    if action is PlanAction.ARCHIVE:
-        return None if before is None else PlannedState(before.portable_hash, active=False, archived=True, tags=before.tags)
-    if not action.writes or each.source is None or each.source_hash is None:
-        return before
-    active = each.sides.wants_active
-    if active is None:
-        active = (each.live or each.source).active and not _cannot_run(each, generation)
-    tags = each.sides.wants_tags
-    return PlannedState(each.source_hash, active, tags=None if tags is None else tuple(sorted(set(tags))))
-
-
-def _cannot_run(each: Compared, generation: int) -> bool:
-    """Whether n8n 1.x cannot activate it, because only workflows start it: there it is called without being active."""
-    return generation < 2 and each.source is not None and only_workflows_start(each.source.content)
-
-
-def _afters(compared: Mapping[str, Compared], actions: Mapping[str, PlanAction],
-            generation: int) -> dict[str, PlannedState | None]:
-    """How each workflow stands afterwards; on n8n 2.x, what running ones call is published along."""
-    afters = {key: _after(each, actions[key], generation) for key, each in compared.items()}
-    waiting = [key for key in afters if generation >= 2 and _is_published(afters[key]) and actions[key].writes]
-    while waiting:
-        for called in compared[waiting.pop()].names.calls:
-            state = afters.get(called)
-            if state is not None and not state.active and _comes_along(compared[called], actions[called]):
-                afters[called] = replace(state, active=True)
-                waiting.append(called)
-    return afters
-
-
-def _comes_along(each: Compared, action: PlanAction) -> bool:
-    """Whether it is published because a running one calls it: it is written, nobody says that it shall not run, and n8n
-    would publish it. One that the target has switched off, though it has triggers of its own, was switched off by
-    somebody: starting these is not for a promotion of its caller to decide."""
-    if not action.writes or action.removes or each.sides.wants_active is not None or each.source is None:
-        return False
-    if can_be_active(each.source.content, generation=2) is False:
-        return False
-    return each.live is None or not starts_by_itself(each.source.content)
-
-
-def _is_published(state: PlannedState | None) -> bool:
-    return state is not None and state.active and not state.archived
-
-
-def _comes(each: Compared, action: PlanAction) -> bool:
-    """Whether the target does not have it live before and does afterwards."""
-    return action.writes and not action.removes and each.live is None
-
-
-def _unpublished(compared: Mapping[str, Compared], actions: Mapping[str, PlanAction],
-                 afters: Mapping[str, PlannedState | None]) -> dict[str, tuple[str, ...]]:
-    """For each written key that will run, the names of workflows it calls that are there and not published."""
-    found = {}
-    for key, action in actions.items():
-        if action.writes and _is_published(afters[key]):
-            names = sorted(compared[called].name for called in compared[key].names.calls - {key}
-                           if called in compared and (compared[called].live is not None or _comes(
-                               compared[called], actions[called]))
-                           and not actions[called].removes and not _is_published(afters[called]))
-            found[key] = tuple(names)
-    return found
-
-
-def _change(each: Compared, action: PlanAction, after: PlannedState | None, *, generation: int, late: tuple[str, ...],
-            unpublished: tuple[str, ...], needed_by: tuple[str, ...], callers: tuple[str, ...]) -> PlannedChange:
-    held = each.sides.target
+def _change(each: Compared, action: PlanAction, after: PlannedState | None, told: _Told) -> PlannedChange:
+    held, key, generation = each.sides.target, each.key, told.switches.generation
     content = None
     if action in {PlanAction.CREATE, PlanAction.UPDATE} and each.source is not None and each.source_hash != each.target_hash:
         content = each.source.content
@@ -198,12 +140,18 @@ def _change(each: Compared, action: PlanAction, after: PlannedState | None, *, g
     if action is PlanAction.DELETE:
         irreversible.insert(0, "it is deleted, with its id and its executions: n8n 1.x has no archive")
     return PlannedChange(
-        key=each.key, name=each.name, action=action, status=each.status, before=_before(each), after=after,
+        key=key, name=each.name, action=action, status=each.status, before=state_before(each), after=after,
         diff=_diff(each, action), workflow_id=held.workflow_id if held is not None else None, content=content,
-        digest=None if content is None else content_digest(content), names=each.names, late=late, needed_by=needed_by,
-        kept_settings=kept, unpublished=tuple(one_line(name, 60) for name in unpublished),
-        irreversible=tuple(irreversible), notes=_notes(each, action, after, generation, callers),
+        digest=None if content is None else content_digest(content), names=each.names, late=told.late.get(key, ()),
+        needed_by=told.needed_by.get(key, ()), kept_settings=kept, unpublished=_shown(told.unpublished.get(key, ())),
+        cut_off=_shown(told.cut_off.get(key, ())), source_active=told.switches.differs(each, after),
+        revives=action is PlanAction.UPDATE and each.sides.archived_by_hand and each.live is None,
+        irreversible=tuple(irreversible), notes=_notes(each, action, after, told),
     )
+
+
+def _shown(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(one_line(name, 60) for name in names)
 
 
 def _diff(each: Compared, action: PlanAction) -> WorkflowDiff:
@@ -216,27 +164,35 @@ def _diff(each: Compared, action: PlanAction) -> WorkflowDiff:
     return diff(held, each.source.content)
 
 
-def _notes(each: Compared, action: PlanAction, after: PlannedState | None, generation: int,
-           callers: tuple[str, ...]) -> tuple[str, ...]:
+def _notes(each: Compared, action: PlanAction, after: PlannedState | None, told: _Told) -> tuple[str, ...]:
     notes = []
-    held = each.sides.target
+    held, switches = each.sides.target, told.switches
     if action.writes and each.source is not None and each.source.has_draft:
         notes.append("the source has changes that are not published: they are not promoted")
     if action.writes and held is not None and held.has_draft:
         notes.append("the target has changes that are not published: they are lost")
     if action is PlanAction.UPDATE and held is not None and held.archived:
-        notes.append("it comes back from the target's archive")
-    usual = _after(each, action, generation)
+        notes.append("it comes back from the target's archive" + (
+            ", though somebody archived it there" if each.sides.archived_by_hand else ""))
+    usual = switches.after(each, action)
     if after is not None and usual is not None and after.active != usual.active and each.source is not None:
-        whose = "the source's" if each.live is None else "the target's"
-        triggers = ", and its own triggers start it from then on" if starts_by_itself(each.source.content) else ""
-        notes.append(f"it is published, though {whose} is not active: a workflow that runs calls it{triggers}")
+        notes.append(_published_along(each, switches))
     runs = (each.live or each.source or held) if action.writes and each.sides.wants_active is None else None
-    if runs is not None and runs.active and not action.removes and _cannot_run(each, generation):
+    if runs is not None and runs.active and not action.removes and switches.cannot_run(each):
         notes.append("it is not active there: only workflows start it, and n8n 1.x calls such ones without that")
-    if callers:
+    if callers := told.callers.get(each.key):
         notes.append(f"still called by {one_line(', '.join(callers), 200)}")
     return tuple(notes)
+
+
+def _published_along(each: Compared, switches: Switches) -> str:
+    assert each.source is not None  # noqa: S101 - it is written from there
+    if each.live is not None and each.live.active:
+        return "it stays published, though the source's is not active: a workflow that runs calls it"
+    kept = switches.activation is Activation.KEEP or switches.source_says(each) is None
+    whose = "the target's" if each.live is not None and kept else "the source's"
+    triggers = ", and its own triggers start it from then on" if starts_by_itself(each.source.content) else ""
+    return f"it is published, though {whose} is not active: a workflow that runs calls it{triggers}"
 
 
 def _settings_that_stay(content: Content | None, held: PortableWorkflow | None, generation: int) -> tuple[
@@ -252,6 +208,18 @@ def _settings_that_stay(content: Content | None, held: PortableWorkflow | None, 
 
 def _is_there_afterwards(each: Compared, action: PlanAction) -> bool:
     return not action.removes if action.writes else each.live is not None
+
+
+def _write_order(compared: Mapping[str, Compared], actions: Mapping[str, PlanAction],
+                 afters: Mapping[str, PlannedState | None], needs: Mapping[str, Collection[str]],
+                 names: Mapping[str, str], generation: int) -> Order:
+    """What is needed before what needs it; what is switched off after what calls it."""
+    written = {key: needs[key] for key, action in actions.items() if action.writes and not action.removes}
+    if generation < 2:
+        return order(written, name_of=names)
+    first = callers_first(compared, actions, afters)
+    return order(turned(written, first), name_of=names,
+                 calls=turned({key: each.names.calls for key, each in compared.items()}, first))
 
 
 def _removal_order(compared: Mapping[str, Compared], actions: Mapping[str, PlanAction]) -> list[str]:
@@ -271,24 +239,6 @@ def _needed_by(chosen: Collection[str] | None, needs: Mapping[str, Collection[st
             if needed in selected:
                 found.setdefault(needed, []).append(key)
     return {key: tuple(callers) for key, callers in found.items()}
-
-
-def _late(written: Order, compared: Mapping[str, Compared], actions: Mapping[str, PlanAction],
-          afters: Mapping[str, PlannedState | None], generation: int) -> dict[str, tuple[str, ...]]:
-    """For each key, the workflows it names that do not exist until after it, or are itself and new; on n8n 2.x also those
-    that it calls and that are not published until after it."""
-    place = {key: number for number, key in enumerate(written.keys)}
-    created = {key for key in place if actions[key] is PlanAction.CREATE}
-    published = {key for key in place if generation >= 2 and _is_published(afters[key])
-                 and not _is_published(_before(compared[key]))}
-    late = {}
-    for key, turn in place.items():
-        names = compared[key].names
-        runs = _is_published(afters[key]) or _is_published(_before(compared[key]))  # a PUT of what runs publishes it
-        pending = (names.all & created) | (names.calls & published if runs else frozenset())
-        late[key] = tuple(sorted(named for named in pending if place[named] > turn or (
-            named == key and key in created)))
-    return late
 
 
 def _callers_left(compared: Mapping[str, Compared], actions: Mapping[str, PlanAction]) -> dict[str, tuple[str, ...]]:
@@ -321,7 +271,8 @@ def _missing(writes: Sequence[PlannedChange], compared: Mapping[str, Compared], 
         for named in sorted(change.names.all - set(there)):
             other = compared.get(named)
             found.append(MissingReference(change.key, named, named in change.names.needs,
-                                          in_source=other is not None and other.source is not None))
+                                          in_source=other is not None and other.source is not None,
+                                          name=None if other is None else other.name))
     return tuple(found)
 
 

@@ -11,7 +11,7 @@ A ``$`` before the braces makes it something else (``${{env.X}}`` is GitHub's).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
@@ -26,6 +26,7 @@ _BEFORE_URL: Final = r"(?<![A-Za-z0-9+._$-])"
 _AFTER_URL: Final = r"""(?=\Z|[/?#&\s"'`<>(){}\[\],;|\\^]|\.(?:\s|\Z))"""
 _BEFORE_VALUE: Final = r"(?<![\w.$-])"
 _AFTER_VALUE: Final = r"(?![\w-]|\.\w)"
+_LONG_VALUE: Final = 5
 
 
 class TextKind(StrEnum):
@@ -109,6 +110,23 @@ def lower_text(text: str, tables: EnvironmentTables) -> LoweredText:
 
     lowered = _PLACEHOLDER.sub(meant, text)
     return LoweredText(lowered, tuple(pieces), tuple(missing))
+
+
+def values_in(text: str, values: Mapping[str, str]) -> list[str]:
+    """The names of the variables whose values stand in a text as they are: at the boundaries of words or URLs, the longest
+    where one stands in another; one of fewer than five characters, which may mean anything, only as the whole text."""
+    if not any(value in text for value in values.values()):
+        return []
+    whole = text.removeprefix("=").strip()
+    names: dict[str, str] = {}
+    for name, value in values.items():
+        names.setdefault(value, name)
+    if whole in names:
+        return [names[whole]]
+    long = sorted((value for value in names if len(value) >= _LONG_VALUE), key=lambda value: (-len(value), value))
+    if not long:
+        return []
+    return list(dict.fromkeys(names[found[0]] for found in re.finditer("|".join(map(_value, long)), text)))
 
 
 def variables_in(text: str) -> Iterator[str]:

@@ -1,10 +1,10 @@
 """What is wrong with a workflow, found before it is promoted (§11.5). The rules are in ``lint_rules``, waivers here.
 
 A finding is an ``error`` only where n8n 2.x would refuse the workflow (measured: ``Workflow structure is invalid``, no
-trigger, ``Unrecognized node type``, a webhook path that is taken) or where a secret is certain. Where n8n 1.x takes what 2.x
-refuses and it does no harm there (two nodes of one id), or 1.x alone refuses it (only other workflows start it), it goes by
-the generation of the target. What is likely a mistake is a ``warning``, what is merely worth knowing an ``info``; neither
-stops a promotion.
+trigger, ``Unrecognized node type``, a node without the credential that it requires, a webhook path that is taken) or where
+a secret is certain. Where n8n 1.x takes what 2.x refuses and it does no harm there (two nodes of one id), or 1.x alone
+refuses it (only other workflows start it), it goes by the generation of the target. What is likely a mistake is a
+``warning``, what is merely worth knowing an ``info``; neither stops a promotion.
 
 A waiver takes a finding out of the count until it expires, with an owner and a reason. An expired one does nothing, and is
 reported where it would have done something.
@@ -50,6 +50,8 @@ class LintRule(StrEnum):
     MALFORMED_CONNECTION = "malformed-connection"
     NO_TRIGGER = "no-trigger"
     UNKNOWN_NODE_TYPE = "unknown-node-type"
+    SWITCHED_OFF_NODE_TYPE = "switched-off-node-type"
+    MISSING_CREDENTIAL = "missing-credential"
     WEBHOOK_PATH_TAKEN = "webhook-path-taken"
     WEBHOOK_PATH_TWICE = "webhook-path-twice"
     HARD_CODED_SECRET = "hard-coded-secret"  # noqa: S105  # the id of a rule
@@ -87,7 +89,8 @@ class LintContext:
     ``active``: whether it shall run there. ``workflow_id``: its n8n id there, none when it is new. ``pinned_nodes``: names
     of nodes with pinned data, which content does not hold. ``known_types``: the node types that the target has (best a
     set), and ``taken_paths``: what its workflows serve (:func:`by_path`; its own are left out by ``workflow_id``); ``None``
-    where that cannot be had: the rule is then skipped, and the report says so. ``generation`` is that of its n8n.
+    where that cannot be had: the rule is then skipped, and the report says so. ``generation`` is that of its n8n,
+    ``running_types`` are node types of what runs there: these it has, whatever n8n has by default.
     """
 
     active: bool
@@ -96,6 +99,7 @@ class LintContext:
     known_types: Collection[str] | None = None
     taken_paths: Mapping[tuple[str, str], Sequence[TakenPath]] | None = None
     generation: int = 2
+    running_types: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,10 @@ from wfops_pipelines.domain.fleet import (
     PipelineSpec,
     RepositorySpec,
     SecretReference,
+    StageSpec,
     TenantSpec,
 )
+from wfops_pipelines.domain.fleet_fields import Activation
 from wfops_pipelines.services.environment_tables import replace_credentials
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
@@ -56,10 +58,10 @@ def declared_secrets(spec: TenantSpec, resolved: Mapping[SecretReference, str]) 
             # An SSH key stays where it is: ssh wants a path, and the key is not ours to keep.
             found[f"repository/{name}/access"] = (
                 reference.name if repository.ssh_key is not None else resolved[reference])
-    found |= {f"notification/{n.name}/url": resolved[n.url] for n in spec.notifications}
-    return found
         if repository.webhook_secret is not None:
             found[webhook_secret_name(name)] = resolved[repository.webhook_secret]
+    found |= {f"notification/{n.name}/url": resolved[n.url] for n in spec.notifications}
+    return found
 
 
 def declared_repositories(spec: TenantSpec) -> Iterator[Declared]:
@@ -71,17 +73,17 @@ def declared_repositories(spec: TenantSpec) -> Iterator[Declared]:
             "api_url": repository.api_url,
             "github_app": {"app_id": app.app_id, "installation_id": app.installation_id} if app is not None else None,
             "secret_name": f"repository/{name}/access" if _access(repository) is not None else None,
+            "webhook_secret": webhook_secret_name(name) if repository.webhook_secret is not None else None,
         })
 
-            "webhook_secret": webhook_secret_name(name) if repository.webhook_secret is not None else None,
 
-def declared_environments(spec: TenantSpec, repository_ids: Mapping[str, UUID]) -> Iterator[Declared]:
-    """The tenant's environments, in their order."""
 def webhook_secret_name(repository: str) -> str:
     """Under which name the secret of a repository's webhooks is stored."""
     return f"repository/{repository}/webhook"
 
 
+def declared_environments(spec: TenantSpec, repository_ids: Mapping[str, UUID]) -> Iterator[Declared]:
+    """The tenant's environments, in their order."""
     for position, environment in enumerate(spec.environments):
         place = spec.git_place(environment)
         yield Declared(environment.slug, {
@@ -103,10 +105,16 @@ def declared_stages(pipeline: PipelineSpec, environment_ids: Mapping[str, UUID])
     return [{
         "source_environment_id": environment_ids.get(stage.source),
         "target_environment_id": environment_ids.get(stage.target),
-        "gates": stage.gates.model_dump(by_alias=True), "approvers": stage.approvers, "soak_hours": stage.soak_hours,
+        "gates": _gates(stage), "approvers": stage.approvers, "soak_hours": stage.soak_hours,
         "freeze_windows": [window.as_json() for window in stage.freeze_windows],
         "verification": stage.verification.model_dump(exclude_defaults=True),
     } for stage in pipeline.stages]
+
+
+def _gates(stage: StageSpec) -> dict[str, Any]:
+    """As they are stored; the default of what came later is left out, so that a stage from before is no other one."""
+    gates = stage.gates.model_dump(by_alias=True)
+    return gates if stage.activation is Activation.KEEP else {**gates, "activation": str(stage.activation)}
 
 
 def declared_tables(work: UnitOfWork, spec: TenantSpec, environment_ids: Mapping[str, UUID]) -> Iterator[DeclaredTable]:

@@ -43,7 +43,8 @@ def _stage(work: UnitOfWork, pipeline: Row[Any], row: Row[Any], slugs: dict[UUID
     waiting = work.promotions.waiting_for(row.target_environment_id)
     return {
         "source": slugs[row.source_environment_id], "target": slugs[row.target_environment_id],
-        "gates": _gates(stage.rules), "approvers": stage.rules.approvers, "soak_hours": row.soak_hours,
+        "gates": _gates(stage.rules), "activation": str(stage.activation), "approvers": stage.rules.approvers,
+        "soak_hours": row.soak_hours,
         "freeze_windows": [window.as_json() for window in stage.freeze_windows],
         "now": {"open": freeze.open, "reason": freeze.reason, "windows": list(freeze.windows),
                 "opens_at": None if freeze.opens_at is None else freeze.opens_at.isoformat()},

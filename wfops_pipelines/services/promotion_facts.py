@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from wfops_pipelines.domain.drift import EnvironmentDriftStatus
+from wfops_pipelines.domain.drift import DriftKind, EnvironmentDriftStatus
 from wfops_pipelines.domain.drift_policy import DriftPolicy
 from wfops_pipelines.domain.entitlements import EverythingAllowed, Feature
 from wfops_pipelines.domain.entry_points import entry_points
@@ -32,7 +32,9 @@ from wfops_pipelines.domain.gate_facts import (
 from wfops_pipelines.domain.incident import IncidentStatus
 from wfops_pipelines.domain.lint_rules import lint_workflow
 from wfops_pipelines.domain.normalize import STICKY_NOTE
+from wfops_pipelines.domain.promotion_plan import PlannedChange
 from wfops_pipelines.domain.reconciliation import DiffStatus
+from wfops_pipelines.domain.workflow import Content
 from wfops_pipelines.domain.workflow_lint import LintContext, LintReport, LintWaiver, TakenPath, apply_waivers, by_path
 from wfops_pipelines.services.detect_drift import DriftCheck
 from wfops_pipelines.services.drift_policies import policy_of
@@ -73,7 +75,7 @@ def gate_facts(work: UnitOfWork, prepared: Prepared, stage: Stage, seen: Seen, o
         source=look_up(lambda: _source(prepared, seen)),
         drift=look_up(lambda: _drift(prepared, seen.target, options.override_reason if allows_override else None)),
         incident=look_up(lambda: _incident(work, target)),
-        hotfixes=look_up(lambda: _overwritten(prepared, DiffStatus.TARGET_HOTFIX)),
+        hotfixes=look_up(lambda: _hotfixes(prepared, seen.target)),
         conflicts=look_up(lambda: _overwritten(prepared, DiffStatus.CONFLICT)),
         credentials=look_up(lambda: _credentials(prepared)),
         unresolved=look_up(lambda: tuple(
@@ -144,6 +146,22 @@ def _overwritten(prepared: Prepared, status: DiffStatus) -> tuple[NamedWorkflow,
                  if change.overwrites and change.status is status)
 
 
+def _hotfixes(prepared: Prepared, check: DriftCheck) -> tuple[NamedWorkflow, ...]:
+    """What was done in the target and would be undone: edits, what somebody archived, and what somebody switched on or off
+    against what Git says."""
+    found = list(_overwritten(prepared, DiffStatus.TARGET_HOTFIX))
+    found += [NamedWorkflow(change.key, f"{change.name} (archived there)") for change in prepared.plan.writes
+              if change.revives]
+    switched = {told.get("workflow_id") for told in check.workflows if DriftKind.ACTIVATION in (told.get("kinds") or ())}
+    return (*found, *(NamedWorkflow(change.key, f"{change.name} (switched {_on(not change.after.active)} there)")
+                      for change in prepared.plan.writes
+                      if change.switches and change.after is not None and change.workflow_id in switched))
+
+
+def _on(active: bool) -> str:
+    return "on" if active else "off"
+
+
 def _credentials(prepared: Prepared) -> CredentialFacts:
     names = {change.key: change.name for change in prepared.plan.changes}
     rows = prepared.target.tables.credential_rows
@@ -170,14 +188,32 @@ def _lint(work: UnitOfWork, prepared: Prepared) -> tuple[LintReport, ...]:
     waivers = [LintWaiver.model_validate(row) for row in work.lint_waivers.standing()]
     taken = by_path(_taken(prepared))
     reports = []
+    running = _running_types(prepared)
     for change in prepared.plan.writes:
-        lowered = prepared.lowered.get(change.key)
-        if lowered is None or change.after is None:
+        content = _linted(prepared, change)
+        if content is None or change.after is None:
             continue
         context = LintContext(active=change.after.active, workflow_id=change.workflow_id, taken_paths=taken,
-                              generation=prepared.plan.generation)
-        reports.append(apply_waivers(lint_workflow(lowered.content, context), waivers, now=work.context.now()))
+                              generation=prepared.plan.generation, running_types=running)
+        reports.append(apply_waivers(lint_workflow(content, context), waivers, now=work.context.now()))
     return tuple(reports)
+
+
+def _linted(prepared: Prepared, change: PlannedChange) -> Content | None:
+    """What is written, or is switched on as it is."""
+    if (lowered := prepared.lowered.get(change.key)) is not None:
+        return lowered.content
+    if change.switches and change.after is not None and change.after.active:
+        return prepared.target.contents.get(change.key)
+    return None
+
+
+def _running_types(prepared: Prepared) -> frozenset[str]:
+    """The types of the nodes of what runs in the target: these it has."""
+    side = prepared.target
+    held = [*((row, side.contents[key]) for key, row in side.rows.items()), *side.unmanaged.values()]
+    return frozenset(node["type"] for row, content in held if row.active and not row.archived for node in content["nodes"]
+                     if node.get("disabled") is not True and isinstance(node.get("type"), str))
 
 
 def _taken(prepared: Prepared) -> Iterator[TakenPath]:

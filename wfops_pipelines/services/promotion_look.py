@@ -15,6 +15,7 @@ from wfops_pipelines.domain.gates import GateReport, evaluate_all
 from wfops_pipelines.domain.mapping import MappingStatus, UnlinkedReason
 from wfops_pipelines.domain.promotion_limits import PlanProblem, PlanProblemKind, plan_problems, problems_left
 from wfops_pipelines.domain.promotion_plan import PlanAction
+from wfops_pipelines.domain.promotion_plan_text import render_plan_json
 from wfops_pipelines.domain.shown import one_line
 from wfops_pipelines.services.credential_checks import credentials_of
 from wfops_pipelines.services.detect_drift import DriftCheck, check_drift, compare_within
@@ -45,6 +46,12 @@ class Judged:
     def refusals(self) -> list[str]:
         """Every reason against it, for people."""
         return [f"{each.gate}: {each.reason}" for each in self.gates.refusals] + [each.message for each in self.left]
+
+    def as_text(self) -> str:
+        """For a terminal: the plan with its diffs, what stands against it and what the lint found, then every gate."""
+        document = {**self.prepared.plan.as_json(), "problems": [problem.as_json() for problem in self.problems],
+                    "gates": self.gates.as_json()}
+        return f"{render_plan_json(document, colour=False)}\n{self.gates.as_text()}\n"
 
 
 async def look_at_source(services: Services, context: Context, source: Row[Any]) -> DriftCheck | None:
@@ -91,7 +98,8 @@ def judge_promotion(work: UnitOfWork, source: Row[Any], target: Row[Any], option
     """Plan a promotion from what the store has just read, and evaluate all its gates."""
     stage = stage_between(work, source, target)
     one, other = read_side(work, source, new_ones=True), read_side(work, target)
-    prepared = prepare(work, one, adopt_equal_ones(one, other), options, generation=generation, credentials=credentials)
+    prepared = prepare(work, one, adopt_equal_ones(one, other), options, generation=generation, credentials=credentials,
+                       activation=stage.activation)
     return judge_plan(work, prepared, stage, seen, options, asked)
 
 

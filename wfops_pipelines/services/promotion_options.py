@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from wfops_pipelines.domain.errors import UsageError
+from wfops_pipelines.domain.fleet_fields import Activation
+from wfops_pipelines.domain.shown import one_line
+
 JsonObject = dict[str, Any]
 
 
@@ -13,6 +17,7 @@ JsonObject = dict[str, Any]
 class PromotionOptions:
     """As somebody asked for it. ``workflows`` are names or ids (none: all), taken ``with_needs``: what they call.
 
+    ``activation`` is whose activation holds for what both have (:class:`Activation`); none: the stage's word.
     ``allow_large`` is the reason why more than 30 % of the target may change at once, ``override_reason`` an admin's word
     past drift (``manual_override``), ``reason`` the reason of the promotion itself. ``when_ready``: it is carried out by
     itself as soon as it is approved and no gate holds it (the sensor ``approved_promotions``).
@@ -21,11 +26,21 @@ class PromotionOptions:
     workflows: tuple[str, ...] | None = None
     with_needs: bool = True
     prune: bool = False
+    activation: str | None = None
     allow_large: str | None = None
     allow_irreversible: bool = False
     override_reason: str | None = None
     reason: str | None = None
     when_ready: bool = False
+
+    def __post_init__(self) -> None:
+        if self.activation is not None and self.activation not in tuple(Activation):
+            raise UsageError(f"activation is {' or '.join(Activation)}, and not {one_line(self.activation, 40)!r}",
+                             fix="leave it out for what the stage says")
+
+    def activation_of(self, stage: Activation) -> Activation:
+        """Whose activation holds: as it was asked for, else what the stage says."""
+        return stage if self.activation is None else Activation(self.activation)
 
     def as_json(self) -> JsonObject:
         """For the store; :meth:`from_json` reads it."""

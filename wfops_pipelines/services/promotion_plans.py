@@ -10,7 +10,9 @@ from uuid import UUID, uuid5
 from sqlalchemy import Row
 
 from wfops_pipelines.domain.canonical_json import encode
+from wfops_pipelines.domain.fleet_fields import Activation
 from wfops_pipelines.domain.gate_facts import CannotBeListed, TargetCredential
+from wfops_pipelines.domain.literal_values import literal_values
 from wfops_pipelines.domain.lower import Lowered, all_unresolved, lower
 from wfops_pipelines.domain.promotion_plan import Plan, PlanAction, PlannedChange, PlannedState
 from wfops_pipelines.domain.promotion_planning import make_plan
@@ -23,7 +25,7 @@ from wfops_pipelines.services.promotion_options import PromotionOptions
 from wfops_pipelines.services.promotion_sides import Side, both_sides, chosen_keys, unmanaged_workflows
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
-_MAX_SHOWN: Final = 200  # transformations that a plan shows; all of them are made
+_MAX_SHOWN: Final = 200  # transformations, and literal values, that a plan shows
 
 
 Credentials = tuple[TargetCredential, ...] | CannotBeListed
@@ -65,15 +67,16 @@ class Prepared:
 
 
 def prepare(work: UnitOfWork, source: Side, target: Side, options: PromotionOptions, *, generation: int,
-            credentials: Credentials) -> Prepared:
+            credentials: Credentials, activation: Activation = Activation.KEEP) -> Prepared:
     """What promoting from ``source`` to ``target`` would write, from what the store holds. ``generation`` is that of the
-    target's n8n. :class:`UnknownWorkflow` for a workflow that was asked for and is nowhere."""
+    target's n8n, ``activation`` what the stage says of it. :class:`UnknownWorkflow` for a workflow that was asked for and
+    is nowhere."""
     tenant = work.context.tenant_slug
     chosen = None if options.workflows is None else chosen_keys(source, target, options.workflows)
     plan = make_plan(
         both_sides(work, source, target), source=f"{tenant}/{source.environment.slug}",
         target=f"{tenant}/{target.environment.slug}", generation=generation, chosen=chosen, with_needs=options.with_needs,
-        prune=options.prune, unmanaged=unmanaged_workflows(target))
+        prune=options.prune, unmanaged=unmanaged_workflows(target), activation=options.activation_of(activation))
     return lower_plan(plan, source, target, credentials,
                       {key: lifted.unresolved for key, lifted in source.lifted.items()})
 
@@ -95,7 +98,11 @@ def lower_plan(plan: Plan, source: Side | None, target: Side, credentials: Crede
         lowered[change.key] = done
         unresolved[change.key] = all_unresolved(lifted.get(change.key, ()), done.unresolved)
     shown = [{"key": key, **each.as_json()} for key, done in lowered.items() for each in done.transformations][:_MAX_SHOWN]
-    plan = replace(plan, transformations=tuple(shown), bindings=_bindings(plan, tables, target))
+    literals = () if source is None else tuple(
+        each for change in plan.writes if change.content is not None
+        for each in literal_values(change.key, change.content, source.tables, tables))
+    plan = replace(plan, transformations=tuple(shown), literals=literals[:_MAX_SHOWN],
+                   bindings=_bindings(plan, tables, target))
     return Prepared(plan, source, target, lowered, unresolved, credentials)
 
 

@@ -14,8 +14,7 @@ from wfops_pipelines.domain.fleet_fields import NotificationEvent
 from wfops_pipelines.domain.incident import Severity
 from wfops_pipelines.domain.notices import PromotionNotice
 from wfops_pipelines.domain.promotion import PromotionEvent, PromotionStatus, after_gates, check_step
-from wfops_pipelines.domain.promotion_limits import check_reason, plan_problems
-from wfops_pipelines.domain.promotion_plan_text import render_plan
+from wfops_pipelines.domain.promotion_limits import check_reason
 from wfops_pipelines.services.notices import tell
 from wfops_pipelines.services.promotion_facts import Asked, Seen
 from wfops_pipelines.services.promotion_look import Judged, ask_target, judge_promotion, look_at_source, look_at_target
@@ -209,9 +208,9 @@ def _report(context: Context, source: Row[Any], target: Row[Any], judged: Judged
     return PromotionReport(
         tenant=context.tenant_slug, kind="promotion", source=source.slug, target=target.slug,
         status=str(PromotionStatus.PENDING), pipeline=judged.stage.pipeline, checksum=plan.checksum, plan=plan.as_json(),
-        problems=[problem.as_json() for problem in plan_problems(plan)], gates=judged.gates.as_json(),
+        problems=[problem.as_json() for problem in judged.problems], gates=judged.gates.as_json(),
         requested_by=context.actor, reason="; ".join(judged.refusals) or None,
-        text=render_plan(plan, colour=False) + "\n" + judged.gates.as_text() + "\n")
+        text=judged.as_text())
 
 
 def report_of(services: Services, context: Context, number: int, *, judged: Judged | None = None) -> PromotionReport:
@@ -233,7 +232,7 @@ def report_of(services: Services, context: Context, number: int, *, judged: Judg
     if row.git_error:
         report.notes.append(f"not in Git yet: {row.git_error}")
     if judged is not None:
-        report.text = render_plan(judged.prepared.plan, colour=False) + "\n" + judged.gates.as_text() + "\n"
+        report.text = judged.as_text()
         report.problems = [problem.as_json() for problem in judged.problems]
     return report
 

@@ -17,7 +17,6 @@ from wfops_pipelines.domain.errors import Blocked, UnknownSnapshot
 from wfops_pipelines.domain.gates import Gate
 from wfops_pipelines.domain.promotion import PromotionEvent, PromotionStatus, after_gates
 from wfops_pipelines.domain.promotion_limits import check_reason
-from wfops_pipelines.domain.promotion_plan_text import render_plan
 from wfops_pipelines.services.promotion_execution import refuse_production
 from wfops_pipelines.services.promotion_facts import Asked, Seen
 from wfops_pipelines.services.promotion_look import Judged, ask_target, look_at_target
@@ -125,4 +124,4 @@ def _report(context: Context, snapshot: Row[Any], environment: Row[Any], judged:
         status=str(PromotionStatus.BLOCKED if judged.refusals else PromotionStatus.APPROVED), checksum=plan.checksum,
         plan=plan.as_json(), problems=[problem.as_json() for problem in judged.problems], gates=judged.gates.as_json(),
         requested_by=context.actor, reason="; ".join(judged.refusals) or None,
-        text=render_plan(plan, colour=False) + "\n" + judged.gates.as_text() + "\n")
+        text=judged.as_text())

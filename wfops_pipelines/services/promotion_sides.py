@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 from uuid import UUID, uuid5
 
 from sqlalchemy import Row
@@ -14,10 +14,13 @@ from wfops_pipelines.domain.lift import Lifted, hash_portable, lift, promoted_te
 from wfops_pipelines.domain.mapping import MappingStatus, UnlinkedReason
 from wfops_pipelines.domain.promotion_plan import BothSides, PortableWorkflow
 from wfops_pipelines.domain.reach import EnvironmentWorkflow
+from wfops_pipelines.domain.runtime_write import WriteAction
 from wfops_pipelines.domain.transform_tables import EnvironmentTables
 from wfops_pipelines.domain.workflow import Content, decode_content
 from wfops_pipelines.services.environment_tables import environment_tables
 from wfops_pipelines.store.unit_of_work import UnitOfWork
+
+_LOOKED_BACK: Final = 50  # promotions, for who archived what is in the archive
 
 
 @dataclass(frozen=True)
@@ -110,9 +113,32 @@ def both_sides(work: UnitOfWork, source: Side, target: Side) -> list[BothSides]:
     for key, row in target.promoted.items():
         if key not in base or row.promotion_id in waiting:
             base[key] = row.portable_hash
+    archived = _archived_by_hand(work, target, base)
     return [BothSides(key, source.portable(key), target.portable(key), base_hash=base.get(key),
-                      seen_in_sync=_seen_in_sync(target.rows.get(key)))
+                      seen_in_sync=_seen_in_sync(target.rows.get(key)), archived_by_hand=key in archived)
             for key in sorted({*source.rows, *target.rows})]
+
+
+def _archived_by_hand(work: UnitOfWork, target: Side, base: Mapping[str, str]) -> set[str]:
+    """The archived workflows of a target that should be live there: by Git, or without Git because they were promoted; but
+    for those that a promotion or a restore put into the archive."""
+    says = base.keys() if target.environment.repository_id is None else {
+        str(row.canonical_id) for row in work.git_states.of_environment(target.environment.id)}
+    found = {key for key, row in target.rows.items() if row.archived and key in says}
+    if not found:
+        return found
+    left = set(found)
+    for row in work.promotions.listed(environment_ids=[target.environment.id], limit=_LOOKED_BACK,
+                                      statuses=("completed", "completed_with_errors")):
+        if not left:
+            break
+        whole = work.promotions.by_id(row.id)
+        for told in (whole.results or {}).get("workflows", []) if whole is not None else ():
+            if told["key"] in left and told["status"] == "success":
+                left.discard(told["key"])
+                if told["action"] == WriteAction.ARCHIVE:
+                    found.discard(told["key"])
+    return found
 
 
 def _seen_in_sync(row: Row[Any] | None) -> bool:

@@ -9,22 +9,25 @@ from typing import Any
 from sqlalchemy import Row
 
 from wfops_pipelines.domain.errors import UsageError
+from wfops_pipelines.domain.fleet_fields import Activation
 from wfops_pipelines.domain.freeze_windows import FreezeWindow, read_windows
 from wfops_pipelines.domain.gate_facts import StageRules
-from wfops_pipelines.domain.pipeline_specs import GateSpec
+from wfops_pipelines.domain.pipeline_specs import StoredGates
 from wfops_pipelines.domain.verification import Verification
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A way from a source to a target; ``pipeline`` is none where the tenant has no pipelines at all."""
+    """A way from a source to a target; ``pipeline`` is none where the tenant has no pipelines at all. ``activation`` says
+    whose holds for what both have, unless whoever promotes says otherwise."""
 
     pipeline: str | None
     rules: StageRules
     freeze_windows: tuple[FreezeWindow, ...]
     verification: Verification
     atomic: bool
+    activation: Activation = Activation.KEEP
 
 
 def stage_between(work: UnitOfWork, source: Row[Any], target: Row[Any]) -> Stage:
@@ -53,7 +56,7 @@ def stage_between(work: UnitOfWork, source: Row[Any], target: Row[Any]) -> Stage
 
 def stage_of(pipeline: Row[Any], stage: Row[Any]) -> Stage:
     """A stage from its rows; :class:`InvalidFields` where its stored freeze windows cannot be read."""
-    gates = GateSpec.model_validate(stage.gates)
+    gates = StoredGates.model_validate(stage.gates)
     return Stage(
         pipeline.name,
         StageRules(
@@ -62,4 +65,4 @@ def stage_of(pipeline: Row[Any], stage: Row[Any]) -> Stage:
             allow_placeholder_credentials=gates.allow_placeholder_credentials, approvers=stage.approvers,
             soak=timedelta(hours=stage.soak_hours)),
         read_windows(stage.freeze_windows, whose=f"freeze windows of {pipeline.name}"),
-        Verification.from_json(stage.verification), atomic=pipeline.atomic)
+        Verification.from_json(stage.verification), atomic=pipeline.atomic, activation=gates.activation)

@@ -100,7 +100,7 @@ def test_a_setting_that_only_changes_its_value_is_neither() -> None:
 def test_a_missing_sub_workflow_stops_the_plan_whatever_is_allowed() -> None:
     plan = planned(new("a", calls=("b",)), new("b"), chosen=["a"], with_needs=False)
     (problem,) = left(plan, allow_large="because", allow_irreversible=True)
-    assert "'A' needs the workflow b" in problem.message and "promote it too" in problem.fix
+    assert "'A' needs the workflow 'B'" in problem.message and "promote it too" in problem.fix
     assert plan_problems(planned(new("a", callerIds="gone"))) == ()  # it runs without
 
 

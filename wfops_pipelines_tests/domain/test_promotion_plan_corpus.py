@@ -10,7 +10,7 @@ import pytest
 
 from wfops_pipelines.domain.errors import MalformedWorkflow
 from wfops_pipelines.domain.promotion_plan import BothSides, PlanAction
-from wfops_pipelines.domain.promotion_plan_text import plan_markdown, render_plan
+from wfops_pipelines.domain.promotion_plan_text import plan_document, plan_markdown, render_plan
 from wfops_pipelines.domain.workflow import Content, parse_json, read_content
 from wfops_pipelines_tests.domain.plan_example import held, planned
 from wfops_pipelines_tests.domain.workflow_strategies import as_n8n_1_keeps_it, as_n8n_2_keeps_it
@@ -58,4 +58,4 @@ def test_each_change_is_found_and_nothing_else(corpus: dict[str, Content]) -> No
     assert {change.key for change in plan.writes} == changed
     assert all(change.action is PlanAction.UPDATE and [found.kind for found in change.diff.changes] == ["name_changed"]
                for change in plan.writes)
-    assert len(plan_markdown(plan)) < 21_000
+    assert len(plan_markdown(plan_document(plan))) < 21_000

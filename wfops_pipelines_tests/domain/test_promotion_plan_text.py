@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 
 from wfops_pipelines.domain.promotion_limits import plan_problems
 from wfops_pipelines.domain.promotion_plan import BothSides, Plan
-from wfops_pipelines.domain.promotion_plan_text import plan_markdown, plan_summary, render_plan, render_plan_json
+from wfops_pipelines.domain.promotion_plan_text import (
+    plan_document,
+    plan_markdown,
+    plan_summary,
+    render_plan,
+    render_plan_json,
+)
 from wfops_pipelines_tests.domain.plan_example import changed, content, extra, held, new, planned, same
 from wfops_pipelines_tests.domain.plan_strategies import environments, options
 from wfops_pipelines_tests.domain.workflow_strategies import brief_law, hostile_contents, law
@@ -75,17 +81,18 @@ def test_colours_are_only_there_when_asked_for() -> None:
 
 def test_the_markdown_shows_values_only_when_asked_for_and_keeps_to_its_length() -> None:
     plan = planned(changed("a", value="a-value-of-it"), new("b"))
-    assert "a-value-of-it" not in plan_markdown(plan)
-    assert "a-value-of-it" in plan_markdown(plan, values=True)
-    assert "| 1 | update | A |" in plan_markdown(plan)
-    short = plan_markdown(planned(*(changed(f"w{i}") for i in range(50))), max_chars=500)
-    assert len(short) < 600
-    assert short.endswith("the rest of the plan is left out here")
+    assert "a-value-of-it" not in plan_markdown(plan_document(plan))
+    assert "a-value-of-it" in plan_markdown(plan_document(plan), values=True)
+    assert "| 1 | update | A |" in plan_markdown(plan_document(plan))
+    short = plan_markdown(plan_document(planned(*(changed(f"w{i}") for i in range(50)))), max_rows=3, max_chars=700)
+    assert len(short) < 800
+    assert "and 47 more" in short
+    assert "the rest of the plan is left out here" in short.splitlines()[-1]
 
 
 def test_names_cannot_break_out_of_a_line_or_a_table() -> None:
     nasty = BothSides("a", held(content("a|b\n**c**\x1b[31m<script>")), None)
-    row = next(line for line in plan_markdown(planned(nasty)).splitlines() if line.startswith("| 1"))
+    row = next(line for line in plan_markdown(plan_document(planned(nasty))).splitlines() if line.startswith("| 1"))
     assert "<script>" not in row
     assert len(re.findall(r"(?<!\\)\|", row)) == 6
     assert "\x1b" not in render_plan(planned(nasty), colour=False)
@@ -143,7 +150,7 @@ def test_the_json_is_small_where_nothing_is_written() -> None:
 def test_whatever_n8n_lets_pass_can_be_planned_and_shown(one: dict[str, Any], other: dict[str, Any]) -> None:
     plan = planned(BothSides("a", held(one), held(other)), BothSides("b", held(other), None), BothSides("c", None, held(one)),
                    prune=True)
-    for text in (render_plan(plan, colour=False), plan_markdown(plan, values=True)):
+    for text in (render_plan(plan, colour=False), plan_markdown(plan_document(plan), values=True)):
         assert text.encode()
     assert plan.as_json()["checksum"] == plan.checksum
     assert render_plan_json(stored(plan), colour=True) == render_plan(plan, colour=True)

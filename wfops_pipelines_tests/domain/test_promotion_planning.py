@@ -145,7 +145,7 @@ def test_chosen_workflows_bring_along_what_they_need_and_nothing_else() -> None:
 def test_without_what_they_need_the_missing_ones_are_reported() -> None:
     plan = planned(new("a", calls=("b", "c", "unknown")), new("b"), changed("c"), chosen=["a"], with_needs=False)
     assert actions(plan) == {"a": "create"}
-    assert plan.missing == (MissingReference("a", "b", True, in_source=True),
+    assert plan.missing == (MissingReference("a", "b", True, in_source=True, name="B"),
                             MissingReference("a", "unknown", True, in_source=False))
 
 

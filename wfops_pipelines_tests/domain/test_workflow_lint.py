@@ -28,6 +28,7 @@ from wfops_pipelines.domain.workflow_lint import (
 
 CORPUS = Path(__file__).resolve().parents[3] / "shared" / "corpus"
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+COMMAND, MONGO = "n8n-nodes-base.executeCommand", "n8n-nodes-base.mongoDb"
 ERROR, WARNING, INFO = LintSeverity.ERROR, LintSeverity.WARNING, LintSeverity.INFO
 GITHUB = "ghp_" + "aB3dE5fG7hI9jK1lM2nO4pQ6rS8tU0vW2xYz"
 
@@ -107,6 +108,25 @@ CASES: list[tuple[str, Content, dict[str, Any], list[tuple[str, str, str | None]
     ("an unknown type while inactive", workflow(node("C", "acme.x")), {"known_types": set(), "active": False},
      [("unknown-node-type", "warning", "C")]),
     ("a note is always known", workflow(node("N", "n8n-nodes-base.stickyNote")), {"known_types": set(), "active": False}, []),
+    ("a type that 2.x has switched off", workflow(hook(), node("C", COMMAND)), {},
+     [("switched-off-node-type", "error", "C")]),
+    ("the same while inactive", workflow(hook(), node("C", COMMAND)), {"active": False}, [("switched-off-node-type", "warning", "C")]),
+    ("the same, disabled", workflow(hook(), node("C", COMMAND, disabled=True)), {}, [("switched-off-node-type", "warning", "C")]),
+    ("the same where something of it runs", workflow(hook(), node("C", COMMAND)), {"running_types": {COMMAND}}, []),
+    ("the same on 1.x", workflow(hook(), node("C", COMMAND)), {"generation": 1}, []),
+    ("no credential where one is required", workflow(hook(), node("M", MONGO), connections={"Hook": to("M")}), {},
+     [("missing-credential", "error", "M")]),
+    ("a credential by its name", workflow(hook(), node("M", MONGO, credentials={"mongoDb": {"id": None, "name": "ours"}}),
+                                          connections={"Hook": to("M")}), {}, []),
+    ("one of another type", workflow(hook(), node("M", MONGO, credentials={"redis": {"id": "1", "name": "ours"}}),
+                                     connections={"Hook": to("M")}), {}, [("missing-credential", "error", "M")]),
+    ("no credential while inactive", workflow(hook(), node("M", MONGO), connections={"Hook": to("M")}), {"active": False},
+     [("missing-credential", "warning", "M")]),
+    ("no credential on 1.x", workflow(hook(), node("M", MONGO), connections={"Hook": to("M")}), {"generation": 1},
+     [("missing-credential", "warning", "M")]),
+    ("no credential, not connected", workflow(hook(), node("M", MONGO)), {}, []),
+    ("no credential, disabled", workflow(hook(), node("M", MONGO, disabled=True), connections={"Hook": to("M")}), {}, []),
+    ("a trigger without one", workflow(node("T", "n8n-nodes-base.postgresTrigger")), {}, [("missing-credential", "error", "T")]),
     ("a path twice", workflow(hook(), hook("Two")), {}, [("webhook-path-twice", "error", "Two")]),
     ("two paths", workflow(hook(), hook("Two", "other")), {}, []),
     ("a disabled hook has no path", workflow(hook(), hook("Two", disabled=True)), {}, []),
@@ -268,7 +288,8 @@ def test_real_workflows_have_errors_only_where_they_have_no_name_or_nothing_star
         assert json.dumps(report.as_json())
         rules.update({(finding.rule, finding.severity) for finding in report.findings})
         named += bool(content["name"])
-    assert {rule for rule, severity in rules if severity is ERROR} <= {LintRule.WORKFLOW_NAME, LintRule.NO_TRIGGER}
+    assert {rule for rule, severity in rules if severity is ERROR} <= {
+        LintRule.WORKFLOW_NAME, LintRule.NO_TRIGGER, LintRule.SWITCHED_OFF_NODE_TYPE, LintRule.MISSING_CREDENTIAL}
     assert rules[LintRule.WORKFLOW_NAME, ERROR] == workflows - named
     assert rules[LintRule.LIKELY_SECRET, WARNING] <= workflows * 0.05
     assert rules[LintRule.ERRORS_IGNORED, WARNING] <= workflows * 0.05

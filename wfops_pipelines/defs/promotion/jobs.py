@@ -50,6 +50,8 @@ class PromoteConfig(dg.Config):
                                                        "they need.")
     prune: bool = Field(default=False, description="Also remove what only the target has: n8n 2.x archives it, 1.x "
                                                     "deletes it.")
+    activation: str | None = Field(default=None, description="Whose activation holds for what both have: `keep` (the "
+                                                             "target's) or `source`; without it what the stage says.")
     allow_large: str | None = Field(default=None, description="Why more than 30 % of a target of ten workflows or more may "
                                                               "be changed or removed at once.")
     allow_irreversible: bool = Field(default=False, description="Do what n8n's API could not undo.")
@@ -117,7 +119,7 @@ async def _planned(context: dg.OpExecutionContext, wfops: Wfops, config: Promote
     _tag(context, config.tenant, source.slug, target.slug, None)
     options = PromotionOptions(
         workflows=tuple(config.workflows) or None, with_needs=config.with_needs, prune=config.prune,
-        allow_large=config.allow_large, allow_irreversible=config.allow_irreversible,
+        activation=config.activation, allow_large=config.allow_large, allow_irreversible=config.allow_irreversible,
         override_reason=config.override_reason, reason=config.reason, when_ready=not config.manual)
     report = await request_promotion(wfops.services, use, source, target, options, dry_run=config.dry_run,
                                      checksum=config.checksum)

@@ -7,10 +7,9 @@ from typing import Any
 import dagster as dg
 
 from wfops_pipelines.defs.metadata import MAX_ROWS, Metadata, table
-from wfops_pipelines.domain.diff import from_json
-from wfops_pipelines.domain.diff_text import as_markdown, summary, visible
+from wfops_pipelines.domain.diff_text import visible
 from wfops_pipelines.domain.gates import GateOutcome
-from wfops_pipelines.domain.promotion_plan import PlanAction
+from wfops_pipelines.domain.promotion_plan_text import plan_markdown
 from wfops_pipelines.services.promotion_recovery import RecoveryReport
 
 _MAX_MARKDOWN = 20_000  # characters: every event carries its metadata in full
@@ -26,7 +25,7 @@ def of_plan(report: Mapping[str, Any]) -> Metadata:
     counts = {name: number for name, number in (plan.get("counts") or {}).items() if number}
     return {
         **_head(report), "status": report["status"],
-        **({"plan": dg.MetadataValue.md(markdown(plan, report["problems"]))} if plan.get("changes") else {}),
+        **({"plan": dg.MetadataValue.md(_markdown(report))} if plan.get("changes") else {}),
         **counts, "dry_run": report["dry_run"], "checksum": (report["checksum"] or "")[:12],
         **({"pipeline": report["pipeline"]} if report["pipeline"] else {}),
         **table("in_the_way", [{"what": problem["message"], "way out": problem["fix"]} for problem in report["problems"]]),
@@ -105,38 +104,9 @@ def _said(left: Any) -> str:
     return visible(", ".join(left) if isinstance(left, list) else left or "") or "nothing"
 
 
-def markdown(plan: Mapping[str, Any], problems: list[Mapping[str, Any]] | None = None) -> str:
-    """A table of what is written, then the diffs without values, as far as there is room."""
-    writes = [change for change in plan["changes"] if PlanAction(change["action"]).writes]
-    counts = ", ".join(f"{number} {name}" for name, number in plan["counts"].items() if number)
-    parts = [f"**{_cell(plan['source'])} → {_cell(plan['target'])}**: {counts or 'nothing there'}"]
-    if writes:
-        rows = [f"| {number} | {change['action']} | {_cell(change['name'])} | {_cell(summary(from_json(change['diff'])))} | "
-                f"{_cell('; '.join(_remarks(change)))} |" for number, change in enumerate(writes[:MAX_ROWS], 1)]
-        parts.append("\n".join(["| | action | workflow | changes | |", "| --- | --- | --- | --- | --- |", *rows]))
-    if len(writes) > MAX_ROWS:
-        parts.append(f"and {len(writes) - MAX_ROWS} more")
-    parts += [f"⚠️ {_cell(problem['message'])}" for problem in problems or ()]
-    parts += [f"### {_cell(change['name'])}\n\n{as_markdown(from_json(change['diff']))}"
-              for change in writes if change["action"] == PlanAction.UPDATE and not change["diff"]["equal"]]
-    kept, room = [], _MAX_MARKDOWN
-    for part in parts:
-        room -= len(part) + 2
-        if room < 0:
-            kept.append("… the rest is left out here: `wfops promotion show`")
-            break
-        kept.append(part)
-    return "\n\n".join(kept)
-
-
-def _remarks(change: Mapping[str, Any]) -> list[str]:
-    said = []
-    before, after = change["before"], change["after"]
-    if before is not None and after is not None and before["active"] != after["active"]:
-        said.append("is switched on" if after["active"] else "is switched off")
-    elif before is None and after is not None and after["active"]:
-        said.append("runs as soon as it is there")
-    return [*said, *change["notes"], *(f"cannot be undone: {why}" for why in change["irreversible"])]
+def _markdown(report: Mapping[str, Any]) -> str:
+    return plan_markdown({**report["plan"], "problems": report["problems"], "gates": report["gates"]}, max_rows=MAX_ROWS,
+                         max_chars=_MAX_MARKDOWN)
 
 
 def _head(report: Mapping[str, Any]) -> Metadata:
@@ -151,7 +121,3 @@ def _look(report: Mapping[str, Any]) -> Metadata:
 
 def _notes(report: Mapping[str, Any]) -> Metadata:
     return {"notes": visible("\n".join(report["notes"]))} if report["notes"] else {}
-
-
-def _cell(text: str) -> str:
-    return "".join("\\" + c if c in "\\`*_{}[]<>#|" else c for c in visible(text)).replace("\n", " ")
