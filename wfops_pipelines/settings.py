@@ -74,6 +74,12 @@ class Settings(BaseSettings):
     webhook_retention_days: int = Field(default=7, ge=1, description="deliveries of webhooks; GitHub repeats for three days")
     n8n_cache: Path | None = Field(default=None, description="where real n8n servers are installed for demo and tests")
 
+    celery_broker_url: SecretStr | None = Field(default=None, description="sweeps by Celery workers; default: by the run")
+    celery_result_url: SecretStr | None = Field(default=None, description="where workers answer; default: the broker")
+    celery_redelivery_seconds: int = Field(default=180, ge=1, description="a step of a silent worker goes to another one")
+    celery_sweep_steps: int = Field(default=4, ge=1, le=64, description="steps of a sweep: places on workers")
+    celery_chunk_size: int = Field(default=50, ge=1, le=1000, description="environments that a step claims at a time")
+
     failpoints: str = Field(default="", description="for tests only")
 
     @field_validator("failpoints")

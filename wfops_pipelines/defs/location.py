@@ -4,7 +4,10 @@ import dagster as dg
 
 from wfops_pipelines.defs.deployment.jobs import deployment_job
 from wfops_pipelines.defs.deployment.sensors import scheduled_deployments
+from wfops_pipelines.defs.distributed import chosen
+from wfops_pipelines.defs.distributed.event_log_values import EVENT_LOG, EventLogValues
 from wfops_pipelines.defs.drift.checks import inventory_complete, no_drift, no_unmanaged_workflows
+from wfops_pipelines.defs.drift.jobs import drift_sweep_job
 from wfops_pipelines.defs.drift.schedules import drift_detection, environment_sync
 from wfops_pipelines.defs.incidents.jobs import reconcile_job, step_job
 from wfops_pipelines.defs.inventory.assets import environment_assets
@@ -27,12 +30,13 @@ from wfops_pipelines.defs.snapshots.sensors import scheduled_snapshots
 defs = dg.Definitions(
     assets=[environment_assets, workflow_matrix],
     asset_checks=[inventory_complete, no_drift, no_unmanaged_workflows],
-    jobs=[refresh_job, export_job, reconcile_job, step_job, retention_job, snapshot_job, restore_job,
-          promote_job, rollback_job, recover_job, deployment_job],
+    jobs=[refresh_job, drift_sweep_job, export_job, reconcile_job, step_job, retention_job, snapshot_job, restore_job,
+          promote_job, rollback_job, recover_job, deployment_job, *chosen.jobs()],
     schedules=[drift_detection, environment_sync, canonical_sync],
     sensors=[repository_poll, partitions, dead_runs, old_files, incident_ttl, retention, outbox, alert_rules,
              scheduled_snapshots, approved_promotions, unfinished_promotions,
              scheduled_deployments],
-    resources={"wfops": Wfops(), DISCARDING: Discarding(), WITHIN_RUN: WithinRun()},
+    resources={"wfops": Wfops(), DISCARDING: Discarding(), WITHIN_RUN: WithinRun(),
+               EVENT_LOG: EventLogValues()},
     executor=dg.in_process_executor,
 )

@@ -1,0 +1,25 @@
+"""What the code location has for sweeps over several machines: nothing, until a broker is set."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import dagster as dg
+
+from wfops_pipelines.domain.errors import InvalidSetting
+from wfops_pipelines.settings import process_settings
+
+CHOSEN = process_settings().celery_broker_url is not None
+"""Whether sweeps go to Celery workers (``WFOPS_CELERY_BROKER_URL``)."""
+
+
+def jobs() -> list[dg.JobDefinition]:
+    """The job of a sweep in chunks; :class:`InvalidSetting` where the libraries are missing."""
+    if not CHOSEN:
+        return []
+    if importlib.util.find_spec("dagster_celery") is None:
+        raise InvalidSetting("WFOPS_CELERY_BROKER_URL is set, and dagster-celery is not installed",
+                             fix="install the extra: pip install 'wfops[celery]'")
+    from wfops_pipelines.defs.distributed.jobs import distributed_sweep_job  # noqa: PLC0415 - an extra
+
+    return [distributed_sweep_job]

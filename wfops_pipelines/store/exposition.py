@@ -1,0 +1,109 @@
+"""What monitoring reads, across tenants: counts that an index or a small table gives, asked for a few times a minute."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, text
+
+_ENVIRONMENTS = text("""
+    SELECT t.slug AS tenant, e.class, coalesce(e.drift_status, 'UNKNOWN') AS status, count(*) AS number
+    FROM environments e JOIN tenants t ON t.tenant_id = e.tenant_id
+    WHERE e.deleted_at IS NULL AND t.deleted_at IS NULL GROUP BY 1, 2, 3""")
+_ERRORS = text("""
+    SELECT coalesce(e.drift_reason, 'unknown') AS error, count(*) AS number FROM environments e
+    WHERE e.deleted_at IS NULL AND e.drift_status = 'ERROR' GROUP BY 1""")
+_CIRCUITS = text("SELECT state, count(*) AS number FROM instance_circuits GROUP BY 1")
+_DRIFTED = text("SELECT kind, count(*) AS number FROM workflow_drift GROUP BY 1")
+_FAILING = text("SELECT count(*) FROM repository_heads WHERE failures > 0")
+_INCIDENTS = text("""
+    SELECT t.slug AS tenant, i.severity, count(*) AS number, count(*) FILTER (WHERE i.expires_at <= :now) AS overdue
+    FROM drift_incidents i JOIN tenants t ON t.tenant_id = i.tenant_id
+    WHERE i.status NOT IN ('closed', 'cancelled') AND t.deleted_at IS NULL GROUP BY 1, 2""")
+_PROMOTIONS = text("""
+    SELECT t.slug AS tenant, p.status, p.number FROM tenants t JOIN (
+        SELECT tenant_id, status, count(*) AS number FROM promotions GROUP BY 1, 2) p ON p.tenant_id = t.tenant_id
+    WHERE t.deleted_at IS NULL""")
+# Tenant by tenant, since the index begins with the tenant: messages that were sent are many.
+_OUTBOX = text("""
+    SELECT s.status, coalesce(sum(o.number), 0) AS number FROM (VALUES ('pending'), ('dead')) AS s(status), tenants t,
+    LATERAL (SELECT count(*) AS number FROM outbox WHERE tenant_id = t.tenant_id AND status = s.status) o GROUP BY 1""")
+_DELIVERIES = text("SELECT count(*) FROM webhook_deliveries WHERE status = 'received'")
+_RUNNING = text("""
+    SELECT o.kind, count(*) AS number FROM environment_leases l
+    JOIN operations o ON o.tenant_id = l.tenant_id AND o.id = l.operation_id
+    WHERE l.released_at IS NULL AND o.state = 'running' GROUP BY 1""")
+# The table only grows; the newest rows of an environment are found by its index, and those of none by the same.
+_ENDED = text("""
+    SELECT o.id, o.kind, o.state, o.attempts, o.error_kind, o.started_at, o.ended_at, o.metrics
+    FROM (SELECT tenant_id, id FROM environments UNION ALL SELECT tenant_id, NULL FROM tenants) AS e(tenant_id, id),
+    LATERAL (SELECT * FROM operations WHERE tenant_id = e.tenant_id AND environment_id = e.id AND created_at >= :since
+             UNION ALL SELECT * FROM operations WHERE e.id IS NULL AND tenant_id = e.tenant_id AND environment_id IS NULL
+             AND created_at >= :since) o
+    WHERE o.ended_at IS NOT NULL""")
+_SWEEPS = text("""
+    SELECT id, kind, state, started_at, ended_at, counts, duration_ms, lag_ms, mean_lag_ms FROM sweeps
+    WHERE started_at >= :since AND ended_at IS NOT NULL""")
+_LAST_SWEEPS = text("""
+    SELECT DISTINCT ON (kind) kind, ended_at, duration_ms, lag_ms, mean_lag_ms FROM sweeps
+    WHERE ended_at IS NOT NULL AND state <> 'died' AND started_at >= :since ORDER BY kind, started_at DESC""")
+
+
+class ExpositionReads:
+    """Counts of everything that is watched."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def environments(self) -> list[Row[Any]]:
+        """``tenant``, ``class``, ``status``, ``number``."""
+        return list(self._connection.execute(_ENVIRONMENTS))
+
+    def environment_errors(self) -> list[Row[Any]]:
+        """``error`` (its kind), ``number``."""
+        return list(self._connection.execute(_ERRORS))
+
+    def circuits(self) -> list[Row[Any]]:
+        """``state``, ``number``."""
+        return list(self._connection.execute(_CIRCUITS))
+
+    def drifted_workflows(self) -> list[Row[Any]]:
+        """``kind``, ``number``."""
+        return list(self._connection.execute(_DRIFTED))
+
+    def failing_branches(self) -> int:
+        """Branches whose last look failed."""
+        return int(self._connection.execute(_FAILING).scalar_one())
+
+    def incidents(self, now: datetime) -> list[Row[Any]]:
+        """Open ones: ``tenant``, ``severity``, ``number``, and how many of them are ``overdue``."""
+        return list(self._connection.execute(_INCIDENTS, {"now": now}))
+
+    def promotions(self) -> list[Row[Any]]:
+        """``tenant``, ``status``, ``number``."""
+        return list(self._connection.execute(_PROMOTIONS))
+
+    def outbox(self) -> list[Row[Any]]:
+        """``status`` (pending, dead), ``number``."""
+        return list(self._connection.execute(_OUTBOX))
+
+    def waiting_deliveries(self) -> int:
+        """Deliveries of webhooks that nobody acted on yet."""
+        return int(self._connection.execute(_DELIVERIES).scalar_one())
+
+    def running_operations(self) -> list[Row[Any]]:
+        """``kind``, ``number`` of those that hold an environment."""
+        return list(self._connection.execute(_RUNNING))
+
+    def ended_operations(self, since: datetime) -> list[Row[Any]]:
+        """Operations that were created since then and ended."""
+        return list(self._connection.execute(_ENDED, {"since": since}))
+
+    def ended_sweeps(self, since: datetime) -> list[Row[Any]]:
+        """Sweeps that began since then and ended."""
+        return list(self._connection.execute(_SWEEPS, {"since": since}))
+
+    def last_sweeps(self, since: datetime) -> list[Row[Any]]:
+        """The newest sweep of each kind that ended."""
+        return list(self._connection.execute(_LAST_SWEEPS, {"since": since}))
