@@ -27,7 +27,8 @@ class Pushes:
     def add_delivery(self, **values: Any) -> bool:
         """Keep a delivery; false when it is there already, by the sender's id or by its bytes."""
         return self._connection.execute(
-            insert(deliveries).values(tenant_id=self._tenant_id, **values).on_conflict_do_nothing()).rowcount > 0
+            insert(deliveries).values(tenant_id=self._tenant_id, **values).on_conflict_do_nothing()
+            .returning(deliveries.c.id)).one_or_none() is not None
 
     def delivery(self, repository_id: UUID, hook_id: str, delivery_id: str, body_digest: str) -> Row[Any] | None:
         """The one that is there already."""

@@ -1,0 +1,313 @@
+"""Deliveries of webhooks: who is believed, what is kept, and which runs are launched."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from wfops_pipelines import failpoints
+from wfops_pipelines.domain.errors import Denied, MalformedDelivery, StoreUnavailable
+from wfops_pipelines.failpoints import FailpointReached
+from wfops_pipelines.services.push_delivery import receive
+from wfops_pipelines.services.push_dispatch import dispatch, left_behind
+from wfops_pipelines.store.secrets import SecretBox, generate_key
+from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet
+from wfops_pipelines_tests.services.pushing import (
+    NONE,
+    RECORDED,
+    SECRET,
+    URL,
+    NotedQueue,
+    delivered,
+    deliveries,
+    push_document,
+    sign,
+    signing_fleet,
+)
+
+
+@pytest.fixture
+def fleet(new_fleet: NewFleet) -> FleetUnderTest:
+    """A tenant with dev and prod, whose repository signs its webhooks."""
+    return signing_fleet(new_fleet)
+
+
+def second_tenant(fleet: FleetUnderTest, slug: str = "globex", secret: str = "globex's own") -> None:
+    """Another tenant that reads the same repository."""
+    fleet.secrets["HOOK2"] = secret
+    first = fleet.tenant
+    fleet.document["tenants"].append({
+        **first, "slug": slug, "name": slug, "repository": {**first["repository"], "webhook_secret": "env:HOOK2"},
+        "environments": [{**e, "folder": f"{slug}/{e['folder']}"} for e in first["environments"]]})
+    fleet.apply()
+
+
+# -- who is believed -----------------------------------------------------------------------------------------------------
+
+
+def test_a_recorded_push_of_github_is_received_for_every_environment_of_its_branch(fleet: FleetUnderTest) -> None:
+    (receipt,) = receive(fleet.services, delivered(RECORDED["new_branch"]))
+    assert (receipt.status, receipt.environments, receipt.known) == ("received", ("dev", "prod"), False)
+    (event,) = fleet.events("push.received")
+    assert (event.actor, event.details["branch"], event.details["environments"]) == ("system:webhook", "master", ["dev", "prod"])
+    assert fleet.chain_verifies()
+
+
+@pytest.mark.parametrize("changes", [
+    {"signature": ""}, {"secret": "another"}, {"signature": "sha256=" + "0" * 64}, {"signature": "sha1=" + "0" * 40}])
+def test_who_signed_with_another_secret_or_none_is_not_believed_and_leaves_nothing(
+        fleet: FleetUnderTest, changes: dict[str, str]) -> None:
+    before = fleet.actions()
+    with pytest.raises(Denied):
+        receive(fleet.services, delivered(RECORDED["new_branch"], **changes))
+    assert deliveries(fleet) == [] and fleet.actions() == before
+
+
+def test_a_forged_delivery_and_one_of_an_unknown_repository_are_refused_in_the_same_words(fleet: FleetUnderTest) -> None:
+    unknown = push_document("prod/a.json", url="https://github.com/somebody/else.git")
+    with pytest.raises(Denied) as forged:
+        receive(fleet.services, delivered(RECORDED["new_branch"], secret="another"))
+    with pytest.raises(Denied) as stranger:
+        receive(fleet.services, delivered(unknown))
+    assert str(forged.value) == str(stranger.value)
+
+
+def test_a_changed_body_is_not_what_was_signed(fleet: FleetUnderTest) -> None:
+    delivery = delivered(push_document("prod/a.json"))
+    changed = delivery.signed.replace(b"prod/a.json", b"prod/b.json")
+    with pytest.raises(Denied):
+        receive(fleet.services, delivered(changed, signature=delivery.signature))
+
+
+def test_a_tenants_secret_says_nothing_about_another_repository(fleet: FleetUnderTest) -> None:
+    document = push_document("prod/a.json", url="https://github.com/globex/flows.git")
+    document["pusher"] = {"html_url": URL}  # so that the tenant is asked at all
+    with pytest.raises(Denied):
+        receive(fleet.services, delivered(document))
+    assert deliveries(fleet) == []
+
+
+def test_a_repository_without_a_webhook_secret_believes_nobody(new_fleet: NewFleet) -> None:
+    fleet = new_fleet(("prod",), repository_url=URL, repository_options={"branch": "master"})
+    for secret in ("", SECRET):
+        with pytest.raises(Denied):
+            receive(fleet.services, delivered(RECORDED["new_branch"], secret=secret))
+
+
+def test_the_secret_of_the_github_app_stands_for_repositories_that_are_read_through_it(new_fleet: NewFleet) -> None:
+    fleet = new_fleet(("prod",), repository_url=URL, repository_options={"branch": "master"})
+    with pytest.raises(Denied):
+        receive(fleet.services, delivered(RECORDED["new_branch"], secret="app"), app_secret="app")
+    fleet.secrets["PEM"] = "a key"
+    fleet.tenant["repository"] |= {"provider": "github", "github_app": {"app_id": 1, "installation_id": 2,
+                                                                        "private_key": "env:PEM"}}
+    fleet.apply()
+    (receipt,) = receive(fleet.services, delivered(RECORDED["new_branch"], secret="app"), app_secret="app")
+    assert receipt.status == "received"
+    sign(fleet)
+    with pytest.raises(Denied):  # it has a secret of its own now
+        receive(fleet.services, delivered(RECORDED["new_branch"], secret="app"), app_secret="app")
+
+
+def test_of_two_tenants_with_one_repository_each_hears_of_what_its_own_secret_signed(fleet: FleetUnderTest) -> None:
+    second_tenant(fleet)
+    assert [r.tenant for r in receive(fleet.services, delivered(push_document()))] == ["acme"]
+    theirs = delivered(push_document(), secret="globex's own")
+    assert [r.tenant for r in receive(fleet.services, theirs)] == ["globex"]
+    assert len(deliveries(fleet)) == 1
+
+
+def test_two_tenants_that_share_repository_and_secret_both_hear_of_it(fleet: FleetUnderTest) -> None:
+    second_tenant(fleet, secret=SECRET)
+    delivery = delivered(push_document())
+    assert [(r.tenant, r.status) for r in receive(fleet.services, delivery)] == [("acme", "received"), ("globex", "received")]
+    assert [r.known for r in receive(fleet.services, delivery)] == [True, True]
+
+
+def test_a_tenant_that_was_deleted_hears_of_nothing(fleet: FleetUnderTest) -> None:
+    fleet.document["tenants"] = []
+    fleet.apply(prune=True)
+    with pytest.raises(Denied):
+        receive(fleet.services, delivered(RECORDED["new_branch"]))
+
+
+def test_a_secret_that_no_key_opens_signs_for_nobody(fleet: FleetUnderTest) -> None:
+    fleet.services.store.secrets = SecretBox([generate_key()])
+    with pytest.raises(Denied):
+        receive(fleet.services, delivered(RECORDED["new_branch"]))
+
+
+def test_the_webhook_secret_is_stored_encrypted_and_shown_nowhere(fleet: FleetUnderTest) -> None:
+    assert fleet.reading(lambda work: work.fleet.secret("repository/default/webhook")) == SECRET
+    changes = [change for change in fleet.apply(dry_run=True).changes if change.action != "unmanaged"]
+    assert changes == []
+    sign(fleet, "another one")
+    told = json.dumps([event.details for event in fleet.events()], default=str)
+    assert SECRET not in told and "another one" not in told
+    assert SECRET not in repr(delivered(push_document("x")))
+
+
+# -- what is kept --------------------------------------------------------------------------------------------------------
+
+
+def test_a_replay_is_told_and_launches_nothing(fleet: FleetUnderTest) -> None:
+    queue = NotedQueue()
+    delivery = delivered(push_document("prod/a.json"))
+    receive(fleet.services, delivery)
+    dispatch(fleet.services, queue)
+    (again,) = receive(fleet.services, delivery)
+    assert (again.known, again.status) == (True, "launched")
+    other_id = delivered(delivery.signed)  # the delivery's id is not signed: whoever replays may change it
+    (forged_id,) = receive(fleet.services, other_id)
+    assert forged_id.known
+    dispatch(fleet.services, queue)
+    assert len(queue.submitted) == 1 and len(deliveries(fleet)) == 1
+    assert len(fleet.events("push.received")) == 1
+
+
+@pytest.mark.parametrize(("document", "reason"), [
+    (push_document("README.md"), "it changed nothing in a folder that is read"),
+    (push_document("prod/a.json", branch="feature"), "no environment reads this branch"),
+    (RECORDED["deleted_tag"], "no branch was pushed to")])
+def test_a_push_that_touches_nobody_is_left_alone_with_the_reason(
+        fleet: FleetUnderTest, document: dict[str, Any], reason: str) -> None:
+    (receipt,) = receive(fleet.services, delivered(document))
+    assert (receipt.status, receipt.reason, receipt.environments) == ("ignored", reason, ())
+    assert fleet.events("push.received") == []
+    assert left_behind(fleet.services, older_than=0).rows == []
+
+
+def test_only_environments_in_whose_folder_something_changed_are_looked_at(fleet: FleetUnderTest) -> None:
+    (receipt,) = receive(fleet.services, delivered(push_document("prod/workflows/a.json", "README.md")))
+    assert receipt.environments == ("prod",)
+
+
+@pytest.mark.parametrize("changes", [{"forced": True}, {"after": NONE}, {"before": NONE}])
+def test_a_forced_push_a_deletion_and_a_creation_touch_the_whole_branch(
+        fleet: FleetUnderTest, changes: dict[str, Any]) -> None:
+    (receipt,) = receive(fleet.services, delivered(push_document("README.md", **changes)))
+    assert receipt.environments == ("dev", "prod")
+
+
+def test_a_ping_is_kept_and_launches_nothing(fleet: FleetUnderTest) -> None:
+    ping = {**RECORDED["ping"], "repository": {"clone_url": URL}}
+    (receipt,) = receive(fleet.services, delivered(ping, event="ping"))
+    assert (receipt.status, receipt.reason) == ("ignored", "ping")
+    assert len(fleet.events("webhook.pinged")) == 1
+
+
+def test_other_events_are_answered_and_not_kept(fleet: FleetUnderTest) -> None:
+    issues = {**RECORDED["issues"], "repository": {"clone_url": URL}}
+    (receipt,) = receive(fleet.services, delivered(issues, event="issues"))
+    assert (receipt.status, receipt.reason) == ("ignored", "event issues")
+    assert deliveries(fleet) == []
+
+
+@pytest.mark.parametrize("body", [b"{\"clone_url\": \"%s\"", b"[\"clone_url\", {\"clone_url\": \"%s\"}]",
+                                  b"{\"repository\": {\"clone_url\": \"%s\"}, \"ref\": 1}"])
+def test_a_signed_body_that_cannot_be_read_is_malformed_and_leaves_nothing(fleet: FleetUnderTest, body: bytes) -> None:
+    with pytest.raises(MalformedDelivery):
+        receive(fleet.services, delivered(body % URL.encode()))
+    assert deliveries(fleet) == []
+
+
+def test_a_branch_with_a_name_that_postgres_does_not_take_is_no_reason_to_fail(fleet: FleetUnderTest) -> None:
+    (receipt,) = receive(fleet.services, delivered(push_document("prod/a.json", branch="a\x00b")))
+    assert receipt.status == "ignored"
+
+
+def test_nothing_is_kept_of_a_delivery_whose_commit_failed(fleet: FleetUnderTest) -> None:
+    failpoints.arm("push.received.before_commit=raise")
+    delivery = delivered(push_document("prod/a.json"))
+    with pytest.raises(FailpointReached):
+        receive(fleet.services, delivery)
+    assert deliveries(fleet) == [] and fleet.events("push.received") == []
+    (receipt,) = receive(fleet.services, delivery)
+    assert not receipt.known
+
+
+# -- which runs are launched ---------------------------------------------------------------------------------------------
+
+
+def test_what_was_kept_is_launched_as_one_run_and_noted(fleet: FleetUnderTest) -> None:
+    queue = NotedQueue()
+    receive(fleet.services, delivered(push_document("prod/a.json")))
+    receive(fleet.services, delivered(push_document("dev/a.json")))
+    done = dispatch(fleet.services, queue)
+    assert (done.deliveries, done.run_id) == (2, "run-0")
+    assert queue.submitted == [{("acme", "dev"), ("acme", "prod")}]
+    assert {(row.status, row.run_id) for row in deliveries(fleet)} == {("launched", "run-0")}
+    assert dispatch(fleet.services, queue).deliveries == 0
+
+
+def test_however_many_pushes_there_are_there_is_one_run_that_works_and_one_that_waits(fleet: FleetUnderTest) -> None:
+    queue = NotedQueue()
+    for n in range(100):
+        receive(fleet.services, delivered(push_document("prod/a.json", after=f"{n:040x}"[::-1].replace("0", "1", 1))))
+        dispatch(fleet.services, queue)
+        if n == 50:
+            queue.start()
+    assert len(queue.submitted) == 2
+    assert {row.status for row in deliveries(fleet)} == {"launched"}
+
+
+def test_a_run_that_works_already_may_have_read_the_branch_before_and_so_another_one_follows_in_its_lane(
+        fleet: FleetUnderTest) -> None:
+    queue = NotedQueue()
+    receive(fleet.services, delivered(push_document("prod/a.json")))
+    dispatch(fleet.services, queue)
+    queue.start()
+    receive(fleet.services, delivered(push_document("prod/a.json", "dev/b.json", after="c" * 40)))
+    dispatch(fleet.services, queue)
+    assert queue.submitted[1] == {("acme", "prod"), ("acme", "dev")}
+    assert queue.queued[0].lane == queue.queued[1].lane
+
+
+def test_while_the_queue_is_away_what_was_kept_waits(fleet: FleetUnderTest) -> None:
+    queue = NotedQueue(error=StoreUnavailable("away"))
+    receive(fleet.services, delivered(push_document("prod/a.json")))
+    with pytest.raises(StoreUnavailable):
+        dispatch(fleet.services, queue)
+    assert [row.status for row in deliveries(fleet)] == ["received"]
+    queue.error = None
+    assert dispatch(fleet.services, queue).run_id == "run-0"
+
+
+def test_a_process_that_died_between_keeping_and_launching_leaves_what_the_next_one_finds(fleet: FleetUnderTest) -> None:
+    queue = NotedQueue()
+    receive(fleet.services, delivered(push_document("prod/a.json")))
+    failpoints.arm("push.launch.after=raise")
+    with pytest.raises(FailpointReached):
+        dispatch(fleet.services, queue)
+    dispatch(fleet.services, queue)
+    assert len(queue.submitted) == 1  # the run of the one that died covers it
+    assert [(row.status, row.run_id) for row in deliveries(fleet)] == [("launched", "run-0")]
+
+
+def test_only_what_waits_for_long_counts_as_left_behind(fleet: FleetUnderTest) -> None:
+    receive(fleet.services, delivered(push_document("prod/a.json")))
+    assert left_behind(fleet.services).rows == []
+    fleet.clock.pass_time(seconds=20)
+    assert left_behind(fleet.services).partitions == {("acme", "prod")}
+
+
+def test_an_environment_that_was_deleted_meanwhile_is_not_asked_for(fleet: FleetUnderTest) -> None:
+    queue = NotedQueue()
+    receive(fleet.services, delivered(push_document("prod/a.json")))
+    fleet.tenant["environments"] = [e for e in fleet.tenant["environments"] if e["slug"] != "prod"]
+    fleet.apply(prune=True)
+    done = dispatch(fleet.services, queue)
+    assert (done.deliveries, done.run_id, queue.submitted) == (1, None, [])
+    assert [row.status for row in deliveries(fleet)] == ["launched"]
+
+
+def test_deliveries_that_come_out_of_order_ask_for_the_same(fleet: FleetUnderTest) -> None:
+    queue = NotedQueue()
+    late = delivered(push_document("prod/a.json", before="c" * 40, after="d" * 40))
+    receive(fleet.services, delivered(push_document("prod/b.json", before="d" * 40, after="e" * 40)))
+    dispatch(fleet.services, queue)
+    receive(fleet.services, late)
+    dispatch(fleet.services, queue)
+    assert queue.submitted == [{("acme", "prod")}]
