@@ -6,6 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from wfops_pipelines.domain.fleet_fields import Activation
 from wfops_pipelines.domain.promotion_plan import BothSides, PortableWorkflow
 from wfops_pipelines_tests.domain.plan_example import SUB, TRIGGER, content, held
 
@@ -30,4 +31,5 @@ def environments(draw: Any) -> list[BothSides]:
     return found
 
 
-options = st.fixed_dictionaries({"prune": st.booleans(), "generation": st.sampled_from([1, 2]), "with_needs": st.booleans()})
+options = st.fixed_dictionaries({"prune": st.booleans(), "generation": st.sampled_from([1, 2]), "with_needs": st.booleans(),
+                                 "activation": st.sampled_from(Activation)})
