@@ -32,7 +32,7 @@ defs = dg.Definitions(
     asset_checks=[inventory_complete, no_drift, no_unmanaged_workflows],
     jobs=[refresh_job, drift_sweep_job, export_job, reconcile_job, step_job, retention_job, snapshot_job, restore_job,
           promote_job, rollback_job, recover_job, deployment_job, *chosen.jobs()],
-    schedules=[drift_detection, environment_sync, canonical_sync],
+    schedules=[chosen.sweeping(drift_detection), environment_sync, canonical_sync],
     sensors=[repository_poll, partitions, dead_runs, old_files, incident_ttl, retention, outbox, alert_rules,
              scheduled_snapshots, approved_promotions, unfinished_promotions,
              scheduled_deployments],

@@ -16,10 +16,12 @@ from wfops_pipelines.defs.resources import Wfops
 from wfops_pipelines.domain.errors import StoreUnavailable, UnknownEnvironment, UnknownTenant
 from wfops_pipelines.services.detect_drift import CheckType, DriftCheck
 from wfops_pipelines.services.refresh import Outcome, Part, Target, refresh
+from wfops_pipelines.services.sweeps import SweepReport, sweep
 
 COMPLETE = "inventory_complete"
 NO_DRIFT = "no_drift"
 NO_UNMANAGED = "no_unmanaged_workflows"
+_LOGGED = 50
 
 
 def targets_of(wfops: Wfops, run: dg.DagsterRun, keys: Sequence[Key], *, step: str) -> tuple[list[Target], list[Key]]:
@@ -53,6 +55,21 @@ def refresh_targets(wfops: Wfops, log: dg.DagsterLogManager, targets: Sequence[T
         if outcome.error is not None:
             log.error(f"{outcome.part} of {outcome.target.name}: {outcome.error.kind}: {outcome.error}")
     return asyncio.run(refresh(wfops.services, targets, parts, check_type=check_type, report=report))
+
+
+def sweep_fleet(wfops: Wfops, log: dg.DagsterLogManager, run: dg.DagsterRun, *,
+                step: str) -> tuple[SweepReport, list[Outcome]]:
+    """Sweep what is due; the outcomes that are worth events. What failed otherwise than before is told in the log, in one
+    line: each costs the store a write."""
+    told: list[Outcome] = []
+    report = asyncio.run(sweep(wfops.services, interval=wfops.settings.drift_check_interval_seconds,
+                               actor=wfops.actor_of(run), run_id=run.run_id, step=step, report=told.append))
+    errors = [(o.target.name, o.error or getattr(o.result, "error", None)) for o in told if o.part is Part.DRIFT]
+    failed = [f"{name}: {error.kind}: {error}" for name, error in errors if error is not None]
+    if failed:
+        more = f"\n… and {len(failed) - _LOGGED} more" if len(failed) > _LOGGED else ""
+        log.warning("\n".join(failed[:_LOGGED]) + more)
+    return report, told
 
 
 def key_of(outcome: Outcome) -> str:

@@ -26,7 +26,7 @@ class Recognition:
         self._work = work
         self._environment = environment
         self._inventory = inventory
-        self._head = repository.head if repository is not None else None
+        self._head = repository.head or "" if repository is not None else None  # a branch that is not there has none
         self._before = self._state() if self._is_whole else None
 
     @property

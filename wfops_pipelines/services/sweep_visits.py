@@ -178,8 +178,8 @@ def is_recognisable(visit: Visit, head: str | None) -> bool:
     row = visit.environment
     return bool(row.known_pages is not None and row.known_check_id == row.check_id and row.check_type == "scheduled"
             and row.drift_status != EnvironmentDriftStatus.ERROR and row.known_misses < _RESTLESS
-            and head is not None and head == row.known_head == row.git_commit and row.git_source == row.source
-            and row.git_version == NORMALIZER_VERSION
+            and (head or "") == row.known_head == (row.git_commit or "") and row.git_source == row.source
+            and (head is None or row.git_version == NORMALIZER_VERSION)
             and not whole_check_due(row.id, row.known_checked_at, visit.context.now()))
 
 

@@ -43,6 +43,7 @@ from wfops_pipelines.services.sweep_visits import Seen, Visits
 log = logging.getLogger("wfops.sweeps")
 
 KIND = "drift"
+BY_HAND = 60.0  # seconds in place of an interval that switches the schedule off
 Report = Callable[[Outcome], None]
 
 
@@ -52,7 +53,7 @@ async def sweep(services: Services, *, interval: float, actor: str, run_id: str 
     that changed, that failed otherwise than before, and of each once a day. Raises a :class:`StoreError` when the store goes
     away: what is not recorded by then stays due."""
     services = replace(services, limits=_bounded(services.limits))
-    running = _Sweep(services, interval, actor, run_id, step, report)
+    running = _Sweep(services, interval or BY_HAND, actor, run_id, step, report)
     await asyncio.to_thread(running.begin)
     try:
         await running.run()

@@ -95,8 +95,8 @@ _SET_TENANT = text("SELECT set_config('wfops.tenant_id', :tenant, true)")
 
 def states(connection: Connection, environment_ids: Collection[UUID], version: int) -> dict[UUID, str | None]:
     """By environment a text that stays the same as long as nothing is written that a check of it is made from: its
-    workflows, files, drift, and what is declared of it. None where more is to be done than to compare: an incident is open, writes or a
-    commit are unfinished. ``version`` is the normaliser's."""
+    workflows, files, drift, and what is declared of it. None where more is to be done than to compare: an incident is open,
+    writes or a commit are unfinished. ``version`` is the normaliser's."""
     rows = connection.execute(_STATES, {"ids": list(environment_ids), "version": version})
     return {row.id: row.state for row in rows}
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
+import psycopg
 
 from wfops_pipelines.defs.drift.schedules import drift_detection
 from wfops_pipelines.defs.inventory.export import canonical_sync
@@ -34,11 +35,28 @@ def config_of(request: dg.RunRequest) -> dict[str, Any]:
     return request.run_config["ops"]["refresh_environments"]["config"]
 
 
+def sweep(given: Given) -> tuple[dict[str, Any], int]:
+    """What a sweep says of itself, and how many drift reports it materialised."""
+    key = dg.AssetKey("drift_report")
+    before = len(given.instance.fetch_materializations(key, limit=100).records)
+    run = defs.resolve_job_def("drift_sweep").execute_in_process(instance=given.instance)
+    assert run.success
+    return run.output_for_node("sweep_environments"), len(
+        given.instance.fetch_materializations(key, limit=100).records) - before
+
+
+def last_checked(given: Given, **ago: float) -> None:
+    """All environments were checked so long ago."""
+    with psycopg.connect(given.installation.urls.owner) as owner:
+        owner.execute("UPDATE environments SET last_drift_check_at = %s", (datetime.now(UTC) - timedelta(**ago),))
+
+
 def test_the_drift_schedule_asks_for_one_run_over_staging_and_production(given: Given) -> None:
     request = scheduled(given, drift_detection)
-    assert sorted(config_of(request)["partitions"]) == ["prod|acme", "staging|acme"]
-    assert config_of(request)["check_type"] == "scheduled"
     assert request.tags["wfops/actor"] == "system:drift_detection"
+    assert request.tags["wfops/due"] == "2"
+    report, _ = sweep(given)
+    assert (report["due"], report["counts"]) == (2, {"checked": 2})
 
 
 def test_the_drift_schedule_leaves_an_environment_alone_that_an_operation_holds(given: Given) -> None:
@@ -49,30 +67,31 @@ def test_the_drift_schedule_leaves_an_environment_alone_that_an_operation_holds(
     with services.store.bookkeeping(context, "test") as work:
         work.operations.create(operation, "export", environment_id=prod.id, actor="x", run_id=None, now=context.now())
         work.leases.take(prod.id, operation, {"host": "elsewhere"}, context.now())
-    assert config_of(scheduled(given, drift_detection))["partitions"] == ["staging|acme"]
+    assert scheduled(given, drift_detection).tags["wfops/due"] == "1"
+    assert sweep(given)[0]["counts"] == {"checked": 1, "skipped_busy": 1}
 
 
-def test_a_tick_between_two_checks_is_skipped(given: Given) -> None:
-    assert isinstance(scheduled(given, drift_detection, NOON.replace(minute=2)), dg.SkipReason)
+def test_a_tick_is_skipped_while_nothing_is_due(given: Given) -> None:
+    last_checked(given, seconds=10)
+    assert isinstance(scheduled(given, drift_detection), dg.SkipReason)
+    last_checked(given, seconds=400)
+    assert isinstance(scheduled(given, drift_detection), dg.RunRequest)
 
 
-def test_a_scheduled_sweep_logs_events_for_what_changed_and_none_when_nothing_did(given: Given) -> None:
-    request = scheduled(given, drift_detection)
-    key = dg.AssetKey("drift_report")
-
-    def sweep() -> int:
-        before = len(given.instance.fetch_materializations(key, limit=100).records)
-        run = defs.resolve_job_def("refresh").execute_in_process(instance=given.instance, run_config=request.run_config)
-        assert run.success
-        return len(given.instance.fetch_materializations(key, limit=100).records) - before
-
-    assert sweep() == 2  # the first check of each environment is news
-    assert sweep() == 0
+def test_a_sweep_logs_events_for_what_changed_and_none_when_nothing_did(given: Given) -> None:
+    assert sweep(given)[1] == 2  # the first check of each environment is news
+    assert sweep(given)[0]["due"] == 0
+    for _ in range(2):
+        last_checked(given, seconds=400)
+        assert sweep(given)[1] == 0
+    last_checked(given, seconds=400)
+    report, events = sweep(given)
+    assert (report["counts"], events) == ({"unchanged": 2}, 0)
     context = given.installation.services.context("acme", actor="local:test")
     prod = given.installation.services.environment(context, "prod")
     with given.installation.services.store.read(context) as work:
         history = work.drift.checks(prod.id)
-    assert [(entry.type, entry.checks) for entry in history] == [("scheduled", 2)]
+    assert [(entry.type, entry.checks) for entry in history] == [("scheduled", 4)]
 
 
 def test_the_poll_asks_for_nothing_while_no_branch_moved_and_for_a_refresh_once_one_did(given: Given) -> None:

@@ -109,7 +109,10 @@ def test_a_commit_is_found_without_n8n_having_changed(new_fleet: NewFleet) -> No
 def test_other_bytes_that_mean_the_same_change_nothing_and_are_known_from_then_on(new_fleet: NewFleet) -> None:
     fleet = new_fleet.as_left_by(three)
     (one,) = fleet["eu"].mappings()
-    fleet["eu"].raw(one).static_data = b'{"lastId":7}'
+    eu = fleet["eu"].sandbox.state
+    with eu.lock:
+        eu.workflows[one].static_data = b'{"lastId":7}'
+        eu.changed(eu.workflows[one])
     report = swept(fleet)
     assert (report.counts, report.statuses) == ({"unchanged": 2, "checked": 1}, {"IN_SYNC": 3})
     assert swept(fleet).counts == {"unchanged": 3}
@@ -162,7 +165,7 @@ def test_two_sweeps_at_once_share_the_work(new_fleet: NewFleet) -> None:
     async def both() -> list[SweepReport]:
         return list(await asyncio.gather(*(sweep(fleet.services, interval=INTERVAL, actor=ACTOR) for _ in range(2))))
     reports = run(both())
-    assert sum((report.counts["unchanged"] for report in reports)) == 3
+    assert sum(report.counts["unchanged"] for report in reports) == 3
     assert {slug: history(fleet[slug])[-1].checks - checks for slug, checks in before.items()} == {"prod": 1, "eu": 1, "us": 1}
 
 
