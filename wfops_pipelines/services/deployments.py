@@ -37,11 +37,11 @@ from wfops_pipelines.domain.promotion_limits import check_reason
 from wfops_pipelines.domain.shown import moment, one_line
 from wfops_pipelines.services.deployment_reports import DeploymentReport, report_of
 from wfops_pipelines.services.notices import tell
-from wfops_pipelines.services.promotion_execution import refuse_production
 from wfops_pipelines.services.promotion_options import JsonObject, PromotionOptions
 from wfops_pipelines.services.promotion_request import find as find_promotion
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.services.stage_rules import stage_between
+from wfops_pipelines.services.write_permission import refuse_production
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
 _REASON = 500  # characters of a message

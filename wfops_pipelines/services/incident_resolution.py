@@ -40,6 +40,7 @@ from wfops_pipelines.services.runtime_writes import undo, write
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.services.sync_environment import read_environment
 from wfops_pipelines.services.sync_repository import read_repository
+from wfops_pipelines.services.write_permission import refuse_writes
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,23 +138,13 @@ def _begin(services: Services, context: Context, number: int, choice: Choice,
         incident, environment = incident_steps.find(work, context, number)
         _check_status(incident, choice, dry_run=dry_run)
         if choice.resolution in (Resolution.REVERT, Resolution.REPLACE) and not dry_run:
-            _refuse_writes(context, environment)
+            refuse_writes(context, environment)
             policy = policy_of(work, environment)
             if policy.drift_handling_mode is DriftHandlingMode.REQUIRE_ATTESTATION:
                 check_touch(policy, drifted=True, incident=IncidentStatus(incident.status), incident_reason=incident.reason)
         waiting = incident_steps.request_reconciliation(work, context, incident, environment, choice.as_arguments(),
                                                         dry_run=dry_run)
     return incident, environment, waiting
-
-
-def _refuse_writes(context: Context, environment: Row[Any]) -> None:
-    name = f"{context.tenant_slug}/{environment.slug}"
-    if environment._mapping["class"] == "production" and not environment.allow_production:
-        raise Blocked(f"{name} is a production environment, and nothing may be written to it",
-                      fix="set allow_production: true on it in fleet.yaml, and run `wfops apply`")
-    if environment.writes_blocked_at is not None:
-        raise Blocked(f"{name} takes no writes: {environment.writes_blocked_reason}",
-                      fix="`wfops drift` tries to restore it once n8n answers again; `wfops unblock` gives up on that")
 
 
 def _accept(services: Services, context: Context, number: int, choice: Choice, result: Reconciliation) -> None:

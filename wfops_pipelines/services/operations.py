@@ -101,6 +101,7 @@ async def run_operation(services: Services, context: Context, kind: OperationKin
         yield running
     except BaseException as error:
         state, error_kind, message = _failure(error)
+        _log(running, error)
         try:
             if state is OperationState.CANCELLED:  # no awaiting here: a second Ctrl-C would leave the lease behind
                 _end(running, beat, state, error_kind, message)
@@ -130,7 +131,9 @@ def _log(running: RunningOperation, error: BaseException) -> None:
     context = running.context
     fields = {"tenant": context.tenant_slug, "environment": running.environment.slug, "operation": str(running.id),
               "run": context.run_id, "kind": str(running.kind)}
-    if isinstance(error, WfopsError):
+    if _failure(error)[0] is OperationState.CANCELLED:
+        log.info("%s of %s was cancelled", running.kind, running.name, extra={**fields, "error": "cancelled"})
+    elif isinstance(error, WfopsError):
         log.info("%s of %s failed: %s: %s", running.kind, running.name, error.kind, error,
                  extra={**fields, "error": error.kind})
     else:

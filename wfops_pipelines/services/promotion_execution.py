@@ -17,7 +17,6 @@ from sqlalchemy import Row
 
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import Blocked, LeaseLost, StoreError, WfopsError
-from wfops_pipelines.domain.fleet_fields import EnvironmentClass
 from wfops_pipelines.domain.gates import Gate, GateOutcome
 from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.domain.promotion import PromotionEvent, PromotionStatus
@@ -36,6 +35,7 @@ from wfops_pipelines.services.promotion_request import find, report_of, step
 from wfops_pipelines.services.restore_plans import judge_stored_restore
 from wfops_pipelines.services.runtime_writes import write
 from wfops_pipelines.services.services import Services
+from wfops_pipelines.services.write_permission import refuse_production
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
 
@@ -144,13 +144,6 @@ def _ready(services: Services, context: Context, number: int, checksum: str | No
         target = work.fleet.environment(row.target_environment_id)
     refuse_production(context, target)
     return row, Ends(source, target)
-
-
-def refuse_production(context: Context, target: Row[Any]) -> None:
-    """Writes to production need ``allow_production`` (§20): :class:`Blocked` without."""
-    if target._mapping["class"] == EnvironmentClass.PRODUCTION and not target.allow_production:
-        raise Blocked(f"{context.tenant_slug}/{target.slug} is a production environment, and nothing may be written to it",
-                      fix="set allow_production: true on it in fleet.yaml, and run `wfops apply`")
 
 
 def _pass_or_block(operation: RunningOperation, row: Row[Any], found: Judged) -> None:

@@ -19,7 +19,13 @@ from wfops_pipelines.domain.fleet_fields import NotificationEvent
 from wfops_pipelines.domain.lift import hash_portable
 from wfops_pipelines.domain.mapping import MappingStatus
 from wfops_pipelines.domain.notices import PromotionNotice
-from wfops_pipelines.domain.promotion import PromotionEvent, PromotionStatus, after_run
+from wfops_pipelines.domain.promotion import (
+    PromotionEvent,
+    PromotionStatus,
+    after_restoring,
+    after_run,
+    rollback_incomplete,
+)
 from wfops_pipelines.domain.promotion_plan import PlannedChange
 from wfops_pipelines.domain.snapshot import SnapshotKind
 from wfops_pipelines.domain.verification import Verification
@@ -40,6 +46,7 @@ from wfops_pipelines.services.sync_environment import read_environment
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
 _DONE = ("done", "settled")
+_LOST = ("failed", "abandoned")  # not as before, and nobody could, or wants to, change that
 _INTERRUPTED = "the process that carried it out died"
 
 
@@ -71,7 +78,7 @@ async def settle(operation: RunningOperation, journal_id: UUID, told: Mapping[st
     promotion_id = UUID(told["promotion"])
     promotion, writes = await asyncio.to_thread(_stored, operation, promotion_id, journal_id)
     if PromotionStatus(promotion.status) is PromotionStatus.FAILED and promotion.rollback_incomplete:
-        await asyncio.to_thread(_restored_after_all, operation, promotion, writes)
+        await asyncio.to_thread(_restored_after_all, operation, journal_id, promotion, writes)
         return
     results: list[VerificationResult] = []
     if PromotionStatus(promotion.status) is PromotionStatus.RUNNING:
@@ -229,17 +236,17 @@ def _remember(work: UnitOfWork, operation: RunningOperation, promotion: Row[Any]
 def _ended_badly(operation: RunningOperation, promotion: Row[Any], writes: Sequence[Written],
                  error: BaseException | None, results: Sequence[VerificationResult]) -> None:
     lost = [item for item in writes if item.state == "failed"]
-    applied = [item for item in writes if item.was_applied]
+    counts = _counts(writes)
     reason = (runtime_writes.why_it_ended(error) if error is not None
               else next((item.error for item in writes if item.error), _INTERRUPTED))
     with operation.services.store.unit_of_work(operation.context, "promotion.failed", held=operation.held) as work:
-        step(work, promotion, PromotionEvent.FAIL, reason=reason, rollback_incomplete=bool(lost),
+        step(work, promotion, PromotionEvent.FAIL, reason=reason, rollback_incomplete=rollback_incomplete(**counts),
              results=_results(writes, {}, results))
         environment = work.fleet.environment(operation.environment.id)
-        if lost:
+        if rollback_incomplete(**counts):
             raise_incident(work, environment, promotion, lost)
             _tell(work, promotion, NotificationEvent.PROMOTION_FAILED, f"the rollback is incomplete: {reason}")
-        elif applied:
+        elif after_restoring(**counts) is PromotionEvent.ROLL_BACK:
             again = work.promotions.by_id(promotion.id)
             assert again is not None  # noqa: S101 - it was just changed
             step(work, again, PromotionEvent.ROLL_BACK, reason=reason)
@@ -248,13 +255,24 @@ def _ended_badly(operation: RunningOperation, promotion: Row[Any], writes: Seque
             _tell(work, promotion, NotificationEvent.PROMOTION_FAILED, reason)
 
 
-def _restored_after_all(operation: RunningOperation, promotion: Row[Any], writes: Sequence[Written]) -> None:
-    """A rollback that was incomplete, and is complete now."""
-    if any(item.state == "failed" for item in writes):
+def _counts(writes: Sequence[Written]) -> dict[str, int]:
+    """How many writes were applied, and how many of those were restored, for the rules of the domain."""
+    applied = [item for item in writes if item.was_applied]
+    return {"applied": len(applied), "restored": sum(item.state not in _LOST for item in applied)}
+
+
+def _restored_after_all(operation: RunningOperation, journal_id: UUID, promotion: Row[Any],
+                        writes: Sequence[Written]) -> None:
+    """A rollback that was incomplete, and is complete now. One that an admin gave up on stays as it is: nobody comes back
+    to what it wrote."""
+    if rollback_incomplete(**_counts(writes)):
+        if not any(item.state == "failed" for item in writes):
+            with operation.services.store.bookkeeping(operation.context, "promotion.settled", held=operation.held) as work:
+                work.journal.settle(journal_id)
         return
     with operation.services.store.unit_of_work(operation.context, "promotion.restored", held=operation.held) as work:
         step(work, promotion, PromotionEvent.ROLL_BACK, reason=promotion.reason, rollback_incomplete=False,
-             results={**(promotion.results or {}), **_results(writes, {}, ())})
+             results={**(promotion.results or {}), "workflows": _results(writes, {}, ())["workflows"]})
 
 
 def _tell(work: UnitOfWork, promotion: Row[Any], event: NotificationEvent, reason: str) -> None:

@@ -17,13 +17,13 @@ from wfops_pipelines.domain.errors import Blocked, UnknownSnapshot
 from wfops_pipelines.domain.gates import Gate
 from wfops_pipelines.domain.promotion import PromotionEvent, PromotionStatus, after_gates
 from wfops_pipelines.domain.promotion_limits import check_reason
-from wfops_pipelines.services.promotion_execution import refuse_production
 from wfops_pipelines.services.promotion_facts import Asked, Seen
 from wfops_pipelines.services.promotion_look import Judged, ask_target, look_at_target
 from wfops_pipelines.services.promotion_options import PromotionOptions, PromotionReport
 from wfops_pipelines.services.promotion_request import NOTHING, report_of, step
 from wfops_pipelines.services.restore_plans import judge_restore
 from wfops_pipelines.services.services import Services
+from wfops_pipelines.services.write_permission import production_refusal, refuse_production
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
 
@@ -75,11 +75,10 @@ async def request_restore(services: Services, context: Context, environment: Row
 
 def _tell_production(report: PromotionReport, context: Context, environment: Row[Any]) -> None:
     """A dry run says too that nothing may be written there."""
-    try:
-        refuse_production(context, environment)
-    except Blocked as refused:
+    refusal = production_refusal(context, environment)
+    if refusal is not None:
         report.status = str(PromotionStatus.BLOCKED)
-        report.reason = "; ".join(filter(None, [report.reason, str(refused)]))
+        report.reason = "; ".join(filter(None, [report.reason, str(refusal)]))
 
 
 def _snapshot(services: Services, context: Context, environment: Row[Any], snapshot_id: UUID) -> Row[Any]:

@@ -27,7 +27,6 @@ from wfops_pipelines.services.detect_drift import compare_within
 from wfops_pipelines.services.intended_writes import WantedWorkflow, Written, key_of, written
 from wfops_pipelines.services.notices import tell
 from wfops_pipelines.services.operations import RunningOperation, run_operation
-from wfops_pipelines.services.promotion_execution import refuse_production
 from wfops_pipelines.services.promotion_git import commit_promotion
 from wfops_pipelines.services.promotion_incident import raise_incident
 from wfops_pipelines.services.promotion_look import look_within
@@ -38,6 +37,7 @@ from wfops_pipelines.services.promotion_request import find, report_of, step
 from wfops_pipelines.services.runtime_writes import write
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.services.sync_environment import read_environment
+from wfops_pipelines.services.write_permission import refuse_production
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
 

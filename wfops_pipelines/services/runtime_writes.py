@@ -34,8 +34,7 @@ from wfops_pipelines.services.runtime_convergence import Goal, Runtime, Subject,
 from wfops_pipelines.services.written_contents import complete, without_calls_back, without_late_calls
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
-ATTEMPTS = 3  # of one workflow, where what failed was transient (§11.7)
-_BACKOFF = 0.5  # seconds before the second attempt; doubles
+ATTEMPTS = 3  # of one workflow, where what failed was transient (§11.7); limits.write_backoff apart, then twice that
 _INTERRUPTED = "what was interrupted before was undone"
 
 
@@ -135,7 +134,8 @@ class _Writer:
             return work.journal.of_operation(self._journal_id)
 
     def _row(self, position: int) -> Row[Any]:
-        return next(row for row in self.rows() if row.position == position)
+        with self._operation.services.store.read(self._operation.context) as work:
+            return work.journal.one(self._journal_id, position)
 
     # -- forward ---------------------------------------------------------------------------------------------------------
 
@@ -182,7 +182,7 @@ class _Writer:
         await asyncio.to_thread(self._record, row, "done", workflow_id)
 
     async def _attempts(self, attempt: Callable[[int], Awaitable[Any]]) -> Any:
-        delay = _BACKOFF
+        delay = self._operation.services.limits.write_backoff
         for number in range(1, ATTEMPTS + 1):
             try:
                 return await attempt(number)
@@ -299,10 +299,10 @@ class _Writer:
 
     def _completed(self, position: int, *, whole: bool = False) -> Row[Any]:
         """The row, with the ids of what it awaited as far as they are known by now; ``whole`` where all have to be."""
-        rows = self.rows()
-        row = next(row for row in rows if row.position == position)
+        row = self._row(position)
         if not (row.after or {}).get("awaits"):
             return row
+        rows = self.rows()
         with self._operation.services.store.bookkeeping(
                 self._operation.context, "runtime.completed", held=self._operation.held) as work:
             after = complete(work, row, rows, self._operation.environment.slug, whole=whole)

@@ -24,6 +24,12 @@ class RuntimeJournal:
             select(journal).where(journal.c.tenant_id == self._tenant_id, journal.c.operation_id == operation_id)
             .order_by(journal.c.position)))
 
+    def one(self, operation_id: UUID, position: int) -> Row[Any]:
+        """A write of an operation, by its place."""
+        return self._connection.execute(
+            select(journal).where(journal.c.tenant_id == self._tenant_id, journal.c.operation_id == operation_id,
+                                  journal.c.position == position)).one()
+
     def unfinished(self, environment_id: UUID) -> list[UUID]:
         """Operations whose writes to an environment were neither undone nor finished with all that follows from them,
         oldest first."""

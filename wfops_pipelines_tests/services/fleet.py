@@ -380,4 +380,4 @@ def services_over(urls: Urls, box: SecretBox, home: Path, clock: Clock, *, batch
     settings = Settings(home=home, secret_key=SecretStr("unused"), lease_wait_seconds=0.2, request_attempts=1,
                         connect_timeout_seconds=5, read_timeout_seconds=20, sync_batch_size=batch_size)
     made = build_services(settings, Store(StoreUrls(urls.owner, urls.app, urls.system), box))
-    return replace(made, now=clock.now)
+    return replace(made, now=clock.now, limits=replace(made.limits, write_backoff=0.0))

@@ -15,7 +15,6 @@ import pytest
 from wfops_pipelines import failpoints
 from wfops_pipelines.domain.errors import WfopsError
 from wfops_pipelines.failpoints import FailpointReached
-from wfops_pipelines.services import runtime_writes
 from wfops_pipelines_tests.services.child import run_in_child
 from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet
 from wfops_pipelines_tests.services.promotion_scenes import (
@@ -37,12 +36,6 @@ Share = tuple[int, int]
 """Which part of a walk, of how many: parts are walked at the same time."""
 ALL: list[Share] = [(part, 8) for part in range(8)] if WHOLE else [(0, 1)]
 HALVES: list[Share] = ALL if WHOLE else [(0, 2), (1, 2)]
-
-
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second attempt comes at once."""
-    monkeypatch.setattr(runtime_writes, "_BACKOFF", 0.0)
 
 
 def carried_out(fleet: FleetUnderTest) -> Any:

@@ -132,7 +132,7 @@ def _record() -> None:
                 RETURN NEW;
             END IF;
             {_refuse("the record of a promotion that has ended never changes", _DENIED, "ck_promotions_ended")}
-        END $$""")
+        END $$""")  # noqa: S608 - names and words of this module
     op.execute("""
         CREATE TRIGGER record BEFORE UPDATE ON promotions
         FOR EACH ROW EXECUTE FUNCTION wfops_check_promotion_record()""")
@@ -169,7 +169,7 @@ def _decisions() -> None:
                 {_refuse("nobody decides twice about a plan", "check_violation", "ck_promotion_decisions_once")}
             END IF;
             RETURN NEW;
-        END $$""")
+        END $$""")  # noqa: S608 - names and words of this module
     op.execute("""
         CREATE TRIGGER standing BEFORE INSERT ON promotion_decisions
         FOR EACH ROW EXECUTE FUNCTION wfops_check_standing_decision()""")

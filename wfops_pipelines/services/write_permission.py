@@ -1,0 +1,41 @@
+"""Where nothing may be written (§11.7, §20): production that fleet.yaml does not open, and what waits to be restored."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import Row
+
+from wfops_pipelines.domain.context import Context
+from wfops_pipelines.domain.errors import Blocked
+from wfops_pipelines.domain.fleet_fields import EnvironmentClass
+
+CLOSED: Final = "is a production environment, and nothing may be written to it"
+OPEN_IT: Final = "set allow_production: true on it in fleet.yaml, and run `wfops apply`"
+
+
+def is_closed(environment: Row[Any]) -> bool:
+    """Whether it is production that nobody allowed to be written to."""
+    return bool(environment._mapping["class"] == EnvironmentClass.PRODUCTION and not environment.allow_production)
+
+
+def production_refusal(context: Context, target: Row[Any]) -> Blocked | None:
+    """Why nothing may be written to a production environment, or none."""
+    if not is_closed(target):
+        return None
+    return Blocked(f"{context.tenant_slug}/{target.slug} {CLOSED}", fix=OPEN_IT)
+
+
+def refuse_production(context: Context, target: Row[Any]) -> None:
+    """Writes to production need ``allow_production`` (§20): :class:`Blocked` without."""
+    refusal = production_refusal(context, target)
+    if refusal is not None:
+        raise refusal
+
+
+def refuse_writes(context: Context, target: Row[Any]) -> None:
+    """The same, and :class:`Blocked` while a rollback there is incomplete (§11.7)."""
+    refuse_production(context, target)
+    if target.writes_blocked_at is not None:
+        raise Blocked(f"{context.tenant_slug}/{target.slug} takes no writes: {target.writes_blocked_reason}",
+                      fix="`wfops drift` tries to restore it once n8n answers again; `wfops unblock` gives up on that")
