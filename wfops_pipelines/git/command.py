@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from wfops_pipelines import calls
 from wfops_pipelines.domain.errors import Unreachable, UsageError
 from wfops_pipelines.git.address import Address, Transport
 
@@ -80,11 +81,14 @@ class Git:
         try:
             stdout, stderr = process.communicate(data, timeout=limit)
         except subprocess.TimeoutExpired:
+            calls.count("git", Unreachable.kind)
             raise Unreachable(f"git {arguments[0]} did not finish in {limit:.0f} s", target=self.address.url,
                               fix="check the connection, or try again later") from None
         finally:
             _end(process)
         text = scrub(stderr.decode(errors="replace"), secret)
+        if network:
+            calls.count("git", "failed" if process.returncode else calls.OK)
         if process.returncode:
             output = scrub(stdout.decode(errors="replace"), secret) if network else ""
             raise GitFailed(arguments[0], process.returncode, f"{output}\n{text}" if output else text)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import requests
 from github import GithubException
 
+from wfops_pipelines import calls
 from wfops_pipelines.domain.errors import (
     Conflict,
     IncompleteRead,
@@ -44,6 +45,10 @@ class GitHubCalls:
 
     def __call__(self, what: str, call: Callable[[], T]) -> T:
         """The result of a call that is safe to repeat; ``what`` says in messages what was being done."""
+        with calls.counted("git"):
+            return self._repeated(what, call)
+
+    def _repeated(self, what: str, call: Callable[[], T]) -> T:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 with self._turn:

@@ -11,6 +11,7 @@ import ssl
 
 import httpx
 
+from wfops_pipelines import calls
 from wfops_pipelines.domain.errors import IncompleteRead, NotFound, Refused, Unreachable
 from wfops_pipelines.git.address import Address
 from wfops_pipelines.git.command import CONNECT_SECONDS, authorization
@@ -42,6 +43,11 @@ def ask(client: httpx.Client, address: Address, branch: str, secret: str | None)
                "Accept": "application/x-git-upload-pack-result"}
     if secret:
         headers["Authorization"] = authorization(address, secret)
+    with calls.counted("git"):
+        return _asked(client, address, body, headers, reference)
+
+
+def _asked(client: httpx.Client, address: Address, body: bytes, headers: dict[str, str], reference: str) -> str | None:
     try:
         response = client.post(f"{address.url}/git-upload-pack", content=body, headers=headers)
     except (httpx.RemoteProtocolError, httpx.DecodingError):

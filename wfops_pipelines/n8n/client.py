@@ -20,7 +20,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
-from wfops_pipelines import __version__
+from wfops_pipelines import __version__, calls
 from wfops_pipelines.domain.errors import IncompleteRead, NotN8n, OutsideError, Unreachable, UsageError
 from wfops_pipelines.failpoints import reach
 from wfops_pipelines.n8n.answers import MAX_ANSWER_BYTES, Answer, Asked, dump_json, error_of, inflate, too_large
@@ -163,6 +163,7 @@ class N8nClient:
             try:
                 answer = await self._attempt(asked, params, content, outside, digested)
             except _AttemptError as failure:
+                calls.count("n8n", failure.error.kind)
                 if method == "DELETE" and attempt > 1 and failure.error.kind == "not_found":
                     answer = Answer(404, {}, b"", 0)
                     break
@@ -172,6 +173,7 @@ class N8nClient:
                 log.info("%s %s: attempt %d of %d failed (%s), next in %.1f s", asked.target, asked.what, attempt, last,
                          failure.error.kind, delay)
             else:
+                calls.count("n8n")
                 break
             await self._sleep(delay)
         reach(f"n8n.{operation}.after")

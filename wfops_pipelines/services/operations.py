@@ -19,6 +19,7 @@ from uuid import UUID
 
 from sqlalchemy import Row, func, select
 
+from wfops_pipelines import calls
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import OperationRunning, StoreError, WfopsError
 from wfops_pipelines.domain.operation import OperationKind, OperationState
@@ -96,6 +97,7 @@ async def run_operation(services: Services, context: Context, kind: OperationKin
     running = await _acquire(services, context, kind, environment)
     beat = _Heartbeat(running)
     beat.start()
+    calls.count_into(running.metrics)
     try:
         await recovery.recover(running)
         yield running

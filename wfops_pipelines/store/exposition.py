@@ -30,6 +30,12 @@ _OUTBOX = text("""
     SELECT s.status, coalesce(sum(o.number), 0) AS number FROM (VALUES ('pending'), ('dead')) AS s(status), tenants t,
     LATERAL (SELECT count(*) AS number FROM outbox WHERE tenant_id = t.tenant_id AND status = s.status) o GROUP BY 1""")
 _DELIVERIES = text("SELECT count(*) FROM webhook_deliveries WHERE status = 'received'")
+_CHECKS = text("""
+    SELECT e.id, e.last_drift_check_at, e.created_at,
+           CASE WHEN c.base_url = e.base_url THEN c.probe_at END AS left_alone_until
+    FROM environments e JOIN tenants t ON t.tenant_id = e.tenant_id
+    LEFT JOIN instance_circuits c ON c.tenant_id = e.tenant_id AND c.environment_id = e.id
+    WHERE e.deleted_at IS NULL AND t.deleted_at IS NULL AND e.repository_id IS NOT NULL AND e.class <> 'dev'""")
 _RUNNING = text("""
     SELECT o.kind, count(*) AS number FROM environment_leases l
     JOIN operations o ON o.tenant_id = l.tenant_id AND o.id = l.operation_id
@@ -91,6 +97,11 @@ class ExpositionReads:
     def waiting_deliveries(self) -> int:
         """Deliveries of webhooks that nobody acted on yet."""
         return int(self._connection.execute(_DELIVERIES).scalar_one())
+
+    def last_checks(self) -> list[Row[Any]]:
+        """Environments that the schedule checks: ``id``, ``last_drift_check_at``, ``created_at``, and until when one that
+        does not answer is left alone (``left_alone_until``)."""
+        return list(self._connection.execute(_CHECKS))
 
     def running_operations(self) -> list[Row[Any]]:
         """``kind``, ``number`` of those that hold an environment."""

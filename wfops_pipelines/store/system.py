@@ -9,6 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import Column, ColumnElement, Connection, Row, Select, Table, func, literal, or_, select, text, tuple_
 
+from wfops_pipelines.store.exposition import ExpositionReads
 from wfops_pipelines.store.incident_pages import IncidentFilter, page, workflows_of
 from wfops_pipelines.store.pushes import PushReads
 from wfops_pipelines.store.tables.deployments import deployments
@@ -26,6 +27,7 @@ class SystemReads:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self.pushes = PushReads(connection)
+        self.exposition = ExpositionReads(connection)
 
     def tenants(self, *, deleted: bool = False) -> list[Row[Any]]:
         """Tenants by slug; with ``deleted`` also those that are, whose audit events stay (§2.7)."""

@@ -23,3 +23,9 @@ def jobs() -> list[dg.JobDefinition]:
     from wfops_pipelines.defs.distributed.jobs import distributed_sweep_job  # noqa: PLC0415 - an extra
 
     return [distributed_sweep_job]
+
+
+def sweeping(schedule: dg.ScheduleDefinition) -> dg.ScheduleDefinition:
+    """The schedule of sweeps, with the job that workers carry out where a broker is set."""
+    found = jobs()
+    return schedule.with_updated_job(found[0]) if found else schedule

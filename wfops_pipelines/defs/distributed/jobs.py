@@ -5,6 +5,7 @@ of them than a slow one. A step may begin a second time, after its worker died o
 (``distributed.broker``): it finds what is left, and nothing that was done.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,15 +16,18 @@ from pydantic import Field
 
 from wfops_pipelines.defs.distributed.broker import installation_celery
 from wfops_pipelines.defs.distributed.event_log_values import EVENT_LOG
+from wfops_pipelines.defs.failures import as_failure
 from wfops_pipelines.defs.ownership import OWNERS, TAGS
 from wfops_pipelines.defs.refreshing import evaluations, materialization
 from wfops_pipelines.defs.resources import Wfops
+from wfops_pipelines.domain.errors import WfopsError
 from wfops_pipelines.domain.sweep import Done
 from wfops_pipelines.services.refresh import Outcome
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.services.sweeps import sweep
 
 JOB = "distributed_sweep"
+_BY_HAND = 60  # seconds between checks, for a sweep that somebody starts where the schedule is switched off
 _WINDOW = 4  # chunks under way in a step: what hangs is among them
 
 
@@ -43,17 +47,21 @@ def divide_sweep(wfops: Wfops, config: DistributedSweepConfig) -> Iterator[dg.Dy
 
 @dg.op(tags=TAGS, out=dg.Out(dict, io_manager_key=EVENT_LOG),
        description="Check the environments that are due, beside the other steps; one that fails fails no other.")
-async def sweep_share(context: dg.OpExecutionContext, wfops: Wfops, share: dict[str, Any]) -> dict[str, Any]:
+def sweep_share(context: dg.OpExecutionContext, wfops: Wfops, share: dict[str, Any]) -> dict[str, Any]:
     told: list[Outcome] = []
-    services = _by_turns(wfops.services, share["chunk_size"])
-    report = await sweep(services, interval=wfops.settings.drift_check_interval_seconds, actor=wfops.actor_of(context.run),
-                         run_id=context.run_id, step=context.op.name, report=told.append)
+    interval = wfops.settings.drift_check_interval_seconds or _BY_HAND
+    try:
+        report = asyncio.run(sweep(
+            _by_turns(wfops.services, share["chunk_size"]), interval=interval, actor=wfops.actor_of(context.run),
+            run_id=context.run_id, step=context.op.name, report=told.append))
+    except WfopsError as error:
+        raise as_failure(error) from error
     for evaluation in evaluations(told):
         context.log_event(evaluation)  # type: ignore[arg-type]  # it takes them; the annotation lags behind
     for outcome in told:
         if outcome.result is not None:
             context.log_event(materialization(outcome, wfops))
-    context.add_output_metadata(report.as_json())
+    context.add_output_metadata({**report.as_json(), "events": len(told)})
     return report.as_json()
 
 

@@ -1,0 +1,92 @@
+"""What only grows, since this process began to export it: ended operations and sweeps, each counted once.
+
+An operation is found by when it was created, so those that ended are looked for among all that were created within the time
+that one may take; which of them were counted already is remembered as long.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import Row
+
+from wfops_pipelines.domain.metrics import BY_NAME, Durations
+from wfops_pipelines.domain.operation import OperationKind
+
+LONGEST: Final = timedelta(hours=2)
+"""No operation takes that long (§20: an hour, and then it is cancelled)."""
+_ENDS: Final = ("completed", "failed", "cancelled")
+
+Key = tuple[str, ...]
+
+
+class Totals:
+    """Counters and histograms; ``begun`` is when counting begins. Not for several threads at once."""
+
+    def __init__(self, begun: datetime) -> None:
+        self._begun = begun
+        self._now = begun
+        self._seen: dict[Any, datetime] = {}
+        self._counters: dict[str, dict[Key, float]] = defaultdict(lambda: defaultdict(float))
+        self._durations: dict[str, dict[Key, Durations]] = defaultdict(dict)
+        for kind in OperationKind:
+            for end in _ENDS:
+                self._counters["wfops_operations"][str(kind), end] = 0.0
+
+    @property
+    def since(self) -> datetime:
+        """What was created before ended long ago."""
+        return self._now - LONGEST
+
+    def counters(self) -> dict[str, dict[Key, float]]:
+        """Values by metric and labels."""
+        return {name: dict(values) for name, values in self._counters.items()}
+
+    def durations(self) -> dict[str, dict[Key, Durations]]:
+        """Histograms by metric and labels."""
+        return self._durations
+
+    def add_operations(self, rows: Iterable[Row[Any]], now: datetime) -> None:
+        """Count those that ended since counting began, each attempt's end once."""
+        for row in self._new(rows, lambda row: (row.id, row.attempts, row.state), now):
+            kind = str(row.kind)
+            self._counters["wfops_operations"][kind, str(row.state)] += 1
+            if row.error_kind is not None:
+                self._counters["wfops_operation_errors"][kind, str(row.error_kind)] += 1
+            if row.started_at is not None:
+                self._measure("wfops_operation_duration_seconds", kind, row.started_at, row.ended_at)
+            for service, outcomes in ((row.metrics or {}).get("calls") or {}).items():
+                for outcome, number in outcomes.items():
+                    self._counters["wfops_calls"][service, outcome] += number
+
+    def add_sweeps(self, rows: Iterable[Row[Any]], now: datetime) -> None:
+        """Count those that ended since counting began."""
+        for row in self._new(rows, lambda row: row.id, now):
+            self._counters["wfops_sweeps"][row.kind, row.state] += 1
+            for outcome, number in (row.counts or {}).items():
+                self._counters["wfops_sweep_environments"][row.kind, outcome] += number
+            if row.duration_ms is not None:
+                self._observe("wfops_sweep_duration_seconds", row.kind, row.duration_ms / 1000)
+
+    def _new(self, rows: Iterable[Row[Any]], key_of: Any, now: datetime) -> list[Row[Any]]:
+        self._now = now
+        found = []
+        for row in rows:
+            key = key_of(row)
+            if row.ended_at < self._begun or key in self._seen:
+                continue
+            self._seen[key] = row.ended_at
+            found.append(row)
+        forgotten = now - 2 * LONGEST
+        self._seen = {key: ended for key, ended in self._seen.items() if ended >= forgotten}
+        return found
+
+    def _measure(self, name: str, kind: str, began: datetime, ended: datetime) -> None:
+        self._observe(name, kind, (ended - began).total_seconds())
+
+    def _observe(self, name: str, kind: str, seconds: float) -> None:
+        measured = self._durations[name].setdefault((kind,), Durations(BY_NAME[name].buckets))
+        measured.add(seconds)

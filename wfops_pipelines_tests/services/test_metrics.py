@@ -1,0 +1,167 @@
+"""The figures of ``GET /metrics``: what they say of a fleet, and that Prometheus can read them (§15)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
+from prometheus_client.parser import text_string_to_metric_families
+
+from wfops_pipelines.domain.errors import StoreUnavailable
+from wfops_pipelines.domain.metrics import METRICS
+from wfops_pipelines.services.metrics import Exposition, MetricOptions, known_samples
+from wfops_pipelines.services.sweeps import sweep
+from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, file_bytes, run, workflow
+
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def exposition(fleet: FleetUnderTest, *, tenants: bool = False, runs: Any = None, cache: float = 0.0) -> Exposition:
+    """Figures that are read anew each time."""
+    return Exposition(fleet.services, MetricOptions(interval=300.0, tenants=tenants, cache=cache), runs=runs)
+
+
+def samples(figures: Exposition) -> Samples:
+    """What a scrape finds, by name and labels."""
+    text, content_type = figures.text()
+    assert content_type.startswith("text/plain")
+    return {(sample.name, tuple(sorted(sample.labels.items()))): sample.value
+            for family in text_string_to_metric_families(text.decode()) for sample in family.samples}
+
+
+def value(found: Samples, name: str, **labels: str) -> float:
+    """One sample."""
+    return found[name, tuple(sorted(labels.items()))]
+
+
+def drifting(fleet: FleetUnderTest) -> None:
+    """Production says something else than Git."""
+    [workflow_id] = fleet["prod"].create_in_n8n(workflow("Orders"))
+    fleet["prod"].push_files({"orders.json": file_bytes({**workflow("Orders"), "id": workflow_id})})
+    fleet["prod"].edit_in_n8n(workflow_id)
+
+
+def test_every_figure_has_a_help_text_a_type_and_a_name_by_prometheus_conventions(fleet: FleetUnderTest) -> None:
+    text, _ = exposition(fleet, runs=lambda: {"QUEUED": 2}).text()
+    families = {family.name: family for family in text_string_to_metric_families(text.decode())}
+    assert set(families) == {metric.name for metric in METRICS}
+    for metric in METRICS:
+        assert families[metric.name].documentation == metric.help
+        assert families[metric.name].type == metric.kind
+        assert metric.name.startswith("wfops_") and not metric.name.endswith(("_total", "_bucket", "_count", "_sum"))
+        assert metric.help.endswith((".", "0."))
+        assert {sample.name for sample in families[metric.name].samples} <= known_samples()
+        for sample in families[metric.name].samples:
+            assert set(sample.labels) - {"le"} == set(metric.labels)
+
+
+def test_the_newer_format_of_prometheus_is_spoken_too(fleet: FleetUnderTest) -> None:
+    text, content_type = exposition(fleet).text("application/openmetrics-text; version=1.0.0")
+    assert content_type.startswith("application/openmetrics-text")
+    assert {family.name for family in openmetrics(text.decode())} == {metric.name for metric in METRICS}
+
+
+def test_environments_are_counted_by_status_and_every_status_is_there(fleet: FleetUnderTest) -> None:
+    figures = exposition(fleet)
+    before = samples(figures)
+    assert value(before, "wfops_environments", **{"class": "production", "status": "UNKNOWN"}) == 1
+    assert value(before, "wfops_environments", **{"class": "staging", "status": "ERROR"}) == 0
+    drifting(fleet)
+    fleet["prod"].check()
+    after = samples(figures)
+    assert value(after, "wfops_environments", **{"class": "production", "status": "DRIFT_DETECTED"}) == 1
+    assert value(after, "wfops_drifted_workflows", kind="modified") == 1
+    assert value(after, "wfops_open_incidents", severity="critical") == 0
+
+
+def test_operations_and_their_calls_are_counted_once(fleet: FleetUnderTest) -> None:
+    figures = exposition(fleet)
+    assert value(samples(figures), "wfops_operations_total", kind="drift_detection", outcome="completed") == 0
+    drifting(fleet)
+    fleet["prod"].check()
+    for found in (samples(figures), samples(figures)):
+        assert value(found, "wfops_operations_total", kind="drift_detection", outcome="completed") == 1
+        assert value(found, "wfops_operation_duration_seconds_count", kind="drift_detection") == 1
+        assert value(found, "wfops_calls_total", service="n8n", outcome="ok") >= 1
+        assert value(found, "wfops_calls_total", service="git", outcome="ok") >= 1
+    fleet["prod"].sandbox.faults.add("status", method="GET", path="/workflows$", status=401)
+    fleet["prod"].check()
+    found = samples(figures)
+    assert value(found, "wfops_operation_errors_total", kind="drift_detection", error="refused") == 1
+    assert value(found, "wfops_calls_total", service="n8n", outcome="refused") == 1
+    assert value(found, "wfops_environment_errors", error="refused") == 1
+
+
+def test_what_ended_before_counting_began_is_not_counted(fleet: FleetUnderTest) -> None:
+    drifting(fleet)
+    fleet["prod"].check()
+    assert value(samples(exposition(fleet)), "wfops_operations_total", kind="drift_detection", outcome="completed") == 0
+
+
+def test_a_sweep_is_told_with_its_duration_and_what_it_did(fleet: FleetUnderTest) -> None:
+    figures = exposition(fleet)
+    drifting(fleet)
+    before = samples(figures)
+    assert value(before, "wfops_drift_check_interval_seconds") == 300
+    run(sweep(fleet.services, interval=300.0, actor="system:test"))
+    after = samples(figures)
+    assert value(after, "wfops_sweeps_total", kind="drift", state="completed") == 1
+    assert value(after, "wfops_sweep_environments_total", kind="drift", outcome="checked") == 1
+    assert value(after, "wfops_sweep_duration_seconds_count", kind="drift") == 1
+    assert value(after, "wfops_sweep_last_lag_seconds", kind="drift") == 0
+
+
+def test_an_environment_that_waits_for_its_check_is_overdue(fleet: FleetUnderTest) -> None:
+    drifting(fleet)
+    fleet["prod"].check()
+    assert value(samples(exposition(fleet)), "wfops_drift_checks_overdue") == 0
+    fleet.clock.pass_time(hours=1)
+    found = samples(exposition(fleet))
+    assert value(found, "wfops_drift_checks_overdue") == 1
+    assert 3000 < value(found, "wfops_oldest_due_seconds") < 3600
+
+
+def test_tenants_are_a_label_only_where_that_is_wanted(new_fleet: NewFleet) -> None:
+    fleet = new_fleet()
+    found = samples(exposition(fleet, tenants=True))
+    assert value(found, "wfops_environments", tenant="acme", **{"class": "production", "status": "UNKNOWN"}) == 1
+    assert not any("tenant" in dict(labels) for _, labels in samples(exposition(fleet)))
+
+
+def test_scrapes_within_a_moment_get_the_same_reading(fleet: FleetUnderTest) -> None:
+    figures = exposition(fleet, cache=3600.0)
+    first = samples(figures)
+    drifting(fleet)
+    fleet["prod"].check()
+    assert samples(figures) == first
+
+
+def test_the_queue_of_dagster_is_shown_by_status(fleet: FleetUnderTest) -> None:
+    found = samples(exposition(fleet, runs=lambda: {"QUEUED": 3, "STARTED": 1}))
+    assert (value(found, "wfops_runs", status="QUEUED"), value(found, "wfops_runs", status="STARTED")) == (3, 1)
+
+
+def test_without_a_database_the_answer_says_so(fleet: FleetUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = exposition(fleet)
+
+    def gone() -> Any:
+        raise StoreUnavailable("the database is gone")
+
+    monkeypatch.setattr(type(fleet.services.store), "system", lambda _: gone())
+    found = samples(figures)
+    assert value(found, "wfops_store_up") == 0
+    assert not any(name == "wfops_environments" for name, _ in found)
+    assert value(found, "wfops_operations_total", kind="promotion", outcome="completed") == 0
+
+
+def test_what_took_longest_is_remembered_long_enough_to_be_counted(fleet: FleetUnderTest) -> None:
+    """An operation is found by when it was created: one that ended late in the time it may take is counted, and once."""
+    figures = exposition(fleet)
+    drifting(fleet)
+    fleet["prod"].check()
+    fleet.clock.pass_time(minutes=100)
+    assert value(samples(figures), "wfops_operations_total", kind="drift_detection", outcome="completed") == 1
+    fleet.clock.time += timedelta(hours=9)
+    assert value(samples(figures), "wfops_operations_total", kind="drift_detection", outcome="completed") == 1
