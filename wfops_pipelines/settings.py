@@ -74,6 +74,9 @@ class Settings(BaseSettings):
     webhook_retention_days: int = Field(default=7, ge=1, description="deliveries of webhooks; GitHub repeats for three days")
     n8n_cache: Path | None = Field(default=None, description="where real n8n servers are installed for demo and tests")
 
+    metrics_token: SecretStr | None = Field(default=None, description="a bearer token that GET /metrics asks for")
+    metrics_tenant_label: bool = Field(default=False, description="figures by tenant: a series each")
+
     celery_broker_url: SecretStr | None = Field(default=None, description="sweeps by Celery workers; default: by the run")
     celery_result_url: SecretStr | None = Field(default=None, description="where workers answer; default: the broker")
     celery_redelivery_seconds: int = Field(default=180, ge=1, description="a step of a silent worker goes to another one")

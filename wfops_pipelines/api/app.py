@@ -17,6 +17,7 @@ from wfops_pipelines.api import github
 from wfops_pipelines.api.bodies import BodyReader
 from wfops_pipelines.api.dispatcher import Dispatcher
 from wfops_pipelines.api.envelopes import answer, failure
+from wfops_pipelines.api.metrics import PATH, MetricsRoute
 from wfops_pipelines.services.services import Services
 
 log = logging.getLogger("wfops.api")
@@ -25,8 +26,8 @@ PREFIX = "/api/v1"
 
 
 def create_app(services: Services, dispatcher: Dispatcher, *, app_secret: str | None = None,
-               bodies: BodyReader | None = None) -> FastAPI:
-    """The API over an installation's services. It starts and stops the dispatcher."""
+               bodies: BodyReader | None = None, metrics: MetricsRoute | None = None) -> FastAPI:
+    """The API over an installation's services. It starts and stops the dispatcher. ``metrics`` adds ``GET /metrics``."""
     pool = ThreadPoolExecutor(github.THREADS, thread_name_prefix="webhook")
 
     @asynccontextmanager
@@ -45,6 +46,9 @@ def create_app(services: Services, dispatcher: Dispatcher, *, app_secret: str | 
     api.add_api_route("/health", _health, methods=["GET"], tags=["health"], response_model=None,
                       summary="Whether this process serves")
     app.include_router(api)
+    if metrics is not None:
+        app.add_api_route(PATH, metrics.answer, methods=["GET"], tags=["health"], response_model=None,
+                          summary="Figures for Prometheus")
     app.add_exception_handler(HTTPException, _refused)  # type: ignore[arg-type]  # narrower than what it is declared for
     app.add_exception_handler(Exception, _failed)
     return app

@@ -13,8 +13,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from wfops_pipelines.api.app import create_app
 from wfops_pipelines.api.dispatcher import Dispatcher
-from wfops_pipelines.bootstrap import process_installation
+from wfops_pipelines.api.metrics import MetricsRoute
+from wfops_pipelines.bootstrap import Installation, process_installation
 from wfops_pipelines.defs import launch
+from wfops_pipelines.defs.run_counts import RunCounts
+from wfops_pipelines.services.metrics import Exposition, MetricOptions
 
 HEADER_SECONDS = 10.0  # that a connection has to say what it wants
 CONNECTIONS = 512  # more at once are answered 503
@@ -62,6 +65,15 @@ def config_of(app: FastAPI, *, host: str, port: int, **more: Any) -> uvicorn.Con
                           timeout_graceful_shutdown=5, backlog=512, **more)
 
 
+def metrics_of(installation: Installation) -> MetricsRoute:
+    """The figures of an installation, as its settings want them."""
+    settings, token = installation.settings, installation.settings.metrics_token
+    figures = Exposition(installation.services, MetricOptions(
+        interval=settings.drift_check_interval_seconds, tenants=settings.metrics_tenant_label),
+        runs=RunCounts(installation))
+    return MetricsRoute(figures, token.get_secret_value() if token is not None else None)
+
+
 def main(arguments: list[str]) -> int:
     """Serve the installation that the settings describe, until a signal says to stop."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
@@ -71,7 +83,8 @@ def main(arguments: list[str]) -> int:
         secret = settings.github_app_webhook_secret
         app = create_app(installation.services, Dispatcher(installation.services,
                                                            lambda: launch.open_refresh_queue(installation)),
-                         app_secret=secret.get_secret_value() if secret is not None else None)
+                         app_secret=secret.get_secret_value() if secret is not None else None,
+                         metrics=metrics_of(installation))
         port = int(arguments[0]) if arguments else settings.api_port
         uvicorn.Server(config_of(app, host=settings.api_host, port=port)).run()
     return 0
