@@ -92,6 +92,7 @@ def _facts(stage: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "now", _now(stage["now"])
     said = [f"{name} {'yes' if value else 'no'}" for name, value in stage["gates"].items()]
     yield "gates", ", ".join(said)
+    yield "activation", f"{stage['activation']} (that of {stage['source' if stage['activation'] == 'source' else 'target']})"
     yield "approvers", str(stage["approvers"] or "none")
     yield "soak", "none" if not stage["soak_hours"] else f"{_hours(stage['soak_hours'])} in {stage['source']}"
     for window in stage["freeze_windows"]:

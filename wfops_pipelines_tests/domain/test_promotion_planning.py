@@ -232,6 +232,16 @@ def test_the_plan_as_json_shows_no_secret_and_no_content() -> None:
     assert [change["action"] for change in json.loads(shown)["changes"]] == ["update", "create"]
 
 
+def test_the_key_of_a_transformation_is_shown_and_what_looks_like_a_secret_is_not() -> None:
+    key = "f0a1b2c3-0000-4000-8000-aabbccddeeff"
+    secret = "ghp_" + "aB3dE5fG7hI9jK1lM2nO4pQ6rS8tU0vW2xYz"
+    (shown,) = planned(changed("a"), transformations=[{
+        "key": key, "node": "Get", "path": "parameters.url", "kind": "base_url", "from": "https://x", "to": secret,
+        "password": "hunter2"}]).as_json()["transformations"]
+    assert (shown["key"], shown["from"], shown["node"]) == (key, "https://x", "Get")
+    assert secret not in str(shown) and "hunter2" not in str(shown)
+
+
 def test_what_was_lifted_from_two_environments_is_compared_by_what_it_means() -> None:
     dev = EnvironmentTables("dev", workflow_ids={"sub": "d1", "top": "d2"}, credentials=[CredentialRow("k", "t", "pay-dev")])
     staging = EnvironmentTables("staging", workflow_ids={"sub": "s1", "top": "s2"},

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 from wfops_pipelines.domain.errors import InvalidFields, UsageError
+from wfops_pipelines.domain.fleet_fields import Activation
 from wfops_pipelines.domain.freeze_windows import FreezeWindow
 from wfops_pipelines.domain.gate_facts import StageRules
 from wfops_pipelines.domain.transform_tables import CredentialRow
 from wfops_pipelines.domain.verification import Verification
 from wfops_pipelines.services.apply_fleet import FleetPlan
 from wfops_pipelines.services.environment_tables import environment_tables
+from wfops_pipelines.services.pipeline_reports import pipeline_reports
 from wfops_pipelines.services.stage_rules import Stage, stage_between
 from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, workflow
 
@@ -42,11 +44,24 @@ def test_what_a_stage_asks_for_comes_back_as_it_was_declared(new_fleet: NewFleet
     assert [window.name for window in stage.freeze_windows] == ["weekend", "xmas"]
     assert stage.freeze_windows[0] == FreezeWindow.model_validate(WEEKEND)
     assert stage.verification == Verification(webhooks=True, timeout_seconds=5, rollback_on_failure=True)
+    assert stage.activation is Activation.KEEP
     assert changes(fleet.apply()) == []
 
 
+def test_a_stage_that_takes_the_sources_activation_is_stored_beside_its_gates(new_fleet: NewFleet) -> None:
+    fleet = new_fleet(("staging", "prod"), pipelines=[{"name": "standard", "stages": [{**WHOLE_STAGE, "activation": "source"}]}])
+    stage = between(fleet)
+    assert stage.activation is Activation.SOURCE and not stage.rules.require_clean_drift
+    assert pipeline_reports(fleet.services, fleet.context)[0]["stages"][0]["activation"] == "source"
+    assert changes(fleet.apply()) == []
+    fleet.tenant["pipelines"][0]["stages"][0]["activation"] = "keep"
+    assert changes(fleet.apply()) == [("update", "pipeline", "standard")]
+    assert between(fleet).activation is Activation.KEEP
+
+
 @pytest.mark.parametrize("change", [
-    {"soakHours": 1}, {"freezeWindows": [WEEKEND]}, {"verification": {"triggers": True}}, {"approvers": 1}],
+    {"soakHours": 1}, {"freezeWindows": [WEEKEND]}, {"verification": {"triggers": True}}, {"approvers": 1},
+    {"activation": "source"}],
     ids=lambda change: next(iter(change)))
 def test_each_change_of_a_stage_is_one_update_of_its_pipeline(new_fleet: NewFleet, change: dict[str, Any]) -> None:
     fleet = new_fleet(("staging", "prod"), pipelines=[{"name": "standard", "stages": [WHOLE_STAGE]}])
