@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 from datetime import timedelta
@@ -12,7 +13,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from wfops_pipelines import failpoints
-from wfops_pipelines.domain.errors import LeaseLost, OperationRunning
+from wfops_pipelines.domain.errors import Blocked, LeaseLost, OperationRunning
 from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.services.holder import this_process
 from wfops_pipelines.services.operations import run_operation
@@ -144,6 +145,36 @@ def test_an_exception_in_the_middle_fails_the_operation_and_gives_the_environmen
     result = prod.sync()
     assert (result.created, result.unchanged) == (2, 1)
     assert created_ids(fleet) == sorted(ids)
+
+
+@pytest.mark.parametrize(("error", "level", "named"), [
+    (Blocked("not now", fix="wait"), "INFO", "blocked"), (RuntimeError("a mistake of ours"), "ERROR", "unexpected"),
+    (asyncio.CancelledError(), "INFO", "cancelled")], ids=["expected", "unexpected", "cancelled"])
+def test_an_operation_that_fails_is_logged_with_tenant_operation_and_run(
+        fleet: FleetUnderTest, caplog: pytest.LogCaptureFixture, error: BaseException, level: str, named: str) -> None:
+    context = fleet.services.context("acme", actor="local:ada", run_id="run-7")
+
+    async def fail() -> None:
+        async with run_operation(fleet.services, context, SYNC, fleet["prod"].row):
+            raise error
+
+    with caplog.at_level(logging.INFO, "wfops.operations"), pytest.raises(type(error)):
+        run(fail())
+    (record,) = [each for each in caplog.records if each.name == "wfops.operations"]
+    told: Any = record
+    assert record.levelname == level and "acme/prod" in record.getMessage()
+    assert (told.tenant, told.environment, told.run, told.kind, told.error) == (
+        "acme", "prod", "run-7", "environment_sync", named)
+    assert told.operation == str(fleet.operations()[-1].id)
+    assert (record.exc_info is not None) == (level == "ERROR")
+    if level == "ERROR":
+        assert record.exc_info is not None and record.exc_info[1] is error
+
+
+def test_an_operation_that_ends_well_logs_nothing(fleet: FleetUnderTest, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "wfops.operations"):
+        fleet["prod"].sync()
+    assert [each for each in caplog.records if each.name == "wfops.operations"] == []
 
 
 def test_a_failure_at_any_statement_leaves_whole_batches_and_a_later_sync_ends_it(fleet: FleetUnderTest) -> None:

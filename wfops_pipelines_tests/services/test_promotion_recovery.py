@@ -1,0 +1,204 @@
+"""What an interruption or an n8n that refuses leaves at the end of a promotion, and who brings it to its end (§11.7, §11.8)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from wfops_pipelines.domain.errors import NotVerified, RollbackIncomplete, WfopsError
+from wfops_pipelines.services.unblocking import unblock
+from wfops_pipelines.store.journal import RuntimeJournal
+from wfops_pipelines_tests.services.child import run_in_child
+from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, run, workflow
+from wfops_pipelines_tests.services.promotions import (
+    by_name,
+    execute,
+    held,
+    promote,
+    promoting_fleet,
+    request,
+    roll_back,
+    told,
+)
+
+
+def two_edited(new_fleet: NewFleet, **options: Any) -> FleetUnderTest:
+    """One and Two are in prod, and edited in dev; Three is new. The promotion of all that is approved, as number 2."""
+    fleet = promoting_fleet(new_fleet, ("dev", "prod"), **options)
+    dev = fleet["dev"]
+    one, two = dev.create_in_n8n(workflow("One", active=True), workflow("Two", active=True))
+    promote(fleet)
+    dev.edit_in_n8n(one, "better")
+    dev.edit_in_n8n(two, "better")
+    dev.create_in_n8n(workflow("Three", active=True))
+    assert request(fleet).number == 2
+    return fleet
+
+
+def carried_out(new_fleet: NewFleet) -> FleetUnderTest:
+    """The same, completed."""
+    fleet = two_edited(new_fleet)
+    assert execute(fleet, 2).status == "completed"
+    return fleet
+
+
+def never_verified(new_fleet: NewFleet) -> FleetUnderTest:
+    """One is in prod, and edited in dev; Two is new. The stage wants a workflow to run afterwards that prod does not have."""
+    fleet = promoting_fleet(new_fleet, ("dev", "prod"))
+    (one,) = fleet["dev"].create_in_n8n(workflow("One", active=True))
+    promote(fleet)
+    fleet.tenant["pipelines"][0]["stages"][0]["verification"] = {
+        "smoke_workflow": "Nobody has it", "timeout_seconds": 1, "rollback_on_failure": True}
+    fleet.apply()
+    fleet["dev"].edit_in_n8n(one, "better")
+    fleet["dev"].create_in_n8n(workflow("Two", active=True))
+    assert request(fleet).number == 2
+    return fleet
+
+
+def not_atomic(new_fleet: NewFleet) -> FleetUnderTest:
+    """One and Two edited, Three new, where a workflow that fails does not take the others with it."""
+    return two_edited(new_fleet, atomic=False)
+
+
+def incidents(fleet: FleetUnderTest) -> Any:
+    """The incident that is open in prod, if one is."""
+    return fleet.reading(lambda work: work.incidents.open_of(fleet["prod"].row.id))
+
+
+# -- a rollback by hand ------------------------------------------------------------------------------------------------
+
+
+def test_a_rollback_by_hand_that_stays_incomplete_opens_a_critical_incident_until_it_is_restored(new_fleet: NewFleet) -> None:
+    fleet = new_fleet.as_left_by(carried_out)
+    prod = fleet["prod"]
+    promoted = held(prod)
+    # Two and One go back, Three cannot be deleted; and what went back cannot be brought forward again.
+    prod.sandbox.faults.add("status", method="PUT", status=400, after=2)
+    prod.sandbox.faults.add("status", method="DELETE", status=400)
+    with pytest.raises(RollbackIncomplete, match="could not be restored"):
+        roll_back(fleet, 2)
+    report = told(fleet, 2)
+    assert report.status == "completed" and not report.rollback_incomplete
+    assert prod.row.writes_blocked_at is not None and "rollback incomplete" in prod.row.writes_blocked_reason
+    incident = incidents(fleet)
+    assert (incident.severity, incident.status, incident.affected) == ("critical", "detected", 2)
+    assert "the rollback of promotion p2 is incomplete" in incident.title
+    assert sorted(each["name"] for each in incident.drift_snapshot["workflows"]) == ["One", "Two"]
+    (event,) = fleet.events("promotion.rollback_failed")
+    assert "400" in event.details["reason"]
+    with pytest.raises(WfopsError):  # n8n refuses still: nothing is told twice
+        roll_back(fleet, 2)
+    assert incidents(fleet).number == incident.number and prod.row.writes_blocked_at is not None
+    prod.sandbox.faults.clear()
+    assert prod.check().status == "IN_SYNC"
+    assert held(prod) == promoted and prod.row.writes_blocked_at is None
+    assert incidents(fleet) is None and told(fleet, 2).status == "completed"
+    assert roll_back(fleet, 2).status == "rolled_back" and fleet.chain_verifies()
+
+
+def test_a_rollback_by_hand_that_died_and_cannot_be_restored_is_told_by_whoever_comes_next(new_fleet: NewFleet) -> None:
+    fleet = new_fleet.as_left_by(carried_out)
+    prod = fleet["prod"]
+    died = run_in_child(prod, "roll back", "runtime.record.after_commit=kill@1")
+    assert died.returncode == -9, died.stderr[-2000:]
+    for method in ("PUT", "DELETE"):
+        prod.sandbox.faults.add("status", method=method, status=400)
+    prod.check()
+    assert prod.row.writes_blocked_at is not None and incidents(fleet).severity == "critical"
+    assert fleet.actions()["promotion.rollback_failed"] == 1 and told(fleet, 2).status == "completed"
+    prod.sandbox.faults.clear()
+    prod.check()
+    assert prod.row.writes_blocked_at is None and incidents(fleet) is None
+    assert not fleet.reading(lambda work: work.journal.unfinished(prod.row.id))
+
+
+# -- verification ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["before", "in the middle"])
+def test_a_process_that_dies_between_a_failed_verification_and_its_rollback_is_rolled_back_by_recovery(
+        new_fleet: NewFleet, place: str) -> None:
+    fleet = new_fleet.as_left_by(never_verified)
+    prod = fleet["prod"]
+    before = held(prod)
+    # Going forward deletes nothing: what is deleted is Two, the first to be taken back.
+    died = run_in_child(prod, "execute", f"runtime.delete.{'before' if place == 'before' else 'after'}=kill")
+    assert died.returncode == -9, (died.stdout, died.stderr[-2000:])
+    assert told(fleet, 2).status == "running" and held(prod) != before
+    assert prod.check().status == "IN_SYNC"
+    report = told(fleet, 2)
+    assert report.status == "rolled_back" and not report.rollback_incomplete
+    assert held(prod) == before and prod.row.writes_blocked_at is None and incidents(fleet) is None
+    if place == "before":  # nothing had been taken back: it was verified once more
+        assert "Nobody has it" in (report.reason or "")
+        assert [each["outcome"] for each in report.verification if each["check"] == "smoke_workflow"] == ["failed"]
+    assert not fleet.reading(lambda work: work.journal.unfinished(prod.row.id)) and fleet.chain_verifies()
+
+
+def test_a_verification_that_fails_rolls_back_and_says_what_was_not_so(new_fleet: NewFleet) -> None:
+    fleet = new_fleet.as_left_by(never_verified)
+    before = held(fleet["prod"])
+    with pytest.raises(NotVerified, match="Nobody has it"):
+        execute(fleet, 2)
+    assert held(fleet["prod"]) == before and told(fleet, 2).status == "rolled_back"
+
+
+def test_what_was_verified_is_told_still_when_an_incomplete_rollback_was_completed(new_fleet: NewFleet) -> None:
+    fleet = new_fleet.as_left_by(never_verified)
+    prod = fleet["prod"]
+    before = held(prod)
+    prod.sandbox.faults.add("status", method="DELETE", status=400)
+    with pytest.raises(RollbackIncomplete):
+        execute(fleet, 2)
+    report = told(fleet, 2)
+    assert report.status == "failed" and report.rollback_incomplete and report.verification
+    prod.sandbox.faults.clear()
+    prod.check()
+    restored = told(fleet, 2)
+    assert restored.status == "rolled_back" and restored.verification == report.verification and held(prod) == before
+
+
+# -- what an admin gave up on ------------------------------------------------------------------------------------------
+
+
+def test_a_rollback_that_an_admin_gave_up_on_is_not_told_as_done_and_nobody_comes_back_to_it(new_fleet: NewFleet) -> None:
+    fleet = new_fleet.as_left_by(not_atomic)
+    prod = fleet["prod"]
+    there = by_name(prod)
+    prod.sandbox.faults.add("status", method="PUT", path=f"/workflows/{there['Two']}$", status=400)
+    prod.sandbox.faults.add("status", method="POST", path=r"/publish$", status=400)
+    prod.sandbox.faults.add("status", method="DELETE", status=400)
+    with pytest.raises(RollbackIncomplete):
+        execute(fleet, 2)
+    assert run(unblock(fleet.services, fleet.context, "prod", reason="left as it is")).changed
+    prod.sandbox.faults.clear()
+    prod.check()
+    report = told(fleet, 2)
+    assert report.status == "failed" and report.rollback_incomplete
+    assert not fleet.reading(lambda work: work.journal.unfinished(prod.row.id))
+
+
+# -- what it costs -----------------------------------------------------------------------------------------------------
+
+
+def test_writes_read_their_own_row_of_the_journal_and_not_all_rows_each_time(
+        new_fleet: NewFleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    count = 100
+    fleet = promoting_fleet(new_fleet, ("dev", "prod"))
+    fleet["dev"].create_in_n8n(*(workflow(f"W{number}") for number in range(count)))
+    asked = request(fleet)
+    read = []
+    for name in ("one", "of_operation"):
+        real = getattr(RuntimeJournal, name)
+
+        def counting(self: RuntimeJournal, *args: Any, real: Any = real) -> Any:
+            found = real(self, *args)
+            read.append(len(found) if isinstance(found, list) else 1)
+            return found
+
+        monkeypatch.setattr(RuntimeJournal, name, counting)
+    assert execute(fleet, asked.number).status == "completed"
+    assert read.count(1) >= count
+    assert sum(read) <= 20 * count, sum(read)
