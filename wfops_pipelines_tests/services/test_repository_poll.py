@@ -1,0 +1,279 @@
+"""The poll: who is looked at when, and who is to be refreshed after."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from wfops_pipelines.domain.errors import NotFound, Unreachable
+from wfops_pipelines.services.repository_poll import PER_HOST, Poll, RepositoryPoll
+from wfops_pipelines.services.services import Services
+from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, workflow
+
+
+@dataclass
+class Looks:
+    """Counts looks at branches, and gets in their way."""
+
+    services: Services
+    seen: list[str] = field(default_factory=list)
+    error: Exception | None = None
+    held: threading.Event | None = None
+    entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+
+    def watching(self) -> Services:
+        """The services, whose repositories are looked at through this."""
+        real, looks = self.services.open_repository, self
+
+        def opened(source: Any, *, cache: Any) -> Any:
+            repository = real(source, cache=cache)
+            head = repository.head
+
+            def look(branch: str) -> str | None:
+                looks.seen.append(branch)
+                looks.entered.release()
+                if looks.held is not None:
+                    looks.held.wait(60)
+                if looks.error is not None:
+                    raise looks.error
+                return head(branch)
+            repository.head = look
+            return repository
+        return replace(self.services, open_repository=opened)
+
+
+@dataclass
+class Polled:
+    """A fleet that is polled."""
+
+    fleet: FleetUnderTest
+    looks: Looks
+    poll: RepositoryPoll
+
+    def tick(self, **after: float) -> Poll:
+        self.fleet.clock.pass_time(**after)
+        return self.poll.tick(seconds=30)
+
+    def moved(self, **after: float) -> list[tuple[str, str | None]]:
+        """Who is to be refreshed; noted as asked for, as the sensor does."""
+        poll = self.tick(**after)
+        self.poll.note_asked(poll.moved)
+        return [(one.environment, one.head) for one in poll.moved]
+
+    def restart(self) -> None:
+        self.poll.close()
+        self.poll = RepositoryPoll(self.looks.watching(), shortest=60)
+
+
+@pytest.fixture
+def polled_of(new_fleet: NewFleet) -> Iterator[Callable[..., Polled]]:
+    made: list[Polled] = []
+
+    def make(*arguments: Any, **options: Any) -> Polled:
+        fleet = new_fleet(*arguments, **options)
+        looks = Looks(fleet.services)
+        made.append(Polled(fleet, looks, RepositoryPoll(looks.watching(), shortest=60)))
+        return made[-1]
+
+    yield make
+    for polled in made:
+        if polled.looks.held is not None:
+            polled.looks.held.set()
+        polled.poll.close()
+
+
+@pytest.fixture
+def polled(polled_of: Callable[..., Polled]) -> Polled:
+    """dev and prod in one branch of one repository."""
+    return polled_of(("dev", "prod"))
+
+
+def test_a_branch_is_looked_at_once_for_all_environments_that_read_it(polled: Polled) -> None:
+    poll = polled.tick()
+    assert (poll.branches, poll.due, poll.looked, poll.moved) == (1, 1, 1, [])
+    assert polled.looks.seen == ["main"]
+
+
+def test_a_branch_is_looked_at_again_when_it_is_due_and_not_before(polled: Polled) -> None:
+    polled.tick()
+    assert polled.tick(seconds=20).looked == 0
+    assert polled.tick(seconds=75).looked == 1
+    assert polled.tick().looked == 0
+
+
+def test_a_restart_does_not_look_at_everything_at_once(polled: Polled) -> None:
+    polled.tick()
+    polled.restart()
+    assert polled.tick(seconds=10).due == 0
+
+
+def test_a_late_tick_looks_once(polled: Polled) -> None:
+    polled.tick()
+    assert polled.tick(hours=5).looked == 1
+    assert polled.tick().looked == 0
+
+
+def test_who_stands_elsewhere_is_to_be_refreshed_and_asked_for_once(polled: Polled) -> None:
+    assert polled.moved() == []
+    head = polled.fleet["prod"].push_workflow("a.json", workflow("A"))
+    assert polled.moved(seconds=95) == [("dev", head), ("prod", head)]
+    assert polled.moved(seconds=20) == []
+    for slug in ("dev", "prod"):
+        polled.fleet[slug].read_git()
+    assert polled.moved(seconds=95) == [] and polled.moved(hours=1) == []
+
+
+def test_a_refresh_that_came_to_nothing_is_asked_for_again_some_minutes_later_and_later_each_time(polled: Polled) -> None:
+    head = polled.fleet["prod"].push_workflow("a.json", workflow("A"))
+    polled.fleet["dev"].read_git()
+    asked = [seconds for seconds in range(0, 1200, 60) if polled.moved(seconds=60) == [("prod", head)]]
+    assert asked == [0, 120, 360, 840]
+
+
+def test_a_look_that_is_older_than_what_an_environment_was_read_at_says_nothing(polled: Polled) -> None:
+    polled.tick()
+    polled.fleet["prod"].push_workflow("a.json", workflow("A"))
+    polled.fleet["prod"].read_git()
+    polled.fleet["dev"].read_git()
+    assert polled.moved() == []
+
+
+def test_a_webhook_that_asked_for_the_same_head_is_enough(polled: Polled) -> None:
+    head = polled.fleet["prod"].push_workflow("a.json", workflow("A"))
+    polled.fleet["dev"].read_git()
+    prod = polled.fleet["prod"].row.id
+    polled.fleet.writing(lambda work: work.pushes.ask({prod: head}, by="webhook", now=polled.fleet.clock.now(), run_id="r"))
+    assert polled.moved() == []
+    assert polled.moved(minutes=3) == [("prod", head)]
+
+
+def test_a_branch_that_is_gone_is_asked_for_until_that_is_known_and_audited_once(polled: Polled) -> None:
+    prod = polled.fleet["prod"]
+    prod.push_workflow("a.json", workflow("A"))
+    prod.read_git()
+    polled.fleet["dev"].read_git()
+    polled.fleet.repository.git("update-ref", "-d", "refs/heads/main")
+    assert polled.moved(seconds=95) == [("dev", None), ("prod", None)]
+    for slug in ("dev", "prod"):
+        with pytest.raises(NotFound):
+            polled.fleet[slug].read_git()
+    for _ in range(5):
+        assert polled.moved(minutes=10) == []
+    assert [event.environment for event in polled.fleet.events("repository.branch_deleted")] == ["dev", "prod"]
+
+
+def test_a_branch_that_comes_back_is_seen(polled: Polled) -> None:
+    prod = polled.fleet["prod"]
+    first = prod.push_workflow("a.json", workflow("A"))
+    for slug in ("dev", "prod"):
+        polled.fleet[slug].read_git()
+    polled.fleet.repository.git("update-ref", "-d", "refs/heads/main")
+    polled.moved(seconds=95)
+    for slug in ("dev", "prod"):
+        with pytest.raises(NotFound):
+            polled.fleet[slug].read_git()
+    second = polled.fleet.repository.commit({"prod/b.json": b"{}"}, orphan=True)
+    assert polled.moved(seconds=95) == [("dev", second), ("prod", second)] and first != second
+
+
+def test_a_forced_push_is_seen_and_audited_once(polled: Polled) -> None:
+    prod = polled.fleet["prod"]
+    prod.push_workflow("a.json", workflow("A"))
+    polled.fleet["dev"].read_git()
+    prod.read_git()
+    head = polled.fleet.repository.commit({"prod/b.json": b"{}"}, orphan=True)
+    assert ("prod", head) in polled.moved(seconds=95)
+    prod.read_git()
+    polled.fleet["dev"].read_git()
+    for _ in range(3):
+        assert polled.moved(minutes=10) == []
+    assert [event.environment for event in polled.fleet.events("repository.force_pushed")] == ["prod", "dev"]
+
+
+def test_what_cannot_be_read_is_looked_at_more_and_more_seldom_and_the_error_is_kept(polled: Polled) -> None:
+    polled.looks.error = Unreachable("nobody answers", target="https://host/x")
+    waits, last = [], 0
+    for minute in range(120):
+        if polled.tick(minutes=1).errors:
+            waits.append(minute - last)
+            last = minute
+    assert 4 <= len(waits) < 12 and waits[-1] >= 20
+    (row,) = unreadable(polled)
+    assert row.failures == len(waits) and "nobody answers" in row.error
+    polled.looks.error = None
+    assert polled.tick(hours=1).errors == []
+    assert unreadable(polled) == []
+
+
+def unreadable(polled: Polled) -> list[Any]:
+    with polled.fleet.services.store.system() as system:
+        return system.pushes.unreadable()
+
+
+def test_what_hangs_takes_a_bounded_time_and_is_noted_when_it_answers(polled: Polled) -> None:
+    polled.looks.held = threading.Event()
+    head = polled.fleet["prod"].push_workflow("a.json", workflow("A"))
+    poll = polled.poll.tick(seconds=0.2)
+    assert (poll.looked, poll.unanswered, poll.moved) == (0, 1, [])
+    assert polled.poll.tick(seconds=0.2).due == 0  # it is still under way: nobody asks twice
+    polled.looks.held.set()
+    found: list[Any] = []
+    deadline = threading.Event()
+    while not found and not deadline.wait(0.02):
+        found = polled.poll.tick(seconds=5).moved
+    assert {one.head for one in found} == {head}
+    assert polled.looks.seen == ["main"]
+
+
+def test_one_host_that_hangs_does_not_hold_up_the_others(polled_of: Callable[..., Polled]) -> None:
+    slugs = [f"e{n}" for n in range(PER_HOST + 2)]
+    polled = polled_of((*slugs, "prod"), repository_url="http://127.0.0.1:9/acme/flows.git")
+    for slug in slugs:  # a branch each, on the host that hangs
+        polled.fleet.declared(slug)["branch"] = slug
+    polled.fleet.declared("prod")["repository"] = {"url": polled.fleet.repository.url}
+    polled.fleet.apply()
+    polled.looks.held = threading.Event()
+    real = polled.looks.held
+
+    class OnlyTheHost:
+        def wait(self, seconds: float) -> None:
+            if polled.looks.seen[-1] != "main":
+                real.wait(seconds)
+        set = real.set
+    polled.looks.held = OnlyTheHost()  # type: ignore[assignment]
+    poll = polled.poll.tick(seconds=1.0)
+    assert poll.looked == 1 and poll.unanswered == PER_HOST + 2
+    assert polled.looks.seen.count("main") == 1
+    assert len(polled.looks.seen) == PER_HOST + 1
+
+
+def test_tenants_take_turns(polled_of: Callable[..., Polled]) -> None:
+    polled = polled_of(("dev", "prod"))
+    fleet = polled.fleet
+    first = fleet.tenant
+    for n in range(6):
+        first["environments"].append({**first["environments"][1], "slug": f"more-{n}", "folder": f"m{n}", "branch": f"b{n}"})
+    fleet.document["tenants"].append({**first, "slug": "small", "environments": [
+        {**first["environments"][0], "folder": "small", "branch": "small"}]})
+    fleet.apply()
+    with closing(_one_thread(polled)) as poll:
+        poll.tick(seconds=30)
+    assert polled.looks.seen.index("small") <= 1
+
+
+def _one_thread(polled: Polled) -> RepositoryPoll:
+    return RepositoryPoll(polled.looks.watching(), shortest=60, threads=1)
+
+
+def test_two_tenants_with_one_repository_share_nothing(polled_of: Callable[..., Polled]) -> None:
+    polled = polled_of(("dev",))
+    first = polled.fleet.tenant
+    polled.fleet.document["tenants"].append({**first, "slug": "globex", "environments": [
+        {**first["environments"][0], "folder": "globex"}]})
+    polled.fleet.apply()
+    assert polled.tick().looked == 2
