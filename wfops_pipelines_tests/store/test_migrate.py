@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -17,6 +18,7 @@ from wfops_pipelines.store.engine import open_engine
 from wfops_pipelines.store.migrate import downgrade, upgrade
 from wfops_pipelines.store.roles import Urls
 from wfops_pipelines_tests.servers.processes import child_environment, eventually
+from wfops_pipelines_tests.store.catalogue import insert_graph, read_catalogue
 from wfops_pipelines_tests.store.stores import open_store, prepared
 
 FreshDatabase = Callable[..., Urls]
@@ -65,6 +67,23 @@ def test_each_revision_goes_up_and_down_by_itself(fresh_database_urls: FreshData
         if lower == BEFORE_TENANCY:
             assert one(urls.owner, "SELECT count(*) FROM pg_policies") == 0
             assert one(urls.owner, "SELECT has_table_privilege('wfops_app', 'tenants', 'SELECT')") is False
+
+
+def test_what_waits_for_approvals_still_has_to_have_them_after_0007(fresh_database_urls: FreshDatabase) -> None:
+    urls = fresh_database_urls(lambda url: upgrade(url, revision="0006"))
+    tenant = uuid4()
+    with psycopg.connect(urls.owner) as owner:
+        rows = insert_graph(owner, read_catalogue(owner), tenant)  # promotions that wait, between the ends of the stages
+        owner.execute("UPDATE pipeline_stages SET approvers = 2")
+        ends = [(row["source_environment_id"], row["target_environment_id"]) for row in rows["pipeline_stages"]]
+    upgrade(urls.owner)
+    with psycopg.connect(urls.owner) as owner:
+        found = owner.execute("SELECT source_environment_id::text, target_environment_id::text, status, approvers"
+                              " FROM promotions WHERE tenant_id = %s", (tenant,)).fetchall()
+        assert {each[2] for each in found} == {"pending_approval"}
+        assert {(each[0], each[1]) in ends: each[3] for each in found} == {True: 2}
+        with pytest.raises(psycopg.errors.CheckViolation, match="1 of 2 approvals of this plan are there"):
+            owner.execute("UPDATE promotions SET status = 'approved', approved_checksum = checksum")
 
 
 def test_a_difference_between_code_and_database_is_found(fresh_database_urls: FreshDatabase) -> None:
