@@ -9,8 +9,8 @@ import typer
 
 from wfops_pipelines.cli import terminal
 from wfops_pipelines.cli.confirming import confirm
-from wfops_pipelines.cli.options import Detach, DryRun, Json, Promotion, Reason
-from wfops_pipelines.cli.promote import exit_code_of
+from wfops_pipelines.cli.options import Detach, DryRun, Json, Promotion, Reason, Yes
+from wfops_pipelines.cli.promotion_flow import exit_code_of
 from wfops_pipelines.cli.promotion_runs import PromotionRuns
 from wfops_pipelines.cli.promotion_screen import rollback_text
 from wfops_pipelines.cli.session import open_session
@@ -72,9 +72,7 @@ def cancel(name: Promotion, reason: Reason = None, as_json: Json = False) -> Non
 
 def rollback(
     name: Promotion, reason: Annotated[str, typer.Option("--reason", help="Why, in a few words.")],
-    dry_run: DryRun = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")] = False,
-    detach: Detach = False, as_json: Json = False,
+    dry_run: DryRun = False, yes: Yes = False, detach: Detach = False, as_json: Json = False,
 ) -> None:
     """Roll a completed promotion back: its target as it was before, workflow by workflow, then Git.
 
@@ -82,7 +80,8 @@ def rollback(
     changed one of these workflows since, nothing is written, and they are named.
 
     Exit codes: 0 done, 1 failed and undone, 2 no such promotion, 3 done, and the target has drift, 4 it is not completed,
-    somebody changed a workflow since, or a later promotion wrote it too, 5 unreachable, 6 refused, 7 not confirmed.
+    somebody changed a workflow since, or a later promotion wrote it too, 5 unreachable, 6 refused, 7 not confirmed, or
+    Ctrl-C: it says what became of it.
 
     Examples:
 
@@ -98,15 +97,15 @@ def rollback(
         chosen = {"promotion": str(named), "reason": reason}
         if detach and not dry_run:
             confirm(f"Leave the rollback of {named} to the queue, without looking at what it writes?", yes=yes)
-            tell_submitted(session, runs.submit("rollback", {**chosen, "dry_run": False}), as_json=as_json)
+            tell_submitted(session, runs.submit("rollback", chosen), as_json=as_json)
             return
         if dry_run or not yes:
-            result = runs.roll_back(f"Planning the rollback of {named}", {**chosen, "dry_run": True})
+            result = runs.run("rollback", f"Planning the rollback of {named}", {**chosen, "dry_run": True})
         if not dry_run:
             if not yes:
                 terminal.note(rollback_text(result).rstrip("\n"))
                 confirm(f"Write this to n8n {named.tenant}/{named.target}?", yes=False)
-            result = runs.roll_back(f"Rolling back {named}", {**chosen, "dry_run": False})
+            result = runs.run("rollback", f"Rolling back {named}", {**chosen, "dry_run": False})
     terminal.write(terminal.json_text(result) if as_json else rollback_text(result))
     raise typer.Exit(0 if dry_run or result["status"] != "rolled_back" else exit_code_of({**result, "status": "completed"}))
 

@@ -15,5 +15,10 @@ def confirm(question: str, *, yes: bool) -> None:
     if not sys.stdin.isatty():
         raise UsageError("this has to be confirmed, and nobody can be asked",
                          fix="--yes answers yes; --dry-run shows what would change")
-    if not terminal.ask(f"{question} [y/N]", expected="y"):
+    try:
+        confirmed = terminal.ask(f"{question} [y/N]", expected="y")
+    except KeyboardInterrupt:
+        terminal.note("")
+        confirmed = False
+    if not confirmed:
         raise Cancelled("not confirmed: nothing was changed")

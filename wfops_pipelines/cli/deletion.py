@@ -8,7 +8,7 @@ import typer
 
 from wfops_pipelines.cli import terminal
 from wfops_pipelines.cli.confirming import confirm
-from wfops_pipelines.cli.options import DryRun, Json, Tenant
+from wfops_pipelines.cli.options import DryRun, Json, Tenant, Yes
 from wfops_pipelines.cli.session import open_session
 from wfops_pipelines.domain.diff_text import visible
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from wfops_pipelines.services.canonical_deletion import CanonicalChange
 
 Canonical = Annotated[str, typer.Argument(metavar="WORKFLOW", help="Canonical id, or name where only one has it.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do it without asking.")]
 
 
 def delete(tenant: Tenant, workflow: Canonical, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False) -> None:

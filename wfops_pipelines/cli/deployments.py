@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -17,8 +15,10 @@ from wfops_pipelines.cli.deployment_screen import (
     progress_line,
     scheduled_text,
 )
-from wfops_pipelines.cli.options import DryRun, Json, Limit, Reason
+from wfops_pipelines.cli.options import AllowIrreversible, AllowLarge, DryRun, Json, Limit, Prune, Reason, Workflows
 from wfops_pipelines.cli.session import Session, failure_of, open_session
+from wfops_pipelines.cli.watching import follow
+from wfops_pipelines.domain.deployment import DeploymentStatus
 from wfops_pipelines.domain.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,34 +29,15 @@ if TYPE_CHECKING:
 
 deploy = typer.Typer(no_args_is_help=True, help="Promotions that start at their time, for one tenant or for many in waves.")
 
-_POLL: Final = 1.0  # seconds between two looks of --watch
 _OPEN: Final = frozenset({"pending", "scheduled", "running", "stopping"})
 
 From = Annotated[str | None, typer.Option("--from", metavar="ENV", help="The environment that it comes from.")]
 To = Annotated[str | None, typer.Option("--to", metavar="ENV", help="The environment that is written.")]
 At = Annotated[str | None, typer.Option(
     "--at", metavar="TIME", help="When, with its time zone, as 2026-11-22T22:00+01:00; at once without.")]
-Workflows = Annotated[list[str] | None, typer.Option(
-    "--workflow", "-w", metavar="NAME|ID", help="This one alone, by name, n8n id in the source, or canonical id; with what "
-                                                "it needs. Can be repeated.")]
-Prune = Annotated[bool, typer.Option("--prune", help="Also remove what only the target has (n8n 2.x archives it).")]
-AllowLarge = Annotated[str | None, typer.Option(
-    "--allow-large", metavar="REASON", help="Change or remove more than 30 % of a target of ten workflows or more.")]
-AllowIrreversible = Annotated[bool, typer.Option("--allow-irreversible", help="Do what n8n's API could not undo.")]
 Id = Annotated[str, typer.Argument(
     metavar="ID", help="The deployment's id or its batch's, or at least the first 8 characters of it.")]
 One = Annotated[str, typer.Argument(metavar="ID", help="The deployment's id, or at least the first 8 characters of it.")]
-
-
-class Status(StrEnum):
-    """Where a deployment is in its life, as ``--status`` names it."""
-
-    PENDING = "pending"
-    SCHEDULED = "scheduled"
-    RUNNING = "running"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
 
 
 @deploy.command("schedule")
@@ -116,7 +97,8 @@ def schedule(
 @deploy.command("list")
 def list_(
     tenant: Annotated[str | None, typer.Argument(metavar="[TENANT]", help="The tenant's slug; all tenants without.")] = None,
-    status: Annotated[list[Status] | None, typer.Option("--status", help="In this status; can be repeated.")] = None,
+    status: Annotated[list[DeploymentStatus] | None, typer.Option("--status",
+                                                                 help="In this status; can be repeated.")] = None,
     limit: Limit = 50,
     before: Annotated[str | None, typer.Option("--before", metavar="ID", help="The page after this one.")] = None,
     as_json: Json = False,
@@ -161,13 +143,7 @@ def show(
     """
     with open_session() as session:
         look = _looking(session, name)
-        shown, said = look(), ""
-        while watch and shown["status"] in _OPEN:
-            if (line := progress_line(shown)) != said:
-                terminal.note(line)
-                said = line
-            time.sleep(_POLL)
-            shown = look()
+        shown = follow(look, progress_line, goes_on=lambda now: now["status"] in _OPEN) if watch else look()
     terminal.write(terminal.json_text(shown) if as_json else _text(shown))
     if watch and (shown["status"] in ("failed", "stopped") or shown.get("failed")):
         raise typer.Exit(1)
@@ -306,8 +282,8 @@ def _plan(session: Session, deployment: DeploymentReport, *, as_json: bool) -> N
         **{key: value for key, value in deployment.options.items() if key not in ("workflows", "when_ready")},
         "workflows": deployment.options.get("workflows") or None}
     runs = PromotionRuns(session, deployment.tenant, deployment.target, source=deployment.source)
-    plan = runs.promote(f"Planning {deployment.source} → {deployment.target} of {deployment.tenant}",
-                        {**asked, "dry_run": True})
+    plan = runs.run("promote", f"Planning {deployment.source} → {deployment.target} of {deployment.tenant}",
+                    {**asked, "dry_run": True})
     terminal.write(terminal.json_text(plan) if as_json else plan_text(plan, colour=terminal.colours()))
 
 

@@ -9,7 +9,7 @@ import typer
 from wfops_pipelines.cli import terminal
 from wfops_pipelines.cli.diffs import render_stored
 from wfops_pipelines.cli.options import Detach, DryRun, Environment, Json, Tenant
-from wfops_pipelines.cli.session import failure_of, open_session
+from wfops_pipelines.cli.session import open_session, result_of
 from wfops_pipelines.cli.sync import tell_submitted
 from wfops_pipelines.domain.diff_text import visible
 from wfops_pipelines.services.export_text import field_changes, left_out
@@ -53,12 +53,7 @@ def export(
             note = ", which writes nothing; its page shows what it would write" if dry_run else ""
             tell_submitted(session, launched.run_id, as_json=as_json, note=note)
             return
-    told: dict[str, Any] = launched.outputs[0] if launched.outputs else {"result": None, "error": None}
-    if told["error"] is not None:
-        raise told["error"]
-    if not launched.success:
-        raise failure_of(launched)
-    result = {**told["result"], "run_id": launched.run_id}
+    result = result_of(launched)
     terminal.write(terminal.json_text(result) if as_json else _text(result))
 
 

@@ -9,6 +9,7 @@ import typer
 
 from wfops_pipelines.cli import terminal
 from wfops_pipelines.cli.options import DryRun, Json, Tenant
+from wfops_pipelines.cli.removal import tell_removed
 from wfops_pipelines.cli.session import open_session
 from wfops_pipelines.domain.diff_text import visible
 from wfops_pipelines.domain.errors import UsageError
@@ -110,13 +111,9 @@ def remove(
         from wfops_pipelines.services.ignore_rule_commands import remove_rule
 
         rule = remove_rule(session.services, session.context(tenant), rule_id, dry_run=dry_run)
-    if as_json:
-        terminal.write(terminal.json_text(rule))
-    elif not rule["changed"]:
-        terminal.write(f"nothing to change: rule {rule['id']} was removed {terminal.ago(rule['removed_at'])}\n")
-    else:
-        terminal.write(visible(f"{'would be ' if dry_run else ''}removed: {_what(rule)} is no longer ignored; it hid "
-                               f"{terminal.plural(rule['hides'], 'change')} in the last check") + "\n")
+    hid = terminal.plural(rule["hides"], "change") if rule["changed"] else ""
+    tell_removed(rule, "rule", f"{_what(rule)} is no longer ignored; it hid {hid} in the last check", dry_run=dry_run,
+                 as_json=as_json)
 
 
 def _what(rule: dict[str, Any]) -> str:

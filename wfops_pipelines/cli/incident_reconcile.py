@@ -11,8 +11,8 @@ import typer
 from wfops_pipelines.cli import incident_screen, terminal
 from wfops_pipelines.cli.confirming import confirm
 from wfops_pipelines.cli.failures import BLOCKED, DIFFERENT
-from wfops_pipelines.cli.options import Detach, DryRun, Force, Incident, Json, Reason
-from wfops_pipelines.cli.session import Session, failure_of, open_session
+from wfops_pipelines.cli.options import Detach, DryRun, Force, Incident, Json, Reason, Yes
+from wfops_pipelines.cli.session import Session, open_session, result_of
 from wfops_pipelines.cli.sync import tell_submitted
 from wfops_pipelines.domain.diff_text import visible
 
@@ -36,9 +36,7 @@ def reconcile(
                                                         "them).")] = False,
     allow_irreversible: Annotated[bool, typer.Option(
         "--allow-irreversible", help="With --prune on n8n 1.x: delete them, which nobody can undo.")] = False,
-    dry_run: DryRun = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")] = False,
-    force: Force = False, detach: Detach = False, as_json: Json = False,
+    dry_run: DryRun = False, yes: Yes = False, force: Force = False, detach: Detach = False, as_json: Json = False,
 ) -> None:
     """Resolve an incident: revert, promote, replace, or acknowledge that it stays.
 
@@ -99,12 +97,7 @@ class _Runs:
         with terminal.progress(f"{doing} {self._chosen['resolution']} of {self._incident}"):
             launched = self._session.run("reconcile_incident", self._config(dry_run=dry_run, plan=plan), tenant=self._tenant,
                                          environment=self._environment)
-        told: dict[str, Any] = launched.outputs[0] if launched.outputs else {"result": None, "error": None}
-        if told["error"] is not None:
-            raise told["error"]
-        if not launched.success:
-            raise failure_of(launched)
-        return {**told["result"], "run_id": launched.run_id}
+        return result_of(launched)
 
     def submit(self) -> str:
         """Leave it to the daemon's queue; the run's id."""

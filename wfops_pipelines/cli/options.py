@@ -27,5 +27,16 @@ Incident = Annotated[str, typer.Argument(
     metavar="ID", help="TENANT#NUMBER as acme#12, the incident's id, or at least the first 8 characters of it.")]
 Promotion = Annotated[str, typer.Argument(
     metavar="NAME", help="TENANT/pNUMBER as acme/p12, the promotion's id, or at least the first 8 characters of it.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
+Workflows = Annotated[list[str] | None, typer.Option(
+    "--workflow", "-w", metavar="NAME|ID", help="This one alone, by name, n8n id in the source, or canonical id; with what "
+                                                "it needs. Can be repeated.")]
+Prune = Annotated[bool, typer.Option("--prune", help="Also remove what only the target has (n8n 2.x archives it).")]
+AllowLarge = Annotated[str | None, typer.Option(
+    "--allow-large", metavar="REASON", help="Change or remove more than 30 % of an environment of ten workflows or more.")]
+AllowIrreversible = Annotated[bool, typer.Option("--allow-irreversible", help="Do what n8n's API could not undo.")]
+Override = Annotated[str | None, typer.Option(
+    "--override", metavar="REASON", help="Go past drift of the environment that is written, where its policy has "
+                                         "manual_override; for admins.")]
 Reason = Annotated[str | None, typer.Option("--reason", help="Why, in a few words.")]
 Force = Annotated[bool, typer.Option("--force", help="Although its status does not allow it; for admins.")]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from wfops_pipelines.cli import terminal
 from wfops_pipelines.cli.failures import error_json
+from wfops_pipelines.cli.interruption import interrupted
 from wfops_pipelines.cli.session import Session, failure_of
 from wfops_pipelines.domain.errors import WfopsError
 
-_OPS = {"promote": "plan", "rollback": "roll_back", "recover": "finish",
-        "restore": "plan_restore"}  # the op of each job that is configured
+_OPS: Final = {"promote": ("plan", "gates", "execute", "outcome"), "restore": ("plan_restore", "execute_restore"),
+               "rollback": ("roll_back",), "recover": ("finish",)}
+"""The ops of each job; the first of them is configured."""
 
 
 class PromotionRuns:
@@ -20,38 +22,29 @@ class PromotionRuns:
     def __init__(self, session: Session, tenant: str, target: str, *, source: str | None = None,
                  promotion: str | None = None) -> None:
         self.error: WfopsError | None = None
-        self._session = session
+        self.session = session
         self._tenant = tenant
         self._target = target
+        self._promotion = promotion
         self._tags = {"wfops/target": f"{tenant}/{target}", **({"wfops/source": source} if source else {}),
                       **({"wfops/promotion": promotion} if promotion else {})}
 
-    def promote(self, doing: str, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Run the job ``promote`` here. What a gate says is a result, and so is what became of a promotion that failed
-        (:attr:`error` is why); raises what stood in the way of beginning one."""
-        return self._run("promote", doing, config, more=("gates", "execute", "outcome"))
+    def run(self, job: str, doing: str, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Run a job here: ``promote``, ``restore``, ``rollback`` or ``recover``; its result.
 
-    def roll_back(self, doing: str, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Run the job ``rollback`` here; raises what stood in the way."""
-        return self._run("rollback", doing, config)
-
-    def restore(self, doing: str, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Run the job ``restore`` here, as :meth:`promote` does it."""
-        return self._run("restore", doing, config, more=("execute_restore",))
-
-    def recover(self, doing: str) -> dict[str, Any]:
-        """Run the job ``recover`` here; raises what stood in the way."""
-        return self._run("recover", doing, {"tenant": self._tenant, "environment": self._target})
-
-    def submit(self, job: str, config: Mapping[str, Any]) -> str:
-        """Leave a run to the daemon's queue; its id."""
-        return self._session.run(job, {_OPS[job]: _said(config)}, tenant=self._tenant, environment=self._target,
-                                 tags=self._tags, detach=True).run_id
-
-    def _run(self, job: str, doing: str, config: Mapping[str, Any], more: tuple[str, ...] = ()) -> dict[str, Any]:
-        ops: dict[str, Mapping[str, Any]] = {_OPS[job]: _said(config), **{op: {} for op in more}}
-        with terminal.progress(doing):
-            launched = self._session.run(job, ops, tenant=self._tenant, environment=self._target, tags=self._tags)
+        What a gate says is a result, and so is what became of a promotion that failed (:attr:`error` is why). Raises what
+        stood in the way of beginning one; :class:`Cancelled` after Ctrl-C, which says what became of it.
+        """
+        first, *more = _OPS[job]
+        ops: dict[str, Mapping[str, Any]] = {first: _said(config), **{op: {} for op in more}}
+        since = self.session.services.now()
+        try:
+            with terminal.progress(doing):
+                launched = self.session.run(job, ops, tenant=self._tenant, environment=self._target, tags=self._tags)
+        except KeyboardInterrupt:
+            raise interrupted(self.session, doing, self._tenant, self._target, since=since, promotion=self._promotion,
+                              begins=job != "recover" and not config.get("dry_run"),
+                              rolling_back=job == "rollback") from None
         told: dict[str, Any] = launched.outputs[-1] if launched.outputs else {"result": None, "error": None}
         self.error = told["error"]
         if told["result"] is None:
@@ -60,6 +53,11 @@ class PromotionRuns:
             raise failure_of(launched)
         said = {"error": error_json(self.error)} if self.error is not None else {}
         return {**told["result"], **said, "run_id": launched.run_id}
+
+    def submit(self, job: str, config: Mapping[str, Any]) -> str:
+        """Leave a run to the daemon's queue; its id."""
+        return self.session.run(job, {_OPS[job][0]: _said({**config, "dry_run": False})}, tenant=self._tenant,
+                                environment=self._target, tags=self._tags, detach=True).run_id
 
 
 def _said(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -91,10 +91,11 @@ def waiting_text(result: Mapping[str, Any]) -> str:
             f"{_goes_on(result)}; wfops cancel {name} calls it off\n")
 
 
-def waits_since(waiting: Mapping[str, Any]) -> str:
+def waits_since(waiting: Mapping[str, Any], *, ago: bool = True) -> str:
     """Since when something waits, and what for at this moment; ``waiting`` is that of ``services.promotion_waiting``."""
     reasons = "; ".join(waiting["for"]) or "nothing holds it now"
-    return f"waits since {_moment(waiting['since'])} ({terminal.ago(waiting['since'])}): {visible(reasons)}"
+    since = f"{_moment(waiting['since'])} ({terminal.ago(waiting['since'])})" if ago else _moment(waiting["since"])
+    return f"waits since {since}: {visible(reasons)}"
 
 
 def _goes_on(result: Mapping[str, Any]) -> str:
@@ -198,6 +199,11 @@ def _git(row: Mapping[str, Any]) -> str:
         undone = row["status"] == "rolled_back" and row["git_status"] == "committed"
         return str(row["pull_request"]) + (" (undone)" if undone else " (closed)" if row["git_status"] == "none" else "")
     return (row["commit"] or "")[:10] or {"pending": "to be made", "failed": "refused"}.get(row["git_status"], "-")
+
+
+def approved_text(found: Mapping[str, Any], *, colour: bool) -> str:
+    """What would be carried out of one that exists: its head, and the plan with its gates."""
+    return "\n".join((_head(found), plan_text({**found, "status": "", "notes": []}, colour=colour)))
 
 
 def promotion_text(found: Mapping[str, Any], *, colour: bool) -> str:

@@ -2,51 +2,44 @@
 
 from __future__ import annotations
 
-import time
-from enum import StrEnum
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from wfops_pipelines.cli import terminal
-from wfops_pipelines.cli.options import Environment, Json, Limit, Promotion, Tenant
-from wfops_pipelines.cli.promote import exit_code_of
+from wfops_pipelines.cli.confirming import confirm
+from wfops_pipelines.cli.failures import BLOCKED
+from wfops_pipelines.cli.options import DryRun, Environment, Json, Limit, Promotion, Tenant, Yes
+from wfops_pipelines.cli.promotion_flow import exit_code_of
 from wfops_pipelines.cli.promotion_runs import PromotionRuns
-from wfops_pipelines.cli.promotion_screen import outcome_text, promotion_text, promotions_table, waiting_text
+from wfops_pipelines.cli.promotion_screen import (
+    approved_text,
+    outcome_text,
+    promotion_text,
+    promotions_table,
+    waiting_text,
+    waits_since,
+)
 from wfops_pipelines.cli.session import open_session
+from wfops_pipelines.cli.watching import follow
 from wfops_pipelines.domain.diff_text import visible
 from wfops_pipelines.domain.errors import UsageError
+from wfops_pipelines.domain.promotion import PromotionStatus
 
 promotion = typer.Typer(no_args_is_help=True, help="Promotions that were asked for: listed, shown, watched, carried out.")
 
-_POLL = 1.0  # seconds between two looks of `watch`
 
-
-class Status(StrEnum):
-    """Where a promotion is in its life, as ``--status`` names it."""
-
-    PENDING = "pending"
-    PENDING_APPROVAL = "pending_approval"
-    APPROVED = "approved"
-    RUNNING = "running"
-    COMPLETED = "completed"
-    COMPLETED_WITH_ERRORS = "completed_with_errors"
-    FAILED = "failed"
-    ROLLED_BACK = "rolled_back"
-    BLOCKED = "blocked"
-    REJECTED = "rejected"
-    CANCELLED = "cancelled"
-
-
-_WAITING = frozenset({"pending", "pending_approval", "approved", "running"})
+_GOES_ON = frozenset({"pending", "pending_approval", "approved", "running"})
 
 
 @promotion.command("list")
 def list_(
     tenant: Tenant,
     to: Annotated[str | None, typer.Option("--to", metavar="ENV", help="To this environment alone.")] = None,
-    status: Annotated[list[Status] | None, typer.Option("--status", help="In this status; can be repeated.")] = None,
+    status: Annotated[list[PromotionStatus] | None, typer.Option("--status",
+                                                                help="In this status; can be repeated.")] = None,
     limit: Limit = 50,
     before: Annotated[str | None, typer.Option("--before", metavar="NAME",
                                                help="The page after this one, the last of a page.")] = None,
@@ -126,37 +119,45 @@ def watch(name: Promotion, as_json: Json = False) -> None:
         from wfops_pipelines.services.promotion_request import report_of
 
         named = named_promotion(session.services, name)
-        context, said = session.context(named.tenant), ""
-        while True:
-            now = promotion_status(session.services, context, named.number)
-            if (line := _now(now)) != said:
-                terminal.note(line)
-                said = line
-            if now["status"] not in _WAITING and now["git_status"] != "pending":
-                break
-            time.sleep(_POLL)
+        context = session.context(named.tenant)
+        follow(lambda: promotion_status(session.services, context, named.number), _now,
+               goes_on=lambda now: now["status"] in _GOES_ON or now["git_status"] == "pending")
         result = report_of(session.services, context, named.number).as_json()
     _end(result, as_json=as_json)
 
 
 @promotion.command("execute")
-def execute(name: Promotion, as_json: Json = False) -> None:
+def execute(name: Promotion, dry_run: DryRun = False, yes: Yes = False, as_json: Json = False) -> None:
     """Carry out a promotion that is approved: one asked for with --manual, or before its turn has come by itself.
 
-    Its plan is computed again, and must be the one that was approved.
+    Its plan is computed again, and must be the one that was approved. Where it writes to a production environment, that plan
+    is shown and you are asked.
 
-    Exit codes: those of `wfops promote`.
+    Exit codes: those of `wfops promote`; with --dry-run, which shows what was approved, 4 when it is not approved or waits.
 
     Examples:
 
         wfops promotion execute acme/p12
+
+        wfops promotion execute acme/p12 --yes --json | jq -r .status
     """
     with open_session() as session:
+        from wfops_pipelines.domain.fleet_fields import EnvironmentClass
         from wfops_pipelines.services.promotion_names import named_promotion
+        from wfops_pipelines.services.promotion_reports import show_promotion
 
         named = named_promotion(session.services, name)
+        found = show_promotion(session.services, session.context(named.tenant), named.number)
+        if dry_run:
+            terminal.write(terminal.json_text(found) if as_json else approved_text(found, colour=terminal.colours()))
+            raise typer.Exit(0 if found["status"] == "approved" and not found["waiting"]["for"] else BLOCKED)
+        (place,) = session.environments(named.tenant, [named.target])
+        if place._mapping["class"] == EnvironmentClass.PRODUCTION and found["status"] == "approved" and not yes:
+            terminal.note(approved_text(found, colour=terminal.colours(sys.stderr)))
+            confirm(f"Write this to n8n {named.tenant}/{named.target}?", yes=False)
         runs = PromotionRuns(session, named.tenant, named.target, source=named.source, promotion=str(named))
-        result = runs.promote(f"Carrying out {named}", {"promotion": str(named), "dry_run": False})
+        result = runs.run("promote", f"Carrying out {named}", {
+            "promotion": str(named), "checksum": found["checksum"], "dry_run": False})
     _end(result, as_json=as_json, runs=runs)
 
 
@@ -174,7 +175,8 @@ def recover(tenant: Tenant, environment: Environment, as_json: Json = False) -> 
     """
     with open_session() as session:
         session.environments(tenant, [environment])
-        result = PromotionRuns(session, tenant, environment).recover(f"Looking at {tenant}/{environment}")
+        result = PromotionRuns(session, tenant, environment).run("recover", f"Looking at {tenant}/{environment}", {
+            "tenant": tenant, "environment": environment})
     terminal.write(terminal.json_text(result) if as_json else _recovered(result))
     raise typer.Exit(0 if result["nothing_left"] else 1)
 
@@ -202,6 +204,8 @@ def _now(now: dict[str, Any]) -> str:
     if now["writes"]:
         words += f", {now['done']} of {terminal.plural(now['writes'], 'workflow')} written"
         words += f", {now['undone']} undone" if now["undone"] else ""
+    if now["waiting"]:
+        words += f", {waits_since(now['waiting'], ago=False)}"
     return words + (f", {running}" if running else "")
 
 

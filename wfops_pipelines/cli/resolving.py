@@ -9,7 +9,7 @@ import typer
 from wfops_pipelines.cli import terminal
 from wfops_pipelines.cli.confirming import confirm
 from wfops_pipelines.cli.mappings import Workflow
-from wfops_pipelines.cli.options import DryRun, Environment, Json, Tenant
+from wfops_pipelines.cli.options import DryRun, Environment, Json, Tenant, Yes
 from wfops_pipelines.cli.session import open_session
 from wfops_pipelines.domain.conflicts import Keep
 from wfops_pipelines.domain.diff_text import visible
@@ -17,7 +17,6 @@ from wfops_pipelines.domain.diff_text import visible
 if TYPE_CHECKING:
     from wfops_pipelines.services.resolving import Resolution
 
-Yes = Annotated[bool, typer.Option("--yes", help="Do it without asking.")]
 OneEnvironment = Annotated[str | None, typer.Argument(metavar="[ENV]", help="The environment's slug; all without it.")]
 
 

@@ -113,6 +113,16 @@ def failure_of(launched: Launched) -> WfopsError:
     return WfopsError(f"run {launched.run_id} failed: {text}", fix="the run's log in the Dagster UI tells more")
 
 
+def result_of(launched: Launched) -> dict[str, Any]:
+    """The one result of a run that was carried out here, with ``run_id``; raises why there is none."""
+    told: dict[str, Any] = launched.outputs[0] if launched.outputs else {"result": None, "error": None}
+    if told["error"] is not None:
+        raise told["error"]
+    if not launched.success:
+        raise failure_of(launched)
+    return {**told["result"], "run_id": launched.run_id}
+
+
 class _ErrorStream:
     """The error stream, without what Dagster writes past all logging when its storage is gone: a line for each event that
     it could not write. That the storage is gone is the command's error, told once."""

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
-from wfops_pipelines.cli import terminal
-from wfops_pipelines.cli.confirming import confirm
-from wfops_pipelines.cli.options import Detach, DryRun, Environment, Json, Reason, Tenant
-from wfops_pipelines.cli.promote import end
+from wfops_pipelines.cli.options import (
+    AllowIrreversible,
+    AllowLarge,
+    Detach,
+    DryRun,
+    Environment,
+    Json,
+    Override,
+    Reason,
+    Tenant,
+    Yes,
+)
+from wfops_pipelines.cli.promotion_flow import Flow, follow
 from wfops_pipelines.cli.promotion_runs import PromotionRuns
-from wfops_pipelines.cli.promotion_screen import plan_text
 from wfops_pipelines.cli.session import open_session
-from wfops_pipelines.cli.sync import tell_submitted
 from wfops_pipelines.domain.errors import UsageError
 
 
@@ -32,17 +38,8 @@ def restore(
         "--needs/--no-needs", help="With --workflow: also everything that it needs, as the snapshot holds it.")] = False,
     prune: Annotated[bool, typer.Option("--prune", help="Also remove what the snapshot does not have, or has archived (n8n "
                                                         "2.x archives it).")] = False,
-    allow_large: Annotated[str | None, typer.Option(
-        "--allow-large", metavar="REASON", help="Change or remove more than 30 % of an environment of ten workflows or "
-                                                "more.")] = None,
-    allow_irreversible: Annotated[bool, typer.Option(
-        "--allow-irreversible", help="Do what n8n's API could not undo.")] = False,
-    override: Annotated[str | None, typer.Option(
-        "--override", metavar="REASON", help="Go past drift of the environment, where its policy has manual_override; for "
-                                             "admins.")] = None,
-    reason: Reason = None, dry_run: DryRun = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")] = False,
-    detach: Detach = False, as_json: Json = False,
+    allow_large: AllowLarge = None, allow_irreversible: AllowIrreversible = False, override: Override = None,
+    reason: Reason = None, dry_run: DryRun = False, yes: Yes = False, detach: Detach = False, as_json: Json = False,
 ) -> None:
     """Restore an environment from a snapshot, as of its id or of a time, whole or chosen workflows.
 
@@ -56,7 +53,7 @@ def restore(
 
     Exit codes: 0 done, or nothing to write; 1 failed and rolled back; 2 no such tenant, environment, snapshot or workflow;
     3 done, and there is drift; 4 blocked, or something else is at work there; 5 unreachable; 6 refused; 7 not confirmed:
-    nothing was begun.
+    nothing was begun; or Ctrl-C: it says what became of it.
 
     Examples:
 
@@ -74,21 +71,11 @@ def restore(
         "with_needs": needs, "prune": prune, "allow_large": allow_large, "allow_irreversible": allow_irreversible,
         "override_reason": override, "reason": reason}
     place = f"{tenant}/{environment}"
+    flow = Flow("restore", f"Planning the restore of {place}", f"Restoring {place}",
+                f"Leave the restore of {place} to the queue, without looking at what it writes?",
+                lambda _: f"Write this to n8n {place}?",
+                pinned=lambda plan: {"snapshot": plan["source"].removeprefix("snapshot "), "at": None})
     with open_session() as session:
         session.environments(tenant, [environment])
-        runs = PromotionRuns(session, tenant, environment)
-        if detach and not dry_run:
-            confirm(f"Leave the restore of {place} to the queue, without looking at what it writes?", yes=yes)
-            tell_submitted(session, runs.submit("restore", {**chosen, "dry_run": False}), as_json=as_json)
-            return
-        seen = None
-        if dry_run or not yes:
-            plan = runs.restore(f"Planning the restore of {place}", {**chosen, "dry_run": True})
-            if dry_run or plan["status"] in ("blocked", "unchanged"):
-                end(plan, as_json=as_json)
-            terminal.note(plan_text(plan, colour=terminal.colours(sys.stderr)))
-            confirm(f"Write this to n8n {place}?", yes=False)
-            seen = plan["checksum"]
-            chosen |= {"snapshot": plan["source"].removeprefix("snapshot "), "at": None}
-        done = runs.restore(f"Restoring {place}", {**chosen, "checksum": seen, "dry_run": False})
-    end(done, as_json=as_json, shown=seen is not None, error=runs.error)
+        follow(flow, PromotionRuns(session, tenant, environment), chosen, dry_run=dry_run, yes=yes, detach=detach,
+               as_json=as_json)

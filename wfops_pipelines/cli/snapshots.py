@@ -12,7 +12,7 @@ from wfops_pipelines.cli import terminal
 from wfops_pipelines.cli.diffs import render_stored
 from wfops_pipelines.cli.failures import DIFFERENT
 from wfops_pipelines.cli.options import Detach, Environment, Json, Limit, Tenant
-from wfops_pipelines.cli.session import failure_of, open_session
+from wfops_pipelines.cli.session import open_session, result_of
 from wfops_pipelines.cli.snapshot_restore import restore
 from wfops_pipelines.cli.sync import ENVIRONMENT, first_error, problem_text, refresh, tell_submitted
 from wfops_pipelines.domain.diff_text import visible
@@ -70,12 +70,7 @@ def create(
         if detach:
             tell_submitted(session, launched.run_id, as_json=as_json)
             return
-    told: dict[str, Any] = launched.outputs[0] if launched.outputs else {"result": None, "error": None}
-    if told["error"] is not None:
-        raise told["error"]
-    if not launched.success:
-        raise failure_of(launched)
-    result = {**told["result"], "run_id": launched.run_id}
+    result = result_of(launched)
     terminal.write(terminal.json_text(result) if as_json else _created(result))
 
 

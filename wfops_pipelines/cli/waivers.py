@@ -9,6 +9,7 @@ import typer
 
 from wfops_pipelines.cli import terminal
 from wfops_pipelines.cli.options import DryRun, Json, Tenant
+from wfops_pipelines.cli.removal import tell_removed
 from wfops_pipelines.cli.session import open_session
 from wfops_pipelines.domain.diff_text import visible
 from wfops_pipelines.domain.errors import UsageError
@@ -104,13 +105,8 @@ def remove(
         from wfops_pipelines.services.lint_waiver_commands import remove_waiver
 
         waiver = remove_waiver(session.services, session.context(tenant), waiver_id, dry_run=dry_run)
-    if as_json:
-        terminal.write(terminal.json_text(waiver))
-    elif not waiver["changed"]:
-        terminal.write(f"nothing to change: waiver {waiver['id']} was removed {terminal.ago(waiver['removed_at'])}\n")
-    else:
-        terminal.write(visible(f"{'would be ' if dry_run else ''}removed: {waiver['rule']} is no longer waived in "
-                               f"{_where(waiver)}") + "\n")
+    tell_removed(waiver, "waiver", f"{waiver['rule']} is no longer waived in {_where(waiver)}", dry_run=dry_run,
+                 as_json=as_json)
 
 
 def _where(waiver: dict[str, Any]) -> str:

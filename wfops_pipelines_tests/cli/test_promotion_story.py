@@ -5,16 +5,16 @@ The commands run once, in the order of the story; each test looks at what one of
 
 from __future__ import annotations
 
-import os
-import pty
-import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import pytest
 
 from wfops_pipelines_tests.cli.fleet import Done, Fleet
 
 pytestmark = pytest.mark.xdist_group("cli-promotions")
+
+
+FAIR = "freezeWindows: [{name: fair, from: '2020-01-01T00:00', to: '2099-01-01T00:00'}]"
 
 
 @dataclass
@@ -27,12 +27,18 @@ class Story:
     declined: Done
     promoted: Done
     again: Done
+    frozen: Done
+    frozen_shown: Done
+    not_asked_again: Done
+    approved: Done
+    declined_again: Done
     refused: Done
     to_prod: Done
     hotfix: Done
     hotfix_json: Done
     broken: Done
     broken_json: Done
+    stopped: Done
     waits: Done
     waits_shown: Done
     own_approval: Done
@@ -46,6 +52,7 @@ class Story:
     drawn: Done
     watched: Done
     rollback_planned: Done
+    rollback_stopped: Done
     rolled_back: Done
     rolled_back_again: Done
     recovered: Done
@@ -58,17 +65,24 @@ def url(fleet: Fleet, environment: str, name: str) -> str:
     return str(record.draft.node_list[1]["parameters"]["url"])
 
 
-def at_a_terminal(fleet: Fleet, answer: str, *arguments: str) -> Done:
-    """The command, with somebody there who types the answer."""
-    keyboard, terminal = pty.openpty()
+def interrupted(fleet: Fleet, *arguments: str) -> Done:
+    """The command, and Ctrl-C when it has written its one workflow to staging, and looks at what n8n made of it."""
+    fault = fleet.sandboxes["staging"].faults.add("latency", method="GET", path=r"/workflows/[^/?]+$", ms=60_000, after=1,
+                                                  times=1)
     try:
-        os.write(keyboard, f"{answer}\n".encode())
-        done = subprocess.run(fleet.wfops.command(*arguments), cwd=fleet.wfops.cwd, env=fleet.wfops.environment(),
-                              stdin=terminal, capture_output=True, text=True, check=False)
+        return fleet.wfops.interrupted(*arguments, when=lambda: fault.hits > 0)
     finally:
-        os.close(keyboard)
-        os.close(terminal)
-    return Done(done.returncode, done.stdout, done.stderr)
+        fleet.sandboxes["staging"].faults.clear()
+
+
+def redeclare(fleet: Fleet, *changes: tuple[str, str]) -> None:
+    """Change fleet.yaml, and apply it."""
+    text = fleet.document.read_text()
+    for before, after in changes:
+        assert before in text
+        text = text.replace(before, after)
+    fleet.document.write_text(text)
+    assert fleet.wfops("apply", "-f", fleet.document).code == 0
 
 
 @pytest.fixture(scope="module")
@@ -81,16 +95,22 @@ def story(fleet: Fleet) -> Story:
     way = ("promote", "acme", "--from", "dev", "--to", "staging")
     nothing = wfops(*way)
     fleet.edit("dev", "Orders", node=("Call", {"url": "https://better.example"}))
-    planned, not_asked, declined = wfops(*way, "--dry-run"), wfops(*way), at_a_terminal(fleet, "n", *way)
-    promoted = at_a_terminal(fleet, "y", *way, "--workflow", "Orders", "--reason", "OPS-12")
+    planned, not_asked, declined = wfops(*way, "--dry-run"), wfops(*way), wfops.at_a_terminal(*way, answers=["n"])
+    promoted = wfops.at_a_terminal(
+        *way, "--workflow", "Orders", "--reason", "OPS-12", answers=["y"])
     assert url(fleet, "staging", "Orders") == "https://better.example"
     again = wfops(*way, "--yes", "--json")
     on = ("promote", "acme", "--from", "staging", "--to", "prod")
     refused = wfops(*on, "--dry-run")
-    fleet.document.write_text(fleet.document.read_text().replace("class: production,",
-                                                                 "class: production, allow_production: true,"))
-    assert wfops("apply", "-f", fleet.document).code == 0
-    to_prod = wfops(*on, "--yes", "--json")
+    redeclare(fleet, ("class: production,", "class: production, allow_production: true,"),
+              ("target: prod}", f"target: prod, {FAIR}}}"))
+    frozen, frozen_shown = wfops(*on, "--yes"), wfops("promotion", "show", "acme/p2")
+    redeclare(fleet, (f", {FAIR}", ""))
+    execute = ("promotion", "execute", "acme/p2")
+    not_asked_again, approved, declined_again = (
+        wfops(*execute), wfops(*execute, "--dry-run"), wfops.at_a_terminal(*execute, answers=["n"]))
+    assert url(fleet, "prod", "Orders") == "https://example.com"
+    to_prod = wfops(*execute, "--yes", "--json")
     assert url(fleet, "prod", "Orders") == "https://better.example"
     fleet.edit("prod", "Reports", node=("Call", {"url": "https://hotfix.example"}))
     fleet.edit("dev", "Reports", node=("Call", {"url": "https://wanted.example"}))
@@ -102,11 +122,12 @@ def story(fleet: Fleet) -> Story:
     broken = wfops(*way, "--yes")
     fleet.sandboxes["staging"].faults.clear()
     broken_json = wfops("promotion", "show", "acme/p5", "--json")
-    fleet.document.write_text(fleet.document.read_text().replace("target: staging}", "target: staging, approvers: 1}"))
-    assert wfops("apply", "-f", fleet.document).code == 0
+    stopped = interrupted(fleet, *way, "--yes")
+    assert url(fleet, "staging", "Invoices") == "https://example.com"
+    redeclare(fleet, ("target: staging}", "target: staging, approvers: 1}"))
     waits = wfops(*way, "--yes")
-    waits_shown, own_approval = wfops("promotion", "show", "acme/p6"), wfops("approve", "acme/p6")
-    cancelled, cancelled_again = wfops("cancel", "acme/p6", "--reason", "not now"), wfops("cancel", "acme/p6")
+    waits_shown, own_approval = wfops("promotion", "show", "acme/p7"), wfops("approve", "acme/p7")
+    cancelled, cancelled_again = wfops("cancel", "acme/p7", "--reason", "not now"), wfops("cancel", "acme/p7")
     rejected_late = wfops("reject", "acme/p1", "--reason", "no")
     listed, listed_json = wfops("promotion", "list", "acme"), wfops("promotion", "list", "acme", "--to", "prod", "--limit", "1",
                                                                   "--json")
@@ -115,13 +136,13 @@ def story(fleet: Fleet) -> Story:
     drawn = wfops("promotion", "show", "acme/p2", "--svg", "-")
     watched = wfops("promotion", "watch", "acme/p1")
     rollback = ("rollback", "acme/p3", "--reason", "orders are doubled")
-    rollback_planned, rolled_back, rolled_back_again = (
-        wfops(*rollback, "--dry-run"), wfops(*rollback, "--yes"), wfops(*rollback, "--yes"))
+    rollback_planned, rollback_stopped, rolled_back, rolled_back_again = (
+        wfops(*rollback, "--dry-run"), interrupted(fleet, *rollback, "--yes"), wfops(*rollback, "--yes"),
+        wfops(*rollback, "--yes"))
     assert url(fleet, "staging", "Reports") == "https://example.com"
     recovered, unknown = wfops("promotion", "recover", "acme", "staging"), wfops("promotion", "show", "acme/p99")
-    return Story(nothing, planned, not_asked, declined, promoted, again, refused, to_prod, hotfix, hotfix_json, broken,
-                 broken_json, waits, waits_shown, own_approval, cancelled, cancelled_again, rejected_late, listed, listed_json,
-                 shown, shown_json, drawn, watched, rollback_planned, rolled_back, rolled_back_again, recovered, unknown)
+    said = locals()
+    return Story(**{each.name: said[each.name] for each in fields(Story)})
 
 
 def test_nothing_to_write_is_said_and_begins_nothing(story: Story) -> None:
@@ -174,18 +195,21 @@ def test_what_n8n_refuses_is_told_with_what_became_of_each_workflow(story: Story
 
 def test_what_waits_for_approval_says_how_it_goes_on(story: Story) -> None:
     assert story.waits.code == 4
-    assert "acme/p6 waits for 1 approval of somebody else: wfops approve acme/p6 --plan " in story.waits.out
-    assert "pending_approval" in story.waits_shown.out
+    assert "acme/p7 waits for 1 approval of somebody else: wfops approve acme/p7 --plan " in story.waits.out
+    assert "pending_approval" in story.waits_shown.out and "approvals: 0 of 1 are there\n" in story.waits_shown.out
+    assert "somebody else approves it: wfops approve acme/p7 --plan " in story.waits_shown.out
     assert story.own_approval.code == 6
-    assert story.cancelled.code == 0 and story.cancelled.out == "acme/p6 (dev → staging) is cancelled\n"
-    assert story.cancelled_again.code == 4 and story.rejected_late.code == 4
+    assert story.cancelled.code == 0 and story.cancelled.out == "acme/p7 (dev → staging) is cancelled\n"
+    assert story.cancelled_again.code == 4 and "acme/p7 is cancelled already (since 20" in story.cancelled_again.err
+    assert "UTC: not now)" in story.cancelled_again.err
+    assert story.rejected_late.code == 4 and "acme/p1 is completed (since 20" in story.rejected_late.err
 
 
 def test_the_list_says_from_where_to_where_and_how_it_ended(story: Story) -> None:
     header, *rows = story.listed.out.splitlines()
     assert header.split() == ["promotion", "from", "to", "status", "asked", "by", "git", "reason"]
     assert [row.split()[:4] for row in rows] == [
-        ["acme/p6", "dev", "staging", "cancelled"], ["acme/p5", "dev", "staging", "failed"],
+        ["acme/p7", "dev", "staging", "cancelled"], ["acme/p6", "dev", "staging", "rolled_back"], ["acme/p5", "dev", "staging", "failed"],
         ["acme/p4", "staging", "prod", "blocked"],
         ["acme/p3", "dev", "staging", "completed"], ["acme/p2", "staging", "prod", "completed"],
         ["acme/p1", "dev", "staging", "completed"]]
@@ -215,7 +239,33 @@ def test_its_plan_can_be_drawn_and_its_end_watched(story: Story) -> None:
 def test_a_rollback_is_shown_then_done_once(story: Story) -> None:
     assert story.rollback_planned.code == 0 and "would write 1 workflow to n8n acme/staging" in story.rollback_planned.out
     assert story.rolled_back.code == 0 and "acme/staging: rolled back, commit " in story.rolled_back.out
-    assert story.rolled_back_again.code == 4 and "rolled back already" in story.rolled_back_again.err
+    assert story.rolled_back_again.code == 4 and "acme/p3 is rolled back already" in story.rolled_back_again.err
+    assert "orders are doubled)" in story.rolled_back_again.err
+
+
+def test_ctrl_c_says_what_was_under_way_what_became_of_it_and_how_to_look(story: Story) -> None:
+    assert [(each.code, each.out) for each in (story.stopped, story.rollback_stopped)] == [(7, "")] * 2
+    assert story.stopped.err.startswith("error: interrupted while promoting dev → staging of acme: all that it had written to "
+                                        "n8n acme/staging was taken back, and acme/p6 is rolled back\n")
+    assert "look: wfops promotion show acme/p6, wfops operation show acme " in story.stopped.err
+    assert story.rollback_stopped.err.startswith(
+        "error: interrupted while rolling back acme/p3: nothing of it is left in n8n acme/staging, and acme/p3 is completed")
+    assert "look: wfops promotion show acme/p3, wfops operation show acme " in story.rollback_stopped.err
+
+
+def test_what_a_freeze_window_holds_says_what_it_waits_for_now(story: Story) -> None:
+    assert story.frozen.code == 4 and "acme/p2 is approved and waits: denied by 'fair' (UTC)" in story.frozen.out
+    assert "gates as they stood 20" in story.frozen_shown.out
+    assert "denied by 'fair' (UTC); opens at 2099-01-01 00:00 UTC\n" in story.frozen_shown.out
+    assert "waits since 20" in story.frozen_shown.out
+
+
+def test_what_was_approved_is_asked_for_again_where_it_writes_to_production(story: Story) -> None:
+    assert story.not_asked_again.code == 2 and "--yes" in story.not_asked_again.err
+    assert "~ 1. update Orders" in story.not_asked_again.err
+    assert story.approved.code == 0 and "~ 1. update Orders" in story.approved.out
+    assert "nothing holds it now\n" in story.approved.out
+    assert story.declined_again.code == 7 and "Write this to n8n acme/prod? [y/N]" in story.declined_again.err
 
 
 def test_a_quiet_environment_has_nothing_left_and_an_unknown_promotion_is_named(story: Story) -> None:

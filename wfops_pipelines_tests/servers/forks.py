@@ -78,16 +78,18 @@ class Forked:
 
 
 def run_forked(function: str, *arguments: str, cwd: Path | None = None, environment: Mapping[str, str] | None = None,
-               text: str | None = None, timeout: float | None = None) -> subprocess.CompletedProcess[str]:
+               text: str | None = None, stdin: int | None = None,
+               timeout: float | None = None) -> subprocess.CompletedProcess[str]:
     """Call ``module:function`` in a forked process with these arguments on its command line, and wait for its end."""
-    child = start_forked(function, *arguments, cwd=cwd, environment=environment, text=text)
+    child = start_forked(function, *arguments, cwd=cwd, environment=environment, text=text, stdin=stdin)
     out, err = child.communicate(timeout)
     return subprocess.CompletedProcess([function, *arguments], child.wait(), out, err)
 
 
 def start_forked(function: str, *arguments: str, cwd: Path | None = None, environment: Mapping[str, str] | None = None,
-                 text: str | None = None) -> Forked:
-    """The same, without waiting. ``text`` is its standard input, which is empty without; ``environment`` is all of it."""
+                 text: str | None = None, stdin: int | None = None) -> Forked:
+    """The same, without waiting. ``text`` is its standard input, which is empty without; ``stdin`` is an open file, such as a
+    terminal, in place of that. ``environment`` is all of it."""
     order = {"function": function, "arguments": [function, *arguments], "cwd": str(cwd or Path.cwd()),
              "environment": dict(child_environment() if environment is None else environment)}
     given, out, err = (tempfile.TemporaryFile() for _ in range(3))  # noqa: SIM115 - the child's end closes them
@@ -95,7 +97,7 @@ def start_forked(function: str, *arguments: str, cwd: Path | None = None, enviro
     given.seek(0)
     ours, theirs = socket.socketpair()
     with given, theirs:
-        socket.send_fds(_parent(), [b"."], [given.fileno(), out.fileno(), err.fileno(), theirs.fileno()])
+        socket.send_fds(_parent(), [b"."], [given.fileno() if stdin is None else stdin, out.fileno(), err.fileno(), theirs.fileno()])
     ours.sendall(json.dumps(order).encode() + b"\n")
     pid = ours.makefile("rb", buffering=0).readline()
     assert pid, "the parent of the forks is gone"
