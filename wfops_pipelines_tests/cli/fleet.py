@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +18,14 @@ import httpx
 
 from wfops_pipelines.n8n.sandbox import Sandbox, create_sandbox
 from wfops_pipelines.n8n.sandbox.serve import serve_many
+from wfops_pipelines.store.migrate import upgrade
 from wfops_pipelines_tests.servers.bare import BareRepository, make_bare
-from wfops_pipelines_tests.servers.forks import run_forked
+from wfops_pipelines_tests.servers.forks import run_forked, start_forked
 from wfops_pipelines_tests.servers.postgres import TEST_KEY, PostgresServer
-from wfops_pipelines_tests.servers.processes import child_environment
+from wfops_pipelines_tests.servers.processes import child_environment, eventually
 
+STORAGE_VARIABLE = "WFOPS_DAGSTER_POSTGRES_URL"  # defs.storage, which takes long to import
+_WFOPS = "wfops_pipelines.cli.main:main"
 CLASSES = {"dev": "dev", "staging": "staging", "prod": "production"}
 
 
@@ -81,8 +86,26 @@ class CommandLine:
                               capture_output=True, encoding="utf-8", check=False)
         return Done(done.returncode, done.stdout, done.stderr)
 
+    def at_a_terminal(self, *arguments: str | Path, answers: Sequence[str]) -> Done:
+        """A command, with somebody there who types the answers."""
+        keyboard, terminal = pty.openpty()
+        try:
+            os.write(keyboard, "".join(f"{answer}\n" for answer in answers).encode())
+            done = run_forked(_WFOPS, *map(str, arguments), cwd=self.cwd, environment=self.environment(), stdin=terminal)
+        finally:
+            os.close(keyboard)
+            os.close(terminal)
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def interrupted(self, *arguments: str | Path, when: Callable[[], bool]) -> Done:
+        """A command, and Ctrl-C as soon as it is so."""
+        child = start_forked(_WFOPS, *map(str, arguments), cwd=self.cwd, environment=self.environment())
+        eventually(when)
+        os.kill(child.pid, signal.SIGINT)
+        return Done(child.wait(60), *child.communicate())
+
     def __call__(self, *arguments: str | Path, text: str | None = None, **variables: str | None) -> Done:
-        done = run_forked("wfops_pipelines.cli.main:main", *map(str, arguments), cwd=self.cwd,
+        done = run_forked(_WFOPS, *map(str, arguments), cwd=self.cwd,
                           environment=self.environment(**variables), text=text)
         return Done(done.returncode, done.stdout, done.stderr)
 
@@ -130,11 +153,26 @@ def fleet_document(urls: Mapping[str, str], repository: str) -> str:
 
 
 def database_settings(server: PostgresServer) -> dict[str, str]:
-    """The settings for a new database of the server that the tests share."""
-    urls = server.create_database()
+    """The settings for new databases of the server that the tests share, with their tables: what makes those from nothing is
+    tested in ``store``, ``embedded`` and ``test_at_once``."""
+    urls = server.create_database(upgrade)
     return {"WFOPS_DATABASE_OWNER_URL": urls.owner, "WFOPS_DATABASE_APP_URL": urls.app,
-            "WFOPS_DATABASE_SYSTEM_URL": urls.system, "WFOPS_DAGSTER_DATABASE_URL": server.create_dagster_database(),
+            "WFOPS_DATABASE_SYSTEM_URL": urls.system, "WFOPS_DAGSTER_DATABASE_URL": server.create_dagster_database(with_dagster_tables),
             "WFOPS_SECRET_KEY": TEST_KEY}
+
+
+def with_dagster_tables(url: str) -> None:
+    """Make the tables of Dagster's storage, as the first process that opens it does."""
+    done = run_forked(f"{__name__}:make_dagster_tables", environment={
+        **child_environment(), STORAGE_VARIABLE: url.replace("postgresql://", "postgresql+psycopg2://", 1)})
+    assert done.returncode == 0, done.stderr
+
+
+def make_dagster_tables() -> None:
+    """In a process of its own, which has Dagster imported."""
+    from wfops_pipelines.defs.storage import InstallationStorage  # noqa: PLC0415 - the tests themselves need no Dagster
+
+    InstallationStorage.from_config_value(None, {})
 
 
 @contextmanager

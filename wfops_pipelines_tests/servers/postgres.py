@@ -53,7 +53,7 @@ class PostgresServer:
         """A new store database for the roles, empty or migrated as ``migrate(owner_url)`` does it (once per run, then copied)."""
         name = f"t_{secrets.token_hex(6)}"
         with psycopg.connect(self.admin_url, autocommit=True) as admin:
-            template = "template0" if migrate is None else self._template(admin, migrate)
+            template = "template0" if migrate is None else self._template(admin, migrate, owner="wfops_owner", url=self.urls.owner)
             admin.execute(_CREATE.format(sql.Identifier(name), sql.Identifier("wfops_owner"), sql.Identifier(template)))
             _allow(admin, name)
         return self._urls(name)
@@ -66,11 +66,14 @@ class PostgresServer:
             _allow(admin, name)
         return self._urls(name)
 
-    def create_dagster_database(self) -> str:
-        """The URL of a new, empty database of the role ``wfops_dagster``."""
+    def create_dagster_database(self, prepare: Migration | None = None) -> str:
+        """The URL of a new database of the role ``wfops_dagster``, empty or as ``prepare(url)`` makes it (once per run, then
+        copied)."""
         name = f"d_{secrets.token_hex(6)}"
         with psycopg.connect(self.admin_url, autocommit=True) as admin:
-            admin.execute(_CREATE.format(sql.Identifier(name), sql.Identifier("wfops_dagster"), sql.Identifier("template0")))
+            template = "template0" if prepare is None else self._template(admin, prepare, owner="wfops_dagster",
+                                                                          url=self.urls.dagster)
+            admin.execute(_CREATE.format(sql.Identifier(name), sql.Identifier("wfops_dagster"), sql.Identifier(template)))
         return in_database(self.urls.dagster, name)
 
     def drop_database(self, url: str) -> None:
@@ -82,17 +85,18 @@ class PostgresServer:
         return replace(self.urls, owner=in_database(self.urls.owner, database), app=in_database(self.urls.app, database),
                        system=in_database(self.urls.system, database))
 
-    def _template(self, admin: psycopg.Connection, migrate: Migration) -> str:
-        """A database that ``migrate`` was applied to; several workers make one."""
+    def _template(self, admin: psycopg.Connection, migrate: Migration, *, owner: str, url: str) -> str:
+        """A database of the ``owner``, whose ``url`` is that of another one, that ``migrate`` was applied to; several workers make one."""
         origin = f"{getattr(migrate, '__module__', '')}.{getattr(migrate, '__qualname__', repr(migrate))}"
         name = f"template_{hashlib.sha256(origin.encode()).hexdigest()[:12]}"
         admin.execute("SELECT pg_advisory_lock(1, hashtext(%s))", (name,))
         try:
             if not admin.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone():
                 draft = f"draft_{secrets.token_hex(6)}"
-                admin.execute(_CREATE.format(sql.Identifier(draft), sql.Identifier("wfops_owner"), sql.Identifier("template0")))
-                _allow(admin, draft)
-                migrate(in_database(self.urls.owner, draft))
+                admin.execute(_CREATE.format(sql.Identifier(draft), sql.Identifier(owner), sql.Identifier("template0")))
+                if owner == "wfops_owner":
+                    _allow(admin, draft)
+                migrate(in_database(url, draft))
                 admin.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(draft), sql.Identifier(name)))
         finally:
             admin.execute("SELECT pg_advisory_unlock(1, hashtext(%s))", (name,))
