@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -135,16 +133,7 @@ class TestDeletions:
         """``apply --prune`` of the document without gamma, with somebody at the terminal who types the answers."""
         document = fleet.document.parent / "pruned.yaml"
         document.write_text(fleet.document.read_text().replace(GAMMA, ""))
-        keyboard, terminal = pty.openpty()
-        try:
-            os.write(keyboard, "".join(f"{answer}\n" for answer in answers).encode())
-            done = subprocess.run(
-                fleet.wfops.command("apply", "-f", document, "--prune", *arguments), cwd=fleet.wfops.cwd, check=False,
-                env=fleet.wfops.environment(), stdin=terminal, capture_output=True, text=True)
-        finally:
-            os.close(keyboard)
-            os.close(terminal)
-        return Done(done.returncode, done.stdout, done.stderr)
+        return fleet.wfops.at_a_terminal("apply", "-f", document, "--prune", *arguments, answers=answers)
 
     def slugs(self, fleet: Fleet) -> list[str]:
         return [row["tenant"] for row in fleet.wfops("tenants", "--json").json]
