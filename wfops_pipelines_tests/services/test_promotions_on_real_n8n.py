@@ -8,14 +8,18 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import httpx
 import pytest
 
+from wfops_pipelines.domain.lint_rules import lint_workflow
 from wfops_pipelines.domain.normalize import content_hash
 from wfops_pipelines.domain.references import called_workflow
-from wfops_pipelines.domain.workflow import read_listed
+from wfops_pipelines.domain.required_credentials import REQUIRED_CREDENTIALS
+from wfops_pipelines.domain.workflow import read_content, read_listed
+from wfops_pipelines.domain.workflow_lint import LintContext
 from wfops_pipelines.embedded.n8n_server import N8nServer
 from wfops_pipelines_tests.end_to_end.real_fleet import Person
 from wfops_pipelines_tests.end_to_end.real_workflows import workflows
@@ -27,6 +31,7 @@ pytestmark = [pytest.mark.n8n, pytest.mark.xdist_group("promotions")]
 
 JsonObject = dict[str, Any]
 COUNT = 50
+SUB = "n8n-nodes-base.executeWorkflowTrigger"
 NOT_IN_2 = {"n8n-nodes-base.executeCommand", "n8n-nodes-base.localFileTrigger"}  # 2.x has them switched off unless told so
 
 
@@ -200,3 +205,61 @@ def test_fifty_workflows_go_from_dev_to_staging_to_prod(new_fleet: NewFleet, peo
     after = {name: live(raw) for name, raw in people.listed("prod").items()}
     assert {key for key in before if before[key] != after[key]} == {name}
     assert fleet.chain_verifies()
+
+
+def node(name: str, kind: str, **more: Any) -> JsonObject:
+    return {"id": str(uuid.uuid4()), "name": name, "type": kind, "typeVersion": 1, "position": [0, 0], "parameters": {}, **more}
+
+
+def started_by(kind: str, name: str, *nodes: JsonObject, **parameters: Any) -> JsonObject:
+    """A workflow that ``kind`` starts, with its nodes one after the other."""
+    whole = [node("Start", kind, parameters=parameters), *nodes]
+    ends = {one["name"]: {"main": [[{"node": other["name"], "type": "main", "index": 0}]]}
+            for one, other in pairwise(whole)}
+    return {"name": name, "nodes": whole, "connections": ends, "settings": {}}
+
+
+def test_callers_and_what_they_call_are_switched_as_in_the_source(new_fleet: NewFleet, people: People) -> None:
+    fleet = on_real_servers(new_fleet, people, ("dev", "prod"))
+    dev, made = people.of["dev"], {}
+    every_day = {"rule": {"interval": [{}]}}
+    for name in ("Sub", "Another"):
+        made[name] = dev.create(started_by(SUB, name, node("Say", "n8n-nodes-base.noOp")))
+        assert activated(people, "dev", made[name]["id"])
+    call = node("Call", "n8n-nodes-base.executeWorkflow", typeVersion=1.2, parameters={
+        "workflowId": {"__rl": True, "mode": "list", "value": made["Sub"]["id"]}})
+    made["Top"] = dev.create(started_by("n8n-nodes-base.scheduleTrigger", "Top", call, **every_day))
+    assert activated(people, "dev", made["Top"]["id"])
+    assert promote(fleet).status == "completed"
+    assert running(people, "prod") == {"Sub", "Another", "Top"}
+    for name in ("Top", "Sub"):
+        dev.deactivate(made[name])
+    assert request(fleet).status == "unchanged"
+    off = promote(fleet, activation="source")
+    assert [each["name"] for each in off.workflows if each["status"] == "success"] == ["Top", "Sub"]
+    assert off.drift_status == "IN_SYNC" and running(people, "prod") == {"Another"}
+    assert roll_back(fleet, off.number or 0).status == "rolled_back"
+    assert running(people, "prod") == {"Sub", "Another", "Top"}
+    promote(fleet, activation="source")
+    for name in ("Sub", "Top"):
+        assert activated(people, "dev", made[name]["id"])
+    on = promote(fleet, activation="source")
+    assert [each["name"] for each in on.workflows if each["status"] == "success"] == ["Sub", "Top"]
+    assert on.drift_status == "IN_SYNC" and running(people, "prod") == {"Sub", "Another", "Top"}
+
+
+def running(people: People, slug: str) -> set[str]:
+    """The names of what runs."""
+    return {name for name, raw in people.listed(slug).items() if raw["active"]}
+
+
+def test_n8n_2_refuses_what_the_lint_says_that_it_refuses(people: People) -> None:
+    for kind in [*sorted(REQUIRED_CREDENTIALS)[::25], *sorted(NOT_IN_2)]:
+        body = started_by("n8n-nodes-base.webhook", kind, node("Needs", kind), path=str(uuid.uuid4()))
+        report = lint_workflow(read_content(body), LintContext(active=True, generation=2))
+        assert {str(each.rule) for each in report.errors} & {"missing-credential", "switched-off-node-type"}, kind
+        made = people.ask("staging", "POST", "/workflows", body)
+        answer = httpx.post(f"{people.servers['staging'].url}/api/v1/workflows/{made['id']}/activate", timeout=60,
+                            trust_env=False, headers={"x-n8n-api-key": people.servers["staging"].api_key})
+        assert answer.status_code == 400, (kind, answer.text)
+        assert "Missing required credential" in answer.text or "Unrecognized node type" in answer.text, (kind, answer.text)
