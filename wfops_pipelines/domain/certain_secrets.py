@@ -51,7 +51,12 @@ _FEWEST: Final = 12  # different characters that a key a machine made has at lea
 
 def providers_of_secrets(text: str) -> tuple[str, ...]:
     """Whose secrets ``text`` certainly holds (``GitHub``, ``a private key``), each once, in order; never the secrets."""
-    if len(text) < 20 or not any(hint in text for hint in _HINTS):
+    if len(text) < 20:
+        return ()
+    for hint in _HINTS:  # a loop: of all that planning does with a text, this is done most often
+        if hint in text:
+            break
+    else:
         return ()
     found = dict.fromkeys(
         _PROVIDERS[int(match.lastgroup[1:])] for match in _KEY.finditer(text)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from wfops_pipelines.domain.secret_names import hides, is_secret_key
@@ -24,6 +25,8 @@ from wfops_pipelines.domain.secret_shapes import MASKED, hidden_lines, hide_shap
 
 __all__ = ["MASKED", "hides", "is_secret_key", "mask", "mask_known", "mask_text"]
 
+_SHORT: Final = 400  # characters
+_LONG: Final = 20_000
 _MAX_DOCUMENT: Final = 1_000_000  # characters of a text that is read as JSON
 _MAX_SECRETS: Final = 500  # of one document, each of which is looked for in the whole text
 
@@ -57,10 +60,27 @@ def mask_text(text: str) -> str:
     of lines stays."""
     if len(text) < 8:
         return text
+    if len(text) <= _SHORT:
+        return _mask_short(text)
+    return _mask_long(text) if len(text) <= _LONG else _mask_text(text)
+
+
+def _mask_text(text: str) -> str:
     shown = _mask_document(text)
     if shown is text and "\n" in text:  # one document a line, or one among lines of something else
         shown = "\n".join(map(_mask_document, text.split("\n")))
     return hide_shapes(shown)
+
+
+# The names of parameters are few and stand in every node; the same code stands in many workflows. At most some 15 MB.
+_mask_short = lru_cache(maxsize=16_384)(_mask_text)
+_mask_long = lru_cache(maxsize=512)(_mask_text)
+
+
+def forget() -> None:
+    """Remember no text any longer."""
+    _mask_short.cache_clear()
+    _mask_long.cache_clear()
 
 
 def _mask_key(key: Any) -> Any:

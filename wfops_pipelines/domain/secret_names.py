@@ -60,6 +60,26 @@ _IDENTIFIER: Final = re.compile(r"[\w-]{3,80}")
 _MACHINE_MADE: Final = re.compile(r"[A-Za-z0-9+/=_.~:-]{16,4000}")
 
 
+def _shortest(words: Iterable[str]) -> list[str]:
+    """Those that no shorter one is a part of."""
+    kept: list[str] = []
+    for word in sorted(words, key=len):
+        if not any(part in word for part in kept):
+            kept.append(word)
+    return kept
+
+
+# Part of every name in ASCII that is a secret's, or may be.
+_TELLING: Final = re.compile("|".join(map(re.escape, _shortest(
+    word for word in {*_SECRET_WORDS, *_SECRET_LAST, *_EITHER, "key", "string", "token"} if word.isascii()))))
+
+
+def may_name_secrets(text: str) -> bool:
+    """Whether a name that stands anywhere in ``text`` may be a secret's. Where this is false none is, and nobody has to
+    look for them: so it is with most texts."""
+    return not text.isascii() or _TELLING.search(text.lower().replace("_", "").replace("-", "")) is not None
+
+
 @lru_cache(maxsize=4096)
 def is_secret_key(key: str) -> bool:
     """Whether a parameter, header or field of this name is expected to hold a secret.

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final
 
-from wfops_pipelines.domain.secret_names import holds_secret, holds_secrets, is_secret_key, looks_random
+from wfops_pipelines.domain.secret_names import holds_secret, holds_secrets, is_secret_key, looks_random, may_name_secrets
 
 MASKED: Final = "‹masked›"
 
@@ -107,11 +107,16 @@ def hide_shapes(text: str) -> str:
 
 
 def _hide_once(text: str) -> str:
-    signs = {sign for sign in _SIGNS if sign in text}
-    for needed, _, hide in _STEPS:
-        if not needed or not needed.isdisjoint(signs):
-            text = hide(text)
+    for hide in _steps_of(frozenset([sign for sign in _SIGNS if sign in text]), may_name_secrets(text)):
+        text = hide(text)
     return text
+
+
+@lru_cache(maxsize=4096)
+def _steps_of(signs: frozenset[str], named: bool) -> tuple[Callable[[str], str], ...]:
+    """The steps that a text with these signs, and no others, is put through; ``named`` is whether it may name secrets."""
+    return tuple(hide for needed, shape, hide in _STEPS
+                 if (not needed or not needed.isdisjoint(signs)) and (named or shape not in _BY_NAME))
 
 
 def _hide_literals(text: str, opening: re.Pattern[str], is_secret: Callable[[re.Match[str], str], bool]) -> str:
@@ -263,4 +268,7 @@ _STEPS: Final[tuple[_Step, ...]] = (
 )
 """What is hidden, in this order. Each expression has signs, one of which is in every text that it finds: most texts have
 few of them, and are not searched for the rest."""
-_SIGNS: Final = frozenset().union(*(needed for needed, _, _ in _STEPS))
+# What these find counts under a secret's name alone.
+_BY_NAME: Final = frozenset({_QUERY, _ENCODED_QUERY, _FORM, _VARIABLE, _HEADER_LINE, _BARE, _OPTION, _ELEMENT, _NAMED_PAIR,
+                             _LISTED, _ASSIGNED, _ARGUMENT, _STATEMENT})
+_SIGNS: Final = tuple(sorted(frozenset().union(*(needed for needed, _, _ in _STEPS))))

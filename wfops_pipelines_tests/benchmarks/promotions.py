@@ -27,6 +27,7 @@ import httpx
 import yaml
 
 from wfops_pipelines.bootstrap import Installation
+from wfops_pipelines.domain import masking
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.fleet import load_fleet
 from wfops_pipelines.domain.gate_facts import CannotBeListed
@@ -233,6 +234,7 @@ def planning(installed: Installation, context: Context, servers: dict[str, N8nSe
 
     taken = []
     for number in range(ROUNDS + 1):
+        masking.forget()  # a command begins knowing nothing
         judged, seconds = timed(plan)
         assert len(judged.prepared.plan.writes) >= PLANNED - EXECUTED
         if number:
