@@ -41,6 +41,9 @@ class Settings(BaseSettings):
     connect_timeout_seconds: float = Field(default=10, gt=0)
     read_timeout_seconds: float = Field(default=60, gt=0)
     request_attempts: int = Field(default=4, ge=1, le=10, description="attempts of a call that is safe to repeat")
+    sweep_patience_seconds: float = Field(default=10, gt=0, le=600, description="without an answer, a sweep gives up")
+    sweep_in_flight: int = Field(default=32, ge=1, le=1000, description="n8n that a sweep looks at at once")
+    sweep_chunk_size: int = Field(default=100, ge=1, le=1000, description="environments claimed and recorded together")
     lease_wait_seconds: float = Field(default=5, ge=0, description="how long a second operation waits for an environment")
     lease_stale_seconds: float = Field(default=60, gt=5, description="without a heartbeat for so long, a holder is dead")
 
@@ -104,7 +107,8 @@ class Settings(BaseSettings):
     @property
     def keep_days(self) -> KeepDays:
         """How long rows are kept that no drift policy speaks of (§18)."""
-        return KeepDays(self.drift_check_retention_days, self.message_retention_days, self.dead_message_retention_days)
+        return KeepDays(self.drift_check_retention_days, self.message_retention_days, self.dead_message_retention_days,
+                        self.webhook_retention_days)
 
     @property
     def dagster_home(self) -> Path:

@@ -38,7 +38,7 @@ class Limits:
     send_concurrency: int = 8
     send_lease: float = 90.0
     write_backoff: float = 0.5  # before the second attempt of a write to n8n; doubles
-    sweep_patience: float = 20.0  # seconds that a sweep waits for one n8n, or one Git server
+    sweep_patience: float = 10.0  # seconds without an answer after which a sweep gives up on an n8n, or a Git server
     sweep_in_flight: int = 32  # looks at once; those that hang hold no place
     sweep_window: int = 600  # environments under way, those that hang among them
     sweep_chunk: int = 100  # environments claimed, and recorded, together

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Iterable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -28,6 +28,9 @@ T = TypeVar("T")
 
 POLICY = CircuitPolicy()
 _SLOW = 2.0  # seconds after which one that is waited for gives its place to another
+_AGAIN = 0.3  # seconds, and up to one more, before what failed at once is tried again
+_WHOLE = 6  # times the patience for one answer, a listing may take in all
+_TOO_MANY = 429
 _PER_HOST = 8
 _PER_TENANT = 24
 _RESTLESS = 3  # looks in a row that found other bytes, though nothing of them mattered: no look until the next whole day
@@ -49,6 +52,10 @@ class Visits:
 
     def __init__(self, services: Services, recorder: Recorder) -> None:
         self._services = services
+        limits = replace(services.limits, request_attempts=1)
+        self._looking = replace(services, limits=limits)
+        self._probing = replace(services, limits=replace(limits, connect_timeout=limits.connect_timeout / 2,
+                                                         read_timeout=limits.read_timeout / 2))
         self._recorder = recorder
         self._heads = Heads(services)
         self._places = asyncio.Semaphore(services.limits.sweep_in_flight)
@@ -100,24 +107,38 @@ class Visits:
 
     # -- looking -------------------------------------------------------------------------------------------------------
 
-    async def _look(self, visit: Visit, pages: Iterable[KnownPage]) -> bool:
-        """Whether the listing is what it was; raises when n8n does not answer as it should, or not in time."""
-        limits, known = self._services.limits, tuple(pages)
-        provider = self._services.provider_with(visit.context, visit.environment, visit.token)
+    async def _look(self, visit: Visit, pages: Sequence[KnownPage]) -> bool:
+        """Whether the listing is what it was; raises when n8n does not answer as it should, or not in time. What fails at
+        once is tried once more; what hangs is not, and one that failed before is given half the time."""
+        services = self._looking if visit.circuit is None else self._probing
+        provider = services.provider_with(visit.context, visit.environment, visit.token)
+        whole = _WHOLE * services.limits.sweep_patience
 
         async def ask() -> bool:
+            if pages:
+                return await provider.still_lists(pages, page_size=services.limits.page_size)
+            await provider.answers()
+            return False
+
+        async def ask_twice() -> bool:
+            started = monotonic_ms()
             try:
-                async with asyncio.timeout(limits.sweep_patience):
-                    if known:
-                        return await provider.still_lists(known, page_size=limits.page_size)
-                    await provider.answers()
-                    return False
+                async with asyncio.timeout(whole):
+                    try:
+                        return await ask()
+                    except Unreachable as error:
+                        if error.status == _TOO_MANY:
+                            return False  # a whole check comes again when it is told to
+                        if visit.circuit is not None or monotonic_ms() - started > 1000 * _SLOW:
+                            raise
+                    await asyncio.sleep(_AGAIN + chance_of(visit.id, "again"))
+                    return await ask()
             except TimeoutError:
-                raise Unreachable(f"no whole answer within {limits.sweep_patience:.0f} s", target=provider.base_url,
+                raise Unreachable(f"no whole answer within {whole:.0f} s", target=provider.base_url,
                                   fix="is n8n running, and not overloaded?") from None
             finally:
                 await provider.aclose()
-        return await self._in_place(ask())
+        return await self._in_place(ask_twice())
 
     async def _in_place(self, work: Awaitable[T]) -> T:
         """Do it in one of the places; what takes long goes on without one, so that those that hang delay nobody."""

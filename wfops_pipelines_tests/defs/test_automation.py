@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import psycopg
+from sqlalchemy import text
 
+from wfops_pipelines.defs import launch
 from wfops_pipelines.defs.drift.schedules import drift_detection
 from wfops_pipelines.defs.inventory.export import canonical_sync
-from wfops_pipelines.defs.inventory.sensors import repository_poll
+from wfops_pipelines.defs.inventory.refresh_queue import DagsterRefreshQueue
+from wfops_pipelines.defs.inventory.sensors import repository_poll, tick_seconds
 from wfops_pipelines.defs.location import defs
 from wfops_pipelines.defs.maintenance.sensors import partitions
 from wfops_pipelines.defs.resources import Wfops
+from wfops_pipelines.domain.pushes import RefreshRun
 from wfops_pipelines_tests.defs.conftest import Given
 
 NOON = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
@@ -74,7 +79,7 @@ def test_the_drift_schedule_leaves_an_environment_alone_that_an_operation_holds(
 def test_a_tick_is_skipped_while_nothing_is_due(given: Given) -> None:
     last_checked(given, seconds=10)
     assert isinstance(scheduled(given, drift_detection), dg.SkipReason)
-    last_checked(given, seconds=400)
+    last_checked(given, seconds=500)
     assert isinstance(scheduled(given, drift_detection), dg.RunRequest)
 
 
@@ -82,9 +87,9 @@ def test_a_sweep_logs_events_for_what_changed_and_none_when_nothing_did(given: G
     assert sweep(given)[1] == 2  # the first check of each environment is news
     assert sweep(given)[0]["due"] == 0
     for _ in range(2):
-        last_checked(given, seconds=400)
+        last_checked(given, seconds=500)
         assert sweep(given)[1] == 0
-    last_checked(given, seconds=400)
+    last_checked(given, seconds=500)
     report, events = sweep(given)
     assert (report["counts"], events) == ({"unchanged": 2}, 0)
     context = given.installation.services.context("acme", actor="local:test")
@@ -94,15 +99,70 @@ def test_a_sweep_logs_events_for_what_changed_and_none_when_nothing_did(given: G
     assert [(entry.type, entry.checks) for entry in history] == [("scheduled", 4)]
 
 
+def due_again(given: Given) -> None:
+    """Time has passed: every branch is to be looked at."""
+    services = given.installation.services
+    with services.store.bookkeeping(services.context("acme", actor="local:test"), "test") as work:
+        work.connection.execute(text("UPDATE repository_heads SET next_look_at = now()"))
+        work.connection.execute(text("UPDATE refresh_requests SET asked_at = asked_at - interval '1 hour'"))
+
+
 def test_the_poll_asks_for_nothing_while_no_branch_moved_and_for_a_refresh_once_one_did(given: Given) -> None:
     assert isinstance(sensed(given, repository_poll)[0], dg.SkipReason)
     given.repository.commit({"prod/a.json": b"{}"})
+    due_again(given)
     requests = sensed(given, repository_poll)
     assert len(requests) == 1
     assert sorted(config_of(requests[0])["partitions"]) == ["dev|acme", "prod|acme", "staging|acme"]
+    assert requests[0].tags["wfops/actor"] == "system:repository_poll"
+    assert isinstance(sensed(given, repository_poll)[0], dg.SkipReason)  # asked for already
+    due_again(given)
+    assert len(sensed(given, repository_poll)) == 1  # nothing came of it
     run = defs.resolve_job_def("refresh").execute_in_process(instance=given.instance, run_config=requests[0].run_config)
     assert run.success
+    due_again(given)
     assert isinstance(sensed(given, repository_poll)[0], dg.SkipReason)
+
+
+def kept(given: Given, *slugs: str, seconds_ago: int) -> None:
+    """A receiver kept a delivery, and launched nothing."""
+    services = given.installation.services
+    context = services.context("acme", actor="local:test")
+    with services.store.bookkeeping(context, "test") as work:
+        (repository_id,) = work.fleet.repositories()
+        work.pushes.add_delivery(
+            id=context.new_id(), repository_id=repository_id, delivery_id=str(context.new_id()), event="push",
+            body_digest=str(context.new_id()), environments=list(slugs), status="received", branch="main",
+            received_at=context.now() - timedelta(seconds=seconds_ago))
+
+
+def test_the_poll_picks_up_what_a_receiver_left_behind_but_not_what_it_may_be_launching_now(given: Given) -> None:
+    kept(given, "prod", "gone", seconds_ago=60)
+    kept(given, "dev", seconds_ago=0)
+    (request,) = sensed(given, repository_poll)
+    assert config_of(request)["partitions"] == ["prod|acme"]
+    assert isinstance(sensed(given, repository_poll)[0], dg.SkipReason)
+
+
+def test_what_a_queued_run_will_look_at_anyway_is_not_asked_for_again(given: Given) -> None:
+    workspace = Path(launch.__file__).parent / "workspace.yaml"
+    queue = DagsterRefreshQueue(given.instance, defs.resolve_job_def("refresh"), workspace)
+    run_id = queue.submit([("acme", "prod"), ("acme", "dev")], lane="push-2")
+    (run,) = queue.runs()
+    assert run == RefreshRun(run_id, True, "push-2", frozenset({("acme", "dev"), ("acme", "prod")}))
+    stored = given.instance.get_run_by_id(run_id)
+    assert stored is not None and stored.status is dg.DagsterRunStatus.QUEUED
+    assert stored.tags["wfops/actor"] == "system:webhook" and stored.remote_job_origin is not None
+    assert stored.remote_job_origin.location_name == "wfops"
+    kept(given, "prod", "staging", seconds_ago=60)
+    (request,) = sensed(given, repository_poll)
+    assert config_of(request)["partitions"] == ["staging|acme"]
+    assert defs.resolve_job_def("refresh").execute_in_process(
+        instance=given.instance, run_config=stored.run_config).success
+
+
+def test_the_sensor_looks_several_times_an_interval_who_is_due() -> None:
+    assert [tick_seconds(interval) for interval in (0, 10, 60, 300, 3600)] == [10, 10, 15, 30, 30]
 
 
 def test_partitions_follow_the_tenants_and_environments_of_the_database(given: Given) -> None:
