@@ -12,3 +12,4 @@ class KeepDays:
     drift_checks: int = 90  # the newest entry of an environment stays
     messages: int = 30  # sent or dropped
     dead_messages: int = 90  # that could not be sent
+    deliveries: int = 7  # of webhooks; a replay of one that is gone is a hint once more

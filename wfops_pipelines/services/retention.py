@@ -1,9 +1,9 @@
 """Retention (§18): what has been kept long enough goes, tenant by tenant, in batches that each are one unit of work.
 
 How long: payloads of ended incidents, the journal of writes, and snapshots that nobody took by hand as the drift policy
-says, by environment; the history of drift checks and messages as the installation's settings say. Workflow contents go last,
-when nothing refers to them any more (``payload_retention``). Never touched: open incidents, what unfinished work needs, and
-audit events.
+says, by environment; the history of drift checks, messages and deliveries of webhooks as the installation's settings say.
+Workflow contents go last, when nothing refers to them any more (``payload_retention``). Never touched: open incidents, what
+unfinished work needs, and audit events.
 
 What a run did is not found by the next one, so one that was cut off goes on where it stopped.
 """
@@ -151,7 +151,8 @@ def _parts(work: UnitOfWork, now: datetime, keep: KeepDays) -> list[_Part]:
             _rows(Kept.SNAPSHOTS, now, policy.snapshot_retention_days, environment),
             _rows(Kept.DRIFT_CHECKS, now, keep.drift_checks, environment),
         ]
-    return [*parts, _rows(Kept.MESSAGES, now, keep.messages), _rows(Kept.DEAD_MESSAGES, now, keep.dead_messages)]
+    return [*parts, _rows(Kept.MESSAGES, now, keep.messages), _rows(Kept.DEAD_MESSAGES, now, keep.dead_messages),
+            _rows(Kept.DELIVERIES, now, keep.deliveries)]
 
 
 def _rows(kind: Kept, now: datetime, days: int, environment: Row[Any] | None = None) -> _Part:

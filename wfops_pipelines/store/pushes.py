@@ -127,6 +127,12 @@ class PushReads:
             .where(environments.c.deleted_at.is_(None), tenants.c.deleted_at.is_(None))
             .order_by(tenants.c.slug, environments.c.position, environments.c.slug)))
 
+    def signed(self) -> int:
+        """How many repositories of living tenants have a secret for webhooks of their own."""
+        return int(self._connection.execute(
+            select(func.count()).select_from(repositories).join(tenants, tenants.c.tenant_id == repositories.c.tenant_id)
+            .where(repositories.c.webhook_secret.is_not(None), tenants.c.deleted_at.is_(None))).scalar_one())
+
     def unreadable(self) -> list[Row[Any]]:
         """Branches that could not be read when they were last looked at, with ``tenant_slug`` and ``url``."""
         return list(self._connection.execute(

@@ -22,6 +22,7 @@ from wfops_pipelines.store.tables.incidents import runtime_journal as journal
 from wfops_pipelines.store.tables.notices import outbox
 from wfops_pipelines.store.tables.operations import operations
 from wfops_pipelines.store.tables.promotions import promotions
+from wfops_pipelines.store.tables.pushes import webhook_deliveries as deliveries
 from wfops_pipelines.store.tables.snapshots import snapshots
 from wfops_pipelines.store.unreferenced import UnreferencedPayloads
 
@@ -34,6 +35,7 @@ class Kept(StrEnum):
     DRIFT_CHECKS = "drift_checks"  # of an environment: the history of checks, but for the newest entry
     MESSAGES = "messages"  # sent or dropped
     DEAD_MESSAGES = "dead_messages"  # that could not be sent
+    DELIVERIES = "webhook_deliveries"  # that were launched, or left alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +138,20 @@ def _messages(*statuses: str) -> Callable[[_Asked], Select[Any]]:
     return found
 
 
+def _deliveries(asked: _Asked) -> Select[Any]:
+    return select(deliveries.c.id).where(
+        deliveries.c.tenant_id == asked.tenant_id, deliveries.c.received_at < asked.before,
+        deliveries.c.status != "received").order_by(deliveries.c.received_at, deliveries.c.id)
+
+
 _FOUND: Final[Mapping[Kept, Callable[[_Asked], Select[Any]]]] = MappingProxyType({
     Kept.JOURNAL: _journals, Kept.SNAPSHOTS: _snapshots, Kept.DRIFT_CHECKS: _checks,
     Kept.MESSAGES: _messages("sent", "dropped"), Kept.DEAD_MESSAGES: _messages("dead"),
+    Kept.DELIVERIES: _deliveries,
 })
 _REMOVED: Final[Mapping[Kept, tuple[Table, ColumnElement[Any]]]] = MappingProxyType({
     Kept.JOURNAL: (journal, journal.c.operation_id), Kept.SNAPSHOTS: (snapshots, snapshots.c.id),
     Kept.DRIFT_CHECKS: (history, history.c.id),
     Kept.MESSAGES: (outbox, outbox.c.id), Kept.DEAD_MESSAGES: (outbox, outbox.c.id),
+    Kept.DELIVERIES: (deliveries, deliveries.c.id),
 })

@@ -12,6 +12,8 @@ from wfops_pipelines.domain.errors import Denied, MalformedDelivery, StoreUnavai
 from wfops_pipelines.failpoints import FailpointReached
 from wfops_pipelines.services.push_delivery import receive
 from wfops_pipelines.services.push_dispatch import dispatch, left_behind
+from wfops_pipelines.services.push_health import check_pushes
+from wfops_pipelines.services.retention import run_retention
 from wfops_pipelines.store.secrets import SecretBox, generate_key
 from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet
 from wfops_pipelines_tests.services.pushing import (
@@ -311,3 +313,31 @@ def test_deliveries_that_come_out_of_order_ask_for_the_same(fleet: FleetUnderTes
     receive(fleet.services, late)
     dispatch(fleet.services, queue)
     assert queue.submitted == [{("acme", "prod")}]
+
+
+# -- what stays, and what is said of it ----------------------------------------------------------------------------------
+
+
+def test_deliveries_are_removed_by_age_but_for_those_that_wait_and_a_replay_is_a_hint_again(fleet: FleetUnderTest) -> None:
+    queue, first = NotedQueue(), delivered(push_document("prod/a.json"))
+    receive(fleet.services, first)
+    dispatch(fleet.services, queue)
+    receive(fleet.services, delivered(push_document("dev/a.json")))
+    fleet.clock.pass_time(days=8)
+    removed = run_retention(fleet.services, ["acme"], actor="local:ada").removed
+    assert [(one.what, one.count) for one in removed if one.what == "webhook_deliveries"] == [("webhook_deliveries", 1)]
+    assert [row.status for row in deliveries(fleet)] == ["received"]
+    (again,) = receive(fleet.services, first)
+    assert (again.status, again.known) == ("received", False)
+
+
+def test_doctor_says_what_waits_for_a_run_and_what_the_poll_cannot_read(fleet: FleetUnderTest) -> None:
+    assert check_pushes(fleet.services).ok
+    fleet.writing(lambda work: work.pushes.save_head(
+        fleet["prod"].row.repository_id, "master", failures=3, error="unreachable: nobody answers",
+        failing_since=fleet.clock.now(), next_look_at=fleet.clock.now()))
+    assert "acme master: unreachable: nobody answers, 3 times" in check_pushes(fleet.services).message
+    receive(fleet.services, delivered(push_document("prod/a.json")))
+    fleet.clock.pass_time(minutes=5)
+    found = check_pushes(fleet.services)
+    assert not found.ok and found.message.startswith("1 deliveries of webhooks wait") and found.fix

@@ -1,4 +1,4 @@
-"""Pushes: deliveries of webhooks, what is known of each branch that is read, and what was asked for on their account (§7)."""
+"""Pushes: deliveries of webhooks, what is known of each branch that is read, and refreshes that were asked for (§7)."""
 
 from __future__ import annotations
 
