@@ -14,7 +14,7 @@ from pathlib import Path
 
 from wfops_pipelines_tests.benchmarks.rows import Row, Skipped, show
 
-MODULES = ("hash_throughput", "repository_reads", "first_sync", "sync_memory", "incidents", "promotions")
+MODULES = ("hash_throughput", "repository_reads", "first_sync", "sync_memory", "incidents", "promotions", "pushes")
 REPORT = Path(__file__).resolve().parents[2] / "reports" / "benchmarks.json"
 
 
