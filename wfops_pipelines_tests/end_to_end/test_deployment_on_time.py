@@ -72,7 +72,8 @@ def test_a_deployment_is_started_when_its_time_has_come(tmp_path: Path, record_p
 
 def test_a_worker_that_is_killed_while_it_writes_is_recovered_by_the_system(tmp_path: Path) -> None:
     # Armed in every process; only a run that creates workflows in n8n meets it for the third time.
-    with running(tmp_path, WFOPS_FAILPOINTS="runtime.create.after=kill@3") as (wfops, sandboxes):
+    with running(tmp_path, WFOPS_FAILPOINTS="runtime.create.after=kill@3", WFOPS_RECOVERY_CHECK_INTERVAL_SECONDS="10",
+                 WFOPS_DEAD_RUN_CHECK_INTERVAL_SECONDS="10") as (wfops, sandboxes):
         made = wfops("deploy", "schedule", "acme", "--from", "dev", "--to", "staging", "--json").json
         done = ended(wfops, made["deployment_id"], within=240)
         first = done["run_id"]
