@@ -219,7 +219,7 @@ def test_the_list_says_from_where_to_where_and_how_it_ended(story: Story) -> Non
 
 def test_show_tells_plan_gates_results_and_the_story_with_hashes(story: Story) -> None:
     out = story.shown.out
-    order = [out.index(text) for text in ("acme/p2  staging → prod  completed", "1. update Orders", "gates\n", "Results\n",
+    order = [out.index(text) for text in ("acme/p2  staging → prod  completed", "1. update Orders", "gates as they stood ", "Results\n",
                                           "Timeline\n")]
     assert order == sorted(order)
     events = story.shown_json.json["timeline"]
