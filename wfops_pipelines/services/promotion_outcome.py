@@ -235,7 +235,7 @@ def _remember(work: UnitOfWork, operation: RunningOperation, promotion: Row[Any]
 
 def _ended_badly(operation: RunningOperation, promotion: Row[Any], writes: Sequence[Written],
                  error: BaseException | None, results: Sequence[VerificationResult]) -> None:
-    lost = [item for item in writes if item.state == "failed"]
+    lost = [item for item in writes if item.state in _LOST]
     counts = _counts(writes)
     reason = (runtime_writes.why_it_ended(error) if error is not None
               else next((item.error for item in writes if item.error), _INTERRUPTED))
