@@ -33,6 +33,7 @@ from wfops_pipelines.domain.errors import WfopsError
 Interrupted = dg.DagsterExecutionInterruptedError
 """What Ctrl-C becomes while a job runs in this process; it is no ``Exception``."""
 StorageUnreachable = DagsterPostgresException
+_SUBMIT_SECONDS = 120.0
 """What Dagster's storage raises when it has tried to connect for a while."""
 
 
@@ -144,10 +145,14 @@ def _reason(failed: dg.DagsterEvent) -> str:
 def _submit(job: str, config: Mapping[str, Any], run_id: str, tags: Mapping[str, str]) -> Launched:
     """Submit through Dagster's own command: it loads the workspace and leaves the run to the daemon's queue."""
     workspace = Path(__file__).parent / "workspace.yaml"
-    done = subprocess.run(
-        [sys.executable, "-m", "dagster", "job", "launch", "-w", str(workspace), "-j", job, "--run-id", run_id,
-         "--config-json", json.dumps(config), "--tags", json.dumps(dict(tags))],
-        env=os.environ, capture_output=True, text=True, timeout=120, check=False)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "dagster", "job", "launch", "-w", str(workspace), "-j", job, "--run-id", run_id,
+             "--config-json", json.dumps(config), "--tags", json.dumps(dict(tags))],
+            env=os.environ, capture_output=True, text=True, timeout=_SUBMIT_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise WfopsError(f"the run {run_id} could not be submitted within {_SUBMIT_SECONDS:.0f} seconds",
+                         fix="ask again when the machine is less busy; a run of that id in the UI was submitted after all") from None
     if done.returncode != 0:
         raise WfopsError(f"the run could not be submitted: {done.stderr.strip().splitlines()[-1:]}",
                          fix="is the database reachable? `wfops doctor` looks")
