@@ -71,7 +71,7 @@ def metrics_of(installation: Installation) -> MetricsRoute:
     figures = Exposition(installation.services, MetricOptions(
         interval=settings.drift_check_interval_seconds, tenants=settings.metrics_tenant_label),
         runs=RunCounts(installation))
-    return MetricsRoute(figures, token.get_secret_value() if token is not None else None)
+    return MetricsRoute(figures, token.get_secret_value() if token else None)
 
 
 def main(arguments: list[str]) -> int:
