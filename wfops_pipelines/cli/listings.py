@@ -84,6 +84,8 @@ def _cells(row: dict[str, Any]) -> list[object]:
     drift = row["drift_status"]
     if row["drift_reason"]:
         drift += f" ({row['drift_reason'].replace('_', ' ')})"
+    if row["circuit"] is not None and row["circuit"]["probe_at"] is not None:
+        drift += f", left alone until {row['circuit']['probe_at'][11:16]} UTC"
     return [row["environment"], row["class"], row["url"], git, workflows, terminal.ago(row["last_sync_at"]), drift,
             terminal.ago(row["last_drift_check_at"])]
 

@@ -27,9 +27,10 @@ def tenant_listing(services: Services) -> list[dict[str, Any]]:
 
 
 def environment_listing(services: Services, context: Context) -> list[dict[str, Any]]:
-    """A tenant's environments, in the order they were declared. ``workflows`` counts mappings by status."""
+    """A tenant's environments, in the order they were declared. ``workflows`` counts mappings by status. ``circuit`` is that
+    of an instance that did not answer lately: open, sweeps leave it alone until ``probe_at``."""
     with services.store.read(context) as work:
-        repositories = work.fleet.repositories()
+        repositories, circuits = work.fleet.repositories(), work.circuits.all()
         rows = [(row, work.mappings.counts(row.id)) for row in work.fleet.environments()]
     return [{
         "tenant": context.tenant_slug, "environment": row.slug, "name": row.name, "class": row._mapping["class"],
@@ -38,7 +39,16 @@ def environment_listing(services: Services, context: Context) -> list[dict[str, 
         "last_drift_check_at": _iso(row.last_drift_check_at), "drift_status": row.drift_status,
         "drift_reason": row.drift_reason, "drift_error": row.drift_error,
         "last_good_drift_status": row.last_good_drift_status, "last_good_drift_at": _iso(row.last_good_drift_at),
+        "circuit": circuit_as_json(circuits.get(row.id), row.base_url),
     } for row, counts in rows]
+
+
+def circuit_as_json(row: Row[Any] | None, base_url: str) -> dict[str, Any] | None:
+    """A circuit as it is shown; none where the instance answered last, or is another by now."""
+    if row is None or row.base_url != base_url:
+        return None
+    return {"state": row.state, "failures": row.failures, "since": _iso(row.since), "probe_at": _iso(row.probe_at),
+            "reason": row.reason, "message": row.message}
 
 
 def _repository(environment: Row[Any], repositories: dict[Any, Row[Any]]) -> dict[str, Any] | None:

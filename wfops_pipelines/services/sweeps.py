@@ -111,7 +111,8 @@ class _Sweep:
             for row in work.running(KIND):
                 if not holder.is_alive(row.holder, row.heartbeat_at, clock, services.limits.lease_stale):
                     work.change(row.id, state="died", ended_at=services.now())
-            work.begin(self.result.sweep_id, kind=KIND, run_id=self._run_id, holder=holder.this_process(), now=clock)
+            work.begin(self.result.sweep_id, kind=KIND, run_id=self._run_id, holder=holder.this_process(),
+                       now=self.result.started_at, clock=clock)
         threading.Thread(target=self._beat, name="sweep-heartbeat", daemon=True).start()
 
     def _beat(self) -> None:

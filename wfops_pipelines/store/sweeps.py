@@ -271,10 +271,10 @@ class SweepWrites:
 
     # -- the sweep itself ----------------------------------------------------------------------------------------------
 
-    def begin(self, sweep_id: UUID, *, now: datetime, **values: Any) -> None:
-        """A sweep begins; what is older than :data:`KEPT_SWEEPS` goes."""
+    def begin(self, sweep_id: UUID, *, now: datetime, clock: datetime, **values: Any) -> None:
+        """A sweep begins (``clock`` is the database's); what is older than :data:`KEPT_SWEEPS` goes."""
         self._connection.execute(delete(sweeps).where(sweeps.c.started_at < now - KEPT_SWEEPS))
-        self._connection.execute(insert(sweeps).values(id=sweep_id, state="running", started_at=now, heartbeat_at=now,
+        self._connection.execute(insert(sweeps).values(id=sweep_id, state="running", started_at=now, heartbeat_at=clock,
                                                        **values))
 
     def running(self, kind: str) -> list[Row[Any]]:

@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from wfops_pipelines import failpoints
 from wfops_pipelines.domain.mapping import MappingStatus
 from wfops_pipelines.domain.operation import OperationKind
+from wfops_pipelines.services.listings import environment_listing
 from wfops_pipelines.services.operations import run_operation
 from wfops_pipelines.services.refresh import Outcome
 from wfops_pipelines.services.sweep_reports import SweepReport
 from wfops_pipelines.services.sweeps import due, sweep
 from wfops_pipelines_tests.services.fleet import Environment, FleetUnderTest, NewFleet, run, workflow
+from wfops_pipelines_tests.services.sweep_child import sweep_apart
 
 INTERVAL = 300.0
 ACTOR = "system:drift_detection"
@@ -224,18 +225,49 @@ def test_a_check_by_hand_that_is_answered_closes_the_circuit(new_fleet: NewFleet
 # -- killed ----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("action", ["raise", "kill"])
 @pytest.mark.parametrize("failpoint", ["sweep.claimed", "sweep.record.before_commit", "sweep.record.after_commit",
-                                       "n8n.look.before", "n8n.look.after"])
-def test_what_a_sweep_that_broke_off_did_not_record_the_next_one_does(new_fleet: NewFleet, failpoint: str) -> None:
+                                       "n8n.look.after"])
+def test_what_a_sweep_that_broke_off_did_not_record_the_next_one_does(new_fleet: NewFleet, failpoint: str,
+                                                                    action: str) -> None:
+    """No environment is counted twice, and none is missed."""
     fleet = new_fleet.as_left_by(three)
-    fleet.with_limits(sweep_chunk=1)
     before = {slug: history(fleet[slug])[-1].checks for slug in fleet.environments}
-    failpoints.arm(f"{failpoint}=raise@2")
-    try:
-        with pytest.raises(failpoints.FailpointReached):
-            swept(fleet)
-    finally:
-        failpoints.disarm()
+    fleet.clock.pass_time(seconds=INTERVAL)
+    # The first two transactions are those that begin the sweep and record its first environment.
+    assert sweep_apart(fleet, f"{failpoint}={action}@2", interval=INTERVAL) == (1 if action == "raise" else -9)
     swept(fleet, seconds=1)
     after = {slug: history(fleet[slug])[-1].checks for slug in fleet.environments}
     assert after == {slug: checks + 1 for slug, checks in before.items()}
+    with fleet.services.store.sweep_reads() as system:
+        states = [row.state for row in system.recent()][:2]
+    assert states == ["completed", "failed" if action == "raise" else "died"]
+
+
+# -- what is shown ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_sweep_is_stored_with_what_it_did(new_fleet: NewFleet) -> None:
+    fleet = new_fleet.as_left_by(three)
+    report = swept(fleet, seconds=INTERVAL + 60)
+    with fleet.services.store.sweep_reads() as system:
+        stored = system.recent()[0]
+    assert (stored.id, stored.state, stored.due, stored.counts, stored.statuses) == (
+        report.sweep_id, "completed", 3, {"unchanged": 3}, {"IN_SYNC": 3})
+    assert stored.ended_at >= stored.started_at
+    assert 0 < stored.mean_lag_ms <= stored.lag_ms < 200_000
+
+
+def test_an_open_circuit_is_listed_with_its_reason_and_since_when(new_fleet: NewFleet) -> None:
+    fleet = new_fleet.as_left_by(three)
+    impatient(fleet)
+    fleet["eu"].sandbox.faults.add("reset")
+    began = fleet.clock.now()
+    for _ in range(3):
+        swept(fleet)
+    listed = {row["environment"]: row for row in environment_listing(fleet.services, fleet.context)}
+    circuit = listed["eu"]["circuit"]
+    assert (listed["eu"]["drift_status"], circuit["state"], circuit["reason"], circuit["failures"]) == (
+        "ERROR", "open", "unreachable", 3)
+    assert began.isoformat() < circuit["since"] < circuit["probe_at"]
+    assert listed["prod"]["circuit"] is None

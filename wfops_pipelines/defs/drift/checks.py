@@ -11,6 +11,7 @@ from wfops_pipelines.defs.refreshing import COMPLETE, NO_DRIFT, NO_UNMANAGED
 from wfops_pipelines.defs.resources import Wfops
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.drift import DriftKind
+from wfops_pipelines.services.listings import circuit_as_json
 from wfops_pipelines.services.refresh import Part
 
 
@@ -41,13 +42,19 @@ def no_drift(context: dg.AssetCheckExecutionContext, wfops: Wfops) -> dg.AssetCh
     with wfops.services.store.read(use) as work:
         drifted = [row for row in work.drift.of_environment(environment.id) if row.kind != DriftKind.UNPUBLISHED_CHANGES]
         incident = work.incidents.open_of(environment.id)
+        circuit = circuit_as_json(work.circuits.all().get(environment.id), environment.base_url)
     return dg.AssetCheckResult(
         passed=environment.drift_status in ("IN_SYNC", "UNTRACKED"),
         metadata={"status": environment.drift_status, "reason": environment.drift_reason or "",
-                  "drifted": len(drifted), "workflows": ", ".join(row.name for row in drifted[:20]),
+                  "drifted": len(drifted), **_circuit(circuit), "workflows": ", ".join(row.name for row in drifted[:20]),
                   **({"incident": f"{use.tenant_slug}#{incident.number}", "incident_severity": incident.severity,
                       "look": f"wfops incident show {use.tenant_slug}#{incident.number}"}
                      if incident is not None else {})})
+
+
+def _circuit(circuit: dict[str, Any] | None) -> dict[str, Any]:
+    """Since when the instance does not answer, and when it is asked again."""
+    return {f"circuit_{name}": value for name, value in (circuit or {}).items() if value is not None}
 
 
 @dg.asset_check(asset=str(Part.DRIFT), name=NO_UNMANAGED, partitions_def=tenant_environments, op_tags=TAGS,

@@ -1,4 +1,4 @@
-"""What sweeps remember: the listing that a check was made from, instances that are given up on, and the sweeps themselves."""
+"""What sweeps remember: the listing a check was made from, instances that are given up on, and the sweeps themselves."""
 
 from __future__ import annotations
 
