@@ -152,7 +152,7 @@ def _submit(job: str, config: Mapping[str, Any], run_id: str, tags: Mapping[str,
             env=os.environ, capture_output=True, text=True, timeout=_SUBMIT_SECONDS, check=False)
     except subprocess.TimeoutExpired:
         raise WfopsError(f"the run {run_id} could not be submitted within {_SUBMIT_SECONDS:.0f} seconds",
-                         fix="ask again when the machine is less busy; if the UI shows a run of that id, it was after all") from None
+                         fix="ask again when the machine is less busy, unless the UI shows a run of that id") from None
     if done.returncode != 0:
         raise WfopsError(f"the run could not be submitted: {done.stderr.strip().splitlines()[-1:]}",
                          fix="is the database reachable? `wfops doctor` looks")
