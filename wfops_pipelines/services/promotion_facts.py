@@ -41,6 +41,7 @@ from wfops_pipelines.services.drift_policies import policy_of
 from wfops_pipelines.services.promotion_options import PromotionOptions
 from wfops_pipelines.services.promotion_plans import Prepared, id_of
 from wfops_pipelines.services.stage_rules import Stage
+from wfops_pipelines.services.write_permission import CLOSED, OPEN_IT, is_closed
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
 _ALL = EverythingAllowed()
@@ -93,9 +94,8 @@ def gate_facts(work: UnitOfWork, prepared: Prepared, stage: Stage, seen: Seen, o
 
 
 def _write_block(target: Row[Any]) -> WriteBlock:
-    if target._mapping["class"] == EnvironmentClass.PRODUCTION and not target.allow_production:
-        return WriteBlock(True, "it is a production environment, and nothing may be written to it",
-                          fix="set allow_production: true on it in fleet.yaml, and run `wfops apply`")
+    if is_closed(target):
+        return WriteBlock(True, f"it {CLOSED}", fix=OPEN_IT)
     return WriteBlock(target.writes_blocked_at is not None, target.writes_blocked_reason, target.writes_blocked_at)
 
 
