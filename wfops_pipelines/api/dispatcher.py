@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import AbstractContextManager
 
@@ -28,6 +28,7 @@ class Dispatcher:
         self._waiting: list[Future[Dispatched]] = []
         self._work = True
         self._ending = False
+        self._pause = FIRST_PAUSE
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
 
     def start(self) -> None:
@@ -39,7 +40,8 @@ class Dispatcher:
         with self._told:
             self._ending = True
             self._told.notify()
-        self._thread.join(10)
+        if self._thread.is_alive():
+            self._thread.join(10)
 
     def tell(self) -> Future[Dispatched]:
         """Something is to be launched; done when it was, or failed."""
@@ -51,21 +53,21 @@ class Dispatcher:
         return future
 
     def _run(self) -> None:
-        pause = FIRST_PAUSE
         while not self._ending:
             try:
                 with self._open_queue() as queue:
-                    pause = FIRST_PAUSE
                     self._serve(queue)
             except Exception as error:
                 expected = isinstance(error, WfopsError)
                 log.log(logging.WARNING if expected else logging.ERROR, "launching pushes failed, next try in %.0f s: %s",
-                        pause, error, exc_info=None if expected else error)
+                        self._pause, error, exc_info=None if expected else error)
                 with self._told:
                     self._work = True
+                    told, self._waiting = self._waiting, []
+                    _settle(told, error)
                     if not self._ending:
-                        self._told.wait(pause)
-                pause = min(pause * 2, LONGEST_PAUSE)
+                        self._told.wait(self._pause)
+                self._pause = min(self._pause * 2, LONGEST_PAUSE)
 
     def _serve(self, queue: RefreshQueue) -> None:
         """Launch until the end, or the first failure."""
@@ -79,12 +81,19 @@ class Dispatcher:
             try:
                 done = dispatch(self._services, queue)
             except Exception as error:
-                for future in told:
-                    with contextlib.suppress(InvalidStateError):
-                        future.set_exception(error)
+                _settle(told, error)
                 raise
+            self._pause = FIRST_PAUSE
             if done.deliveries:
                 log.info("run %s for %d deliveries, %d environments", done.run_id, done.deliveries, len(done.partitions))
-            for future in told:
-                with contextlib.suppress(InvalidStateError):
-                    future.set_result(done)
+            _settle(told, done)
+
+
+def _settle(told: Iterable[Future[Dispatched]], outcome: Dispatched | Exception) -> None:
+    """Say what became of it, to those who still listen."""
+    for future in told:
+        with contextlib.suppress(InvalidStateError):
+            if isinstance(outcome, Dispatched):
+                future.set_result(outcome)
+            else:
+                future.set_exception(outcome)

@@ -16,7 +16,8 @@ from wfops_pipelines.defs.resources import Wfops
 from wfops_pipelines.domain.errors import StoreUnavailable, UnknownEnvironment, UnknownTenant
 from wfops_pipelines.services.detect_drift import CheckType, DriftCheck
 from wfops_pipelines.services.refresh import Outcome, Part, Target, refresh
-from wfops_pipelines.services.sweeps import SweepReport, sweep
+from wfops_pipelines.services.sweep_reports import SweepReport
+from wfops_pipelines.services.sweeps import sweep
 
 COMPLETE = "inventory_complete"
 NO_DRIFT = "no_drift"

@@ -21,7 +21,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from wfops_pipelines.domain.drift import DriftKind
-from wfops_pipelines.domain.shown import moment, one_line
+from wfops_pipelines.domain.shown import iso, moment, one_line
 
 SKEW: Final = timedelta(minutes=2)
 """How far the clocks of n8n and of authors may be from ours before a time counts as outside the bounds."""
@@ -159,8 +159,8 @@ class Cause:
         """Plain JSON with the fields' names as keys, times in ISO 8601."""
         return {
             "kind": self.kind.value, "confidence": self.confidence.value, "who": self.who,
-            "earliest": _iso(self.earliest), "latest": _iso(self.latest),
-            "evidence": [{"source": e.source, "text": e.text, "at": _iso(e.at)} for e in self.evidence],
+            "earliest": iso(self.earliest), "latest": iso(self.latest),
+            "evidence": [{"source": e.source, "text": e.text, "at": iso(e.at)} for e in self.evidence],
         }
 
     def words(self) -> str:
@@ -330,9 +330,6 @@ def _person(name: Any) -> str | None:
         return None
     return one_line(name, 100) or None
 
-
-def _iso(at: datetime | None) -> str | None:
-    return None if at is None else at.isoformat()
 
 
 def _span(earliest: datetime | None, latest: datetime) -> str:

@@ -53,3 +53,8 @@ _short_line = lru_cache(maxsize=4096)(_line)  # labels, places, words, times: th
 def moment(at: datetime) -> str:
     """An aware time to the minute: ``2026-01-01 10:00 UTC``."""
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def iso(at: datetime | None) -> str | None:
+    """A moment as JSON has it, or none."""
+    return None if at is None else at.isoformat()

@@ -27,6 +27,7 @@ from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import UnknownAlertRule, UsageError
 from wfops_pipelines.domain.incident import Severity
 from wfops_pipelines.domain.notices import AlertNotice
+from wfops_pipelines.domain.shown import iso
 from wfops_pipelines.services.notices import tell
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.store.metrics import Figure
@@ -72,7 +73,7 @@ def list_rules(services: Services, context: Context) -> list[dict[str, Any]]:
         rows = work.alerts.rules()
     return [_declared(row) | {
         "rule": rule_of(row).words(), "firing": bool(row.firing), "value": row.value,
-        "unit": metric_named(row.metric).unit, "evaluated_at": _iso(row.evaluated_at),
+        "unit": metric_named(row.metric).unit, "evaluated_at": iso(row.evaluated_at),
         "firing_since": (row.state or {}).get("firing_since"),
     } for row in rows]
 
@@ -213,7 +214,3 @@ def _declared(row: Row[Any]) -> dict[str, Any]:
 def _differences(change: RuleChange) -> dict[str, Any]:
     before, after = change.before or {}, change.after or {}
     return {key: value for key, value in after.items() if before.get(key) != value}
-
-
-def _iso(value: Any) -> str | None:
-    return None if value is None else value.isoformat()

@@ -14,6 +14,7 @@ from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.deployment import DeploymentStatus, ResultStatus
 from wfops_pipelines.domain.deployment_batch import BatchStatus, BatchStep, Waves, failures, next_step, progress
 from wfops_pipelines.domain.errors import UnknownDeployment, UsageError, WfopsError
+from wfops_pipelines.domain.shown import iso
 from wfops_pipelines.services.id_prefixes import SHORTEST, ids_that_begin
 from wfops_pipelines.services.promotion_options import JsonObject, PromotionOptions
 from wfops_pipelines.services.services import Services
@@ -137,8 +138,8 @@ def _shown(row: Row[Any], tenant: str, source: str, target: str, number: int | N
     return {
         "tenant": tenant, "source": source, "target": target, "status": row.status, "deployment_id": str(row.id),
         "starts_at": row.starts_at.isoformat(), "requested_by": row.requested_by,
-        "requested_through": row.options.get("requested_through"), "requested_at": _iso(row.requested_at),
-        "started_at": _iso(row.started_at), "heartbeat_at": _iso(row.heartbeat_at), "ended_at": _iso(row.ended_at),
+        "requested_through": row.options.get("requested_through"), "requested_at": iso(row.requested_at),
+        "started_at": iso(row.started_at), "heartbeat_at": iso(row.heartbeat_at), "ended_at": iso(row.ended_at),
         "message": row.message, "promotion": f"{tenant}/p{number}" if number is not None else None,
         "batch_id": str(row.batch_id) if row.batch_id else None, "wave": row.wave, "run_id": row.run_id,
         "options": asked_options(row).as_json()}
@@ -279,7 +280,3 @@ def _member(key: str, row: Row[Any] | None) -> JsonObject:
     if row is None:
         return {"tenant": key, "deployment_id": None, "status": str(DeploymentStatus.PENDING)}
     return _shown(row, row.tenant_slug, row.source, row.target, row.promotion_number)
-
-
-def _iso(value: datetime | None) -> str | None:
-    return None if value is None else value.isoformat()

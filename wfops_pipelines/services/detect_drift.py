@@ -32,6 +32,7 @@ from wfops_pipelines.domain.drift import (
 )
 from wfops_pipelines.domain.errors import MalformedFile, OutsideError, SecretUnreadable, UsageError, WfopsError
 from wfops_pipelines.domain.operation import OperationKind
+from wfops_pipelines.domain.shown import iso
 from wfops_pipelines.domain.workflow import decode_content
 from wfops_pipelines.services.explain_incident import explain
 from wfops_pipelines.services.follow_drift import Followed, follow
@@ -294,11 +295,11 @@ def _check(operation: RunningOperation, environment: Row[Any], status: str, reas
             "kinds": {str(kind): n for kind, n in counts.kinds.items()},
         },
         workflows=[{
-            **{k: v for k, v in row.items() if k != "subject"}, "kind": str(row["kind"]), "since": _iso(row["since"]),
+            **{k: v for k, v in row.items() if k != "subject"}, "kind": str(row["kind"]), "since": iso(row["since"]),
             "canonical_id": str(row["canonical_id"]) if row["canonical_id"] else None,
         } for row in rows],
-        last_sync_at=_iso(environment.last_sync_at), last_good_status=environment.last_good_drift_status,
-        last_good_at=_iso(environment.last_good_drift_at), duration_ms=round(monotonic_ms() - started),
+        last_sync_at=iso(environment.last_sync_at), last_good_status=environment.last_good_drift_status,
+        last_good_at=iso(environment.last_good_drift_at), duration_ms=round(monotonic_ms() - started),
     )
 
 
@@ -313,7 +314,7 @@ def _record(work: UnitOfWork, operation: RunningOperation, environment: Row[Any]
                               "drift_error": str(check.error) if check.error is not None else None}
     if check.error is None:
         values |= {"last_good_drift_status": check.status, "last_good_drift_at": now}
-        check.last_good_status, check.last_good_at = check.status, _iso(now)
+        check.last_good_status, check.last_good_at = check.status, iso(now)
         if changed or _stale(work, environment, rows):
             work.drift.replace(environment.id, rows)
     work.fleet.set_environment(environment.id, **values)
@@ -359,7 +360,3 @@ def _drift_fingerprint(rows: list[dict[str, Any]]) -> str:
     return hashlib.sha256(orjson.dumps(sorted(
         [row["subject"], row["kinds"], row["runtime_hash"], row["git_hash"]] for row in rows
         if row["kind"] != DriftKind.UNPUBLISHED_CHANGES))).hexdigest()
-
-
-def _iso(value: Any) -> str | None:
-    return None if value is None else value.isoformat()

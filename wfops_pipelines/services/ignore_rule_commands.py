@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
-from uuid import UUID
 
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.ignore_rules import new_rule
+from wfops_pipelines.domain.shown import iso
 from wfops_pipelines.services.named import named_by_id
 from wfops_pipelines.services.services import Services
 
@@ -67,10 +67,6 @@ def _json(row: Mapping[str, Any] | Any, environment: str | None, now: datetime) 
     """A rule as ``--json`` shows it; ``state`` is ``active``, ``expired`` or ``removed``."""
     state = "removed" if row["removed_at"] is not None else "active" if now < row["expires_at"] else "expired"
     return {"id": str(row["id"]), "environment": environment, **{name: row[name] for name in _WHAT}, "state": state,
-            "hides": row["hides"], "last_hid_at": _iso(row["last_hid_at"]), "created_by": row["created_by"],
-            "created_at": _iso(row["created_at"]), "expires_at": _iso(row["expires_at"]),
-            "removed_at": _iso(row["removed_at"])}
-
-
-def _iso(value: datetime | UUID | None) -> str | None:
-    return value.isoformat() if isinstance(value, datetime) else None
+            "hides": row["hides"], "last_hid_at": iso(row["last_hid_at"]), "created_by": row["created_by"],
+            "created_at": iso(row["created_at"]), "expires_at": iso(row["expires_at"]),
+            "removed_at": iso(row["removed_at"])}

@@ -16,6 +16,7 @@ from wfops_pipelines.domain.drift import DriftKind
 from wfops_pipelines.domain.errors import UnknownEnvironment, UsageError
 from wfops_pipelines.domain.escalation import Escalation, deadlines, past_ttl
 from wfops_pipelines.domain.incident import IncidentStatus, Severity
+from wfops_pipelines.domain.shown import iso
 from wfops_pipelines.services.audit_reports import event_json
 from wfops_pipelines.services.drift_policies import policy_of
 from wfops_pipelines.services.explain_incident import similar
@@ -84,12 +85,12 @@ def show_incident(services: Services, context: Context, number: int, *, any_tena
     return {
         **_listed(incident, context.tenant_slug, environment.slug, workflows, now),
         "environment_class": environment._mapping["class"], "environment_status": environment.drift_status,
-        "url": environment.base_url, "last_check_at": _iso(environment.last_drift_check_at),
+        "url": environment.base_url, "last_check_at": iso(environment.last_drift_check_at),
         "snapshot_at": snapshot.get("at"), "summary": snapshot.get("summary"), "drifting_since_then": since_then,
         "fingerprint": incident.drift_fingerprint, "forced": incident.forced,
-        "steps": {name: {"at": _iso(incident._mapping[f"{name}_at"]), "by": incident._mapping[f"{name}_by"]}
+        "steps": {name: {"at": iso(incident._mapping[f"{name}_at"]), "by": incident._mapping[f"{name}_by"]}
                   for name in _STEPS if incident._mapping[f"{name}_at"] is not None},
-        "expired_at": _iso(incident.expired_at), "payload_purged_at": _iso(incident.payload_purged_at),
+        "expired_at": iso(incident.expired_at), "payload_purged_at": iso(incident.payload_purged_at),
         "escalations": _escalations(incident), "cause": incident.cause, "reach": incident.reach,
         "change_group": incident.change_group, "same_change": [
             {**other, "name": f"{other['tenant']}#{other['number']}"}
@@ -135,9 +136,9 @@ def _listed(row: Row[Any], tenant: str, environment: str, workflows: list[dict[s
         "id": str(row.id), "number": row.number, "name": f"{tenant}#{row.number}", "tenant": tenant,
         "environment": environment, "status": row.status, "open": status.is_open, "severity": row.severity,
         "escalation": row.escalation, "title": row.title, "owner": row.owner, "ticket": row.ticket, "reason": row.reason,
-        "resolution": row.resolution, "affected": row.affected, "detected_at": _iso(row.detected_at),
-        "last_seen_at": _iso(row.last_seen_at), "expires_at": _iso(row.expires_at),
-        "past_ttl": status.is_open and past_ttl(row.expires_at, now), "closed_at": _iso(row.closed_at),
+        "resolution": row.resolution, "affected": row.affected, "detected_at": iso(row.detected_at),
+        "last_seen_at": iso(row.last_seen_at), "expires_at": iso(row.expires_at),
+        "past_ttl": status.is_open and past_ttl(row.expires_at, now), "closed_at": iso(row.closed_at),
         "workflows": workflows,
     }
 
@@ -159,7 +160,7 @@ def _then_and_now(then: Sequence[Mapping[str, Any]], rows: Sequence[Row[Any]], *
         shown.append({**workflow, "now": state, "diff_now": diff_now})
     added = [{"name": row.name, "kind": row.kind, "kinds": row.kinds, "workflow_id": row.workflow_id, "path": row.path,
               "canonical_id": str(row.canonical_id) if row.canonical_id else None, "active": row.active,
-              "wants_active": row.wants_active, "since": _iso(row.since), "diff": row.diff}
+              "wants_active": row.wants_active, "since": iso(row.since), "diff": row.diff}
              for row in current.values()] if is_open else []
     return shown, added
 
@@ -176,7 +177,7 @@ def _escalations(incident: Row[Any]) -> list[dict[str, Any]]:
             state = "over"
         else:
             state = "to_come"
-        shown.append({"level": str(level), "at": _iso(at), "state": state})
+        shown.append({"level": str(level), "at": iso(at), "state": state})
     return shown
 
 
@@ -209,10 +210,6 @@ def _operation(work: UnitOfWork, identity: tuple[str, UUID]) -> dict[str, Any]:
 
 def _approval(row: Row[Any]) -> dict[str, Any]:
     return {"id": str(row.id), "kind": row.kind, "status": row.status, "arguments": row.arguments, "reason": row.reason,
-            "requested_by": row.requested_by, "requested_at": _iso(row.requested_at), "decided_by": row.decided_by,
-            "decided_at": _iso(row.decided_at), "decision_reason": row.decision_reason,
-            "executed_at": _iso(row.executed_at)}
-
-
-def _iso(value: datetime | None) -> str | None:
-    return None if value is None else value.isoformat()
+            "requested_by": row.requested_by, "requested_at": iso(row.requested_at), "decided_by": row.decided_by,
+            "decided_at": iso(row.decided_at), "decision_reason": row.decision_reason,
+            "executed_at": iso(row.executed_at)}

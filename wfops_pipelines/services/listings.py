@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from wfops_pipelines.domain.context import Context
+from wfops_pipelines.domain.shown import iso
 from wfops_pipelines.services.services import Services
 
 
@@ -21,7 +22,7 @@ def tenant_listing(services: Services) -> list[dict[str, Any]]:
         "tenant": tenant.slug, "name": tenant.name, "plan": tenant.plan,
         "environments": [{
             "environment": e.slug, "class": e._mapping["class"], "drift_status": e.drift_status,
-            "last_sync_at": _iso(e.last_sync_at),
+            "last_sync_at": iso(e.last_sync_at),
         } for e in found[tenant.slug]],
     } for tenant in tenants]
 
@@ -35,10 +36,10 @@ def environment_listing(services: Services, context: Context) -> list[dict[str, 
     return [{
         "tenant": context.tenant_slug, "environment": row.slug, "name": row.name, "class": row._mapping["class"],
         "provider": row.provider, "url": row.base_url, "repository": _repository(row, repositories),
-        "workflows": counts, "last_sync_at": _iso(row.last_sync_at), "last_heartbeat_at": _iso(row.last_heartbeat_at),
-        "last_drift_check_at": _iso(row.last_drift_check_at), "drift_status": row.drift_status,
+        "workflows": counts, "last_sync_at": iso(row.last_sync_at), "last_heartbeat_at": iso(row.last_heartbeat_at),
+        "last_drift_check_at": iso(row.last_drift_check_at), "drift_status": row.drift_status,
         "drift_reason": row.drift_reason, "drift_error": row.drift_error,
-        "last_good_drift_status": row.last_good_drift_status, "last_good_drift_at": _iso(row.last_good_drift_at),
+        "last_good_drift_status": row.last_good_drift_status, "last_good_drift_at": iso(row.last_good_drift_at),
         "circuit": circuit_as_json(circuits.get(row.id), row.base_url),
     } for row, counts in rows]
 
@@ -47,7 +48,7 @@ def circuit_as_json(row: Row[Any] | None, base_url: str) -> dict[str, Any] | Non
     """A circuit as it is shown; none where the instance answered last, or is another by now."""
     if row is None or row.base_url != base_url:
         return None
-    return {"state": row.state, "failures": row.failures, "since": _iso(row.since), "probe_at": _iso(row.probe_at),
+    return {"state": row.state, "failures": row.failures, "since": iso(row.since), "probe_at": iso(row.probe_at),
             "reason": row.reason, "message": row.message}
 
 
@@ -57,7 +58,3 @@ def _repository(environment: Row[Any], repositories: dict[Any, Row[Any]]) -> dic
         return None
     return {"url": row.url, "provider": row.provider, "branch": environment.branch or row.branch,
             "folder": environment.folder or "", "commit": environment.git_commit}
-
-
-def _iso(value: Any) -> str | None:
-    return None if value is None else value.isoformat()

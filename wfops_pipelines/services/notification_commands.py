@@ -14,7 +14,7 @@ from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import SecretUnreadable, UnknownNotification, UsageError, WfopsError
 from wfops_pipelines.domain.notices import TestNotice
 from wfops_pipelines.domain.notification import dedupe_key, render
-from wfops_pipelines.domain.shown import one_line
+from wfops_pipelines.domain.shown import iso, one_line
 from wfops_pipelines.notify.sender import shown_target
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.store.unit_of_work import UnitOfWork
@@ -143,10 +143,6 @@ def _shown(row: Row[Any]) -> dict[str, Any]:
     message = row.message if isinstance(row.message, dict) else {}
     return {"id": str(row.id), "target": row.target, "event": row.event, "about": row.subject, "severity": row.severity,
             "status": row.status, "attempts": row.attempts, "title": message.get("title"),
-            "created_at": row.created_at.isoformat(), "sent_at": _iso(row.sent_at),
+            "created_at": row.created_at.isoformat(), "sent_at": iso(row.sent_at),
             "not_before": row.not_before.isoformat() if row.status == "pending" else None, "error": row.last_error,
             "key": row.dedupe_key}
-
-
-def _iso(value: Any) -> str | None:
-    return None if value is None else value.isoformat()

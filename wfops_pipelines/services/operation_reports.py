@@ -10,6 +10,7 @@ from sqlalchemy import Row
 from wfops_pipelines.domain.audit import decode
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import UsageError
+from wfops_pipelines.domain.shown import iso
 from wfops_pipelines.services.audit_reports import event_json
 from wfops_pipelines.services.services import Services
 
@@ -38,8 +39,8 @@ def show_operation(services: Services, context: Context, operation_id: UUID) -> 
         events = [decode(event) for event in reversed(work.audit.events(operation_id=operation_id, limit=_EVENTS))]
     return {
         **_operation_json(context, row, slugs), "checkpoint": row.checkpoint,
-        "steps": [{"name": s.name, "state": s.state, "attempts": s.attempts, "started_at": _iso(s.started_at),
-                   "ended_at": _iso(s.ended_at), "result": s.result} for s in steps],
+        "steps": [{"name": s.name, "state": s.state, "attempts": s.attempts, "started_at": iso(s.started_at),
+                   "ended_at": iso(s.ended_at), "result": s.result} for s in steps],
         "events": [event_json(event) for event in events],
     }
 
@@ -49,10 +50,6 @@ def _operation_json(context: Context, row: Row[Any], slugs: dict[UUID, str]) -> 
     return {
         "operation_id": str(row.id), "tenant": context.tenant_slug, "environment": slugs.get(row.environment_id),
         "kind": row.kind, "state": row.state, "actor": row.actor, "run_id": row.run_id, "attempts": row.attempts,
-        "created_at": _iso(row.created_at), "started_at": _iso(row.started_at), "ended_at": _iso(row.ended_at),
+        "created_at": iso(row.created_at), "started_at": iso(row.started_at), "ended_at": iso(row.ended_at),
         "error": error, "metrics": row.metrics,
     }
-
-
-def _iso(value: Any) -> str | None:
-    return None if value is None else value.isoformat()

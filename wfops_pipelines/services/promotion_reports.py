@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -13,6 +12,7 @@ from wfops_pipelines.domain.audit import AuditEvent, decode
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import UsageError
 from wfops_pipelines.domain.promotion import PromotionStatus
+from wfops_pipelines.domain.shown import iso
 from wfops_pipelines.services.audit_reports import event_json
 from wfops_pipelines.services.operations import is_running
 from wfops_pipelines.services.promotion_options import JsonObject
@@ -57,7 +57,7 @@ def _listed(tenant: str, row: Row[Any], slugs: dict[UUID, str]) -> dict[str, Any
         "name": f"{tenant}/p{row.number}", "promotion_id": str(row.id), "kind": row.kind, "source": source,
         "target": slugs.get(row.target_environment_id, "(deleted)"), "status": row.status, "reason": row.reason,
         "rollback_incomplete": row.rollback_incomplete, "checksum": row.checksum, "requested_by": row.requested_by,
-        "requested_at": row.requested_at.isoformat(), "started_at": _iso(row.started_at), "ended_at": _iso(row.ended_at),
+        "requested_at": row.requested_at.isoformat(), "started_at": iso(row.started_at), "ended_at": iso(row.ended_at),
         "git_status": row.git_status, "commit": row.git_commit, "pull_request": row.git_pull_request,
         "run_id": row.run_id,
     }
@@ -154,7 +154,3 @@ def _bounds(own: Sequence[AuditEvent], within: Sequence[AuditEvent], ours: Colle
     first = max((sequence for sequence in before if sequence < begun), default=0) + 1
     wrote = any(event.action in _BEGUN for event in own)
     return first, max(event.sequence for event in (within if wrote else own))
-
-
-def _iso(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat()

@@ -13,6 +13,10 @@ from wfops_pipelines.services.sweeps import due
 from wfops_pipelines.settings import process_settings
 
 
+_UNENDED = [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING,
+            dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+
+
 @dg.schedule(cron_schedule="* * * * *", job=drift_sweep_job,
              name="drift_detection", default_status=status_of(process_settings().drift_check_interval_seconds),
              owners=OWNERS, tags=TAGS,
@@ -20,6 +24,8 @@ from wfops_pipelines.settings import process_settings
                          "WFOPS_DRIFT_CHECK_INTERVAL_SECONDS (default 5 minutes): each minute a look whether any is due, "
                          "and one run for those that are.")
 def drift_detection(context: dg.ScheduleEvaluationContext, wfops: Wfops) -> dg.RunRequest | dg.SkipReason:
+    if context.instance.get_runs(dg.RunsFilter(tags={"wfops/sweep": "drift"}, statuses=_UNENDED), limit=1):
+        return dg.SkipReason("the sweep before has not ended: what came due meanwhile is the next one's")
     count = due(wfops.services, wfops.settings.drift_check_interval_seconds)
     if not count:
         return dg.SkipReason("no staging or production environment with Git is due")

@@ -12,6 +12,7 @@ from wfops_pipelines.store.tables import (
     mappings,
     notices,
     operations,
+    pauses,
     payloads,
     promotions,
     pushes,
@@ -27,5 +28,5 @@ TENANT_TABLES: tuple[str, ...] = tuple(
 
 __all__ = [
     "TENANT_TABLES", "audit", "deployments", "drift", "fleet", "git_states", "incidents", "mappings", "metadata", "notices",
-    "operations", "payloads", "promotions", "pushes", "reconciliation", "snapshots", "sweeps",
+    "operations", "pauses", "payloads", "promotions", "pushes", "reconciliation", "snapshots", "sweeps",
 ]

@@ -35,6 +35,10 @@ operations = Table(
     time_column("created_at", nullable=False),
     time_column("started_at"),
     time_column("ended_at"),
+    Column("request", JSONB(none_as_null=True), nullable=True),  # what was asked for, as far as a resume has to know it
+    time_column("cancel_requested_at"),
+    display_column("cancel_requested_by", nullable=True),
+    display_column("cancel_reason", nullable=True),
     owned_by_tenant(),
     refers("environment_id", "environments"),
     CheckConstraint(
