@@ -57,7 +57,8 @@ class Receiver:
         sent: dict[str, str | None] = {
             "Content-Type": "application/x-www-form-urlencoded" if form else "application/json", "X-GitHub-Event": event,
             "X-GitHub-Delivery": str(uuid.uuid4()), "X-GitHub-Hook-ID": "1",
-            "X-Hub-Signature-256": signature_of(secret, body)} | {k.replace("_", "-"): v for k, v in headers.items()}
+            "X-Hub-Signature-256": signature_of(secret, body)}
+        sent.update({name.replace("_", "-"): value for name, value in headers.items()})
         return httpx.post(f"{self.url}/api/v1/webhooks/github", content=body, timeout=60,
                           headers={k: v for k, v in sent.items() if v is not None})
 

@@ -104,7 +104,7 @@ def test_a_recorded_push_of_a_tag_touches_no_branch() -> None:
 
 def test_what_changed_is_what_the_commits_list() -> None:
     push = pushes.read_push(pushed(commit(added=["prod/a.json"]), commit(modified=["x.md"], removed=["dev/b.json"])))
-    assert push is not None and push.paths == {"prod/a.json", "x.md", "dev/b.json"}
+    assert push is not None and push.paths == frozenset({"prod/a.json", "x.md", "dev/b.json"})
 
 
 @pytest.mark.parametrize("document", [

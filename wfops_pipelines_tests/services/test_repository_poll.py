@@ -42,7 +42,7 @@ class Looks:
                 if looks.error is not None:
                     raise looks.error
                 return head(branch)
-            repository.head = look
+            repository.head = look  # type: ignore[method-assign]
             return repository
         return replace(self.services, open_repository=opened)
 
