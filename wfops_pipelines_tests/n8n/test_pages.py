@@ -14,7 +14,7 @@ import pytest
 
 from wfops_pipelines.domain.errors import IncompleteRead, NotN8n, OutsideError, Unreachable
 from wfops_pipelines.n8n.adapter import N8nProvider
-from wfops_pipelines.n8n.provider import Connection, WorkflowPage
+from wfops_pipelines.n8n.provider import Connection, KnownPage, WorkflowPage
 from wfops_pipelines_tests.servers.hostile import HostileServer, Request, Reset, Script, http
 
 
@@ -249,3 +249,52 @@ def test_a_consumer_that_fails_is_not_hidden_by_the_listing() -> None:
 
     with HostileServer(pages(page(0, 2), page(2, 1, None))) as server, pytest.raises(ZeroDivisionError):
         asyncio.run(run(server.url))
+
+
+# -- looks: is it still the listing that was read? -------------------------------------------------------------------------
+
+
+def still(url: str, known: list[KnownPage]) -> bool:
+    async def run() -> bool:
+        provider = N8nProvider(Connection(url, "key", attempts=1))
+        try:
+            return await provider.still_lists(known, page_size=2)
+        finally:
+            await provider.aclose()
+
+    return asyncio.run(run())
+
+
+def known(*answers: Any) -> list[KnownPage]:
+    with HostileServer(pages(*answers)) as server:
+        found, error = collect(server.url, page_size=2)
+    assert error is None
+    return [one.known_as for one in found]
+
+
+WHOLE = (page(0, 2), page(2, 2), page(4, 1, None))
+
+
+def test_a_listing_of_the_same_bytes_is_the_one_that_was_read() -> None:
+    with HostileServer(pages(*WHOLE)) as server:
+        assert still(server.url, known(*WHOLE))
+
+
+@pytest.mark.parametrize("other", [
+    (page(0, 2), page(2, 2), page(4, 2, None)), (page(0, 2), page(3, 2), page(4, 1, None)), (page(0, 2), page(2, 2, None)),
+    (page(0, 2), page(2, 2), page(4, 1)), ({"data": [], "nextCursor": None},)], ids=range(5))
+def test_any_other_byte_makes_it_another_one(other: Any) -> None:
+    with HostileServer(pages(*other)) as server:
+        assert not still(server.url, known(*WHOLE))
+
+
+@pytest.mark.parametrize("odd", [http(503, {}), http(401, {"message": "unauthorized"}), b"nonsense"], ids=["away", "key", "odd"])
+def test_a_look_that_is_not_answered_raises(odd: Any) -> None:
+    with HostileServer(pages(page(0, 2), odd)) as server, pytest.raises(OutsideError):
+        still(server.url, known(*WHOLE))
+
+
+def test_a_page_that_is_cut_off_is_no_known_one() -> None:
+    whole = http(200, page(2, 2))
+    with HostileServer(pages(page(0, 2), whole[:-5])) as server, pytest.raises(IncompleteRead):
+        still(server.url, known(*WHOLE))

@@ -12,7 +12,6 @@ from wfops_pipelines.services.refresh import Part
 from wfops_pipelines.services.sweeps import due
 from wfops_pipelines.settings import process_settings
 
-
 _UNENDED = [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING,
             dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 

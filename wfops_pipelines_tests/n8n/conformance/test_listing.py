@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from wfops_pipelines.n8n.adapter import N8nProvider
+from wfops_pipelines.n8n.provider import KnownPage
 from wfops_pipelines_tests.n8n.conformance.target import (
     JsonObject,
     Target,
@@ -263,3 +265,18 @@ def test_a_parameter_that_is_given_twice_is_an_array_and_refused(n8n: Target, na
     kind = {"limit": "number", "active": "boolean"}.get(name, "string")
     expected = "'true' | 'false'" if name == "active" else "string"
     assert said == f"request/query/{name} " + (f"must be {kind}" if n8n.is_v1 else f"Expected {expected}, received array")
+
+
+def test_a_listing_that_nobody_changed_is_byte_for_byte_the_same(many: Target, n8n: Target) -> None:
+    """Which sweeps recognise it by (``still_lists``)."""
+    async def known(provider: N8nProvider) -> list[KnownPage]:
+        return [page.known_as async for page in provider.list_workflows(page_size=100)]
+
+    wait_until(lambda: many.provider(known) == many.provider(known))  # what was activated just now is counted by then
+    pages = many.provider(known)
+    assert len(pages) > 2
+    assert many.provider(lambda provider: provider.still_lists(pages, page_size=100))
+    assert not many.provider(lambda provider: provider.still_lists(pages[:-1], page_size=100))
+    assert not many.provider(lambda provider: provider.still_lists([], page_size=100))
+    n8n.create(manual())
+    assert not many.provider(lambda provider: provider.still_lists(pages, page_size=100))
