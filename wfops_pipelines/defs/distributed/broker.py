@@ -54,4 +54,6 @@ def executor_config(settings: Settings) -> dict[str, Any]:
 @dg.executor(name="celery", requirements=dg.multiple_process_executor_requirements())
 def installation_celery(_: dg.InitExecutorContext) -> CeleryExecutor:
     """Dagster's Celery executor, which finds its configuration by itself."""
-    return CeleryExecutor(retries=RetryMode.ENABLED, **executor_config(process_settings()))
+    made: CeleryExecutor = CeleryExecutor(  # type: ignore[no-untyped-call]  # the library says no types
+        retries=RetryMode.ENABLED, **executor_config(process_settings()))
+    return made

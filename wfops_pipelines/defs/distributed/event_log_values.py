@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import dagster as dg
+from dagster._core.events import HandledOutputData
 
 EVENT_LOG: Final = "event_log_io_manager"
 _VALUE, _MAPPING = "value", "mapping_key"
@@ -23,13 +24,12 @@ class EventLogValues(dg.IOManager):
         source = context.upstream_output
         if source is None:
             raise dg.DagsterInvariantViolationError("only what another step of the run handed on can be read")
+        mapping = source.mapping_key or ""
         records = context.instance.get_records_for_run(source.run_id, of_type=dg.DagsterEventType.HANDLED_OUTPUT).records
         for record in reversed(records):  # of a step that was begun twice, the later one
             event = record.event_log_entry.get_dagster_event()
-            data = event.event_specific_data
-            if event.step_key != source.step_key or getattr(data, "output_name", None) != source.name:
-                continue
-            found = event.handled_output_data.metadata if hasattr(event, "handled_output_data") else data.metadata
-            if found[_MAPPING].value == (source.mapping_key or ""):
-                return found[_VALUE].value
+            handled = event.event_specific_data
+            if (isinstance(handled, HandledOutputData) and event.step_key == source.step_key
+                    and handled.output_name == source.name and handled.metadata[_MAPPING].value == mapping):
+                return handled.metadata[_VALUE].value
         raise dg.DagsterInvariantViolationError(f"{source.step_key} of run {source.run_id} handed on nothing")

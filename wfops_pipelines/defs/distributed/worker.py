@@ -13,8 +13,9 @@ from wfops_pipelines import definitions
 from wfops_pipelines.defs.distributed.broker import executor_config
 from wfops_pipelines.settings import process_settings
 
-app = make_app(CeleryExecutor.for_cli(**executor_config(process_settings())).app_args())
-execute_plan = create_task(app)
+_executor = CeleryExecutor.for_cli(**executor_config(process_settings()))  # type: ignore[no-untyped-call]
+app = make_app(_executor.app_args())  # type: ignore[no-untyped-call]  # the library says no types
+execute_plan = create_task(app)  # type: ignore[no-untyped-call]
 
 LOADED = definitions.defs
 """Loaded before the worker forks: a child that is started anew costs nothing then."""
