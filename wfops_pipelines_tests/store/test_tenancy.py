@@ -31,7 +31,7 @@ from wfops_pipelines_tests.store.catalogue import (
 )
 from wfops_pipelines_tests.store.stores import new_environment, open_store, prepared
 
-NOT_A_TENANTS = {"alembic_version", "installation_secrets", "sweeps"}
+NOT_A_TENANTS = {"alembic_version", "cancelled_runs", "installation_pause", "installation_secrets", "sweeps"}
 """The revision of the schema, the secrets of the installation itself (row-level security guards those too), and what sweeps
 over all tenants did (counts and times)."""
 
