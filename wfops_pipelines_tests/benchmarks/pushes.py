@@ -21,6 +21,7 @@ from wfops_pipelines_tests.servers.processes import eventually
 from wfops_pipelines_tests.servers.system import program
 
 PUSHES, BURST = 20, 100
+PATIENCE = 600.0  # seconds, on a machine that has other things to do
 GOAL_START, GOAL_STATUS, GOAL_ANSWER = 5.0, 10.0, 1.0  # seconds
 
 
@@ -50,9 +51,9 @@ def _one(system: PushedSystem, number: int) -> tuple[float, float, float]:
     response = system.deliver(before, after, path)
     answered = time.time()
     assert response.status_code == 202, response.text
-    eventually(lambda: system.read_at(after), within=120)
+    eventually(lambda: system.read_at(after), within=PATIENCE)
     updated = time.time()
-    eventually(lambda: all(run["status"] == "SUCCESS" for run in system.runs()), within=120)
+    eventually(lambda: all(run["status"] == "SUCCESS" for run in system.runs()), within=PATIENCE)
     started = [float(run["startTime"]) for run in system.runs() if run["runId"] not in known]
     assert len(started) == 1
     return answered - pushed, max(0.0, started[0] - answered), updated - pushed
@@ -74,8 +75,8 @@ def _burst(system: PushedSystem) -> list[Row]:
     with ThreadPoolExecutor(BURST) as pool:
         answers = list(pool.map(deliver, range(BURST)))
     spent = (sum(receiver.cpu_times()[:2]) - used) / BURST * 1000
-    eventually(lambda: system.read_at(after), within=120)
-    eventually(lambda: all(run["status"] == "SUCCESS" for run in system.runs()), within=120)
+    eventually(lambda: system.read_at(after), within=PATIENCE)
+    eventually(lambda: all(run["status"] == "SUCCESS" for run in system.runs()), within=PATIENCE)
     runs = len([run for run in system.runs() if run["runId"] not in known])
     return [row(f"{BURST} deliveries at once, the slowest answer", max(answers), "s"),
             row(f"{BURST} deliveries at once, runs", runs, "", "<= 3", ok=runs <= 3),
