@@ -64,7 +64,10 @@ def next_due(last: datetime | None, *, interval: float, phase: float) -> datetim
 
 
 def is_due(last: datetime | None, now: datetime, *, interval: float, phase: float) -> bool:
-    """Whether a sweep that starts now takes the environment along: due, or so soon that it is not worth another sweep."""
+    """Whether a sweep that starts now takes the environment along: due, or so soon that it is not worth another sweep. A
+    last check from the future was made by a clock that was wrong, and does not count."""
+    if last is not None and last > now + timedelta(seconds=interval):
+        return True
     due = next_due(last, interval=interval, phase=phase)
     return due is None or due <= now + timedelta(seconds=jitter_of(interval))
 
@@ -79,7 +82,7 @@ def whole_check_due(environment_id: UUID, checked_at: datetime, now: datetime) -
     """Whether the environment is read and compared whole though nothing changed, once within each day, at its own time: so
     that what a partition shows in the UI is never older, and a mistake of ours heals."""
     shift = chance_of(environment_id, "whole") * DAY
-    return math.floor((now.timestamp() - shift) / DAY) > math.floor((checked_at.timestamp() - shift) / DAY)
+    return math.floor((now.timestamp() - shift) / DAY) != math.floor((checked_at.timestamp() - shift) / DAY)
 
 
 def fair_order(items: Iterable[T], *, tenant: Callable[[T], Hashable], due: Callable[[T], datetime | None],

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Hashable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from sqlalchemy import Row
@@ -14,7 +16,9 @@ from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import Unreachable
 from wfops_pipelines.services.services import Services
 
-_THREADS = 12
+_AT_ONCE = 16
+_THREADS = 256  # those that hang count no more once they were given up on, but stay until their own time is over
+_AWAY = 3  # repositories of one host in a row that could not be reached: the others are not asked
 
 
 class Heads:
@@ -25,6 +29,8 @@ class Heads:
         self._services = services
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="heads")
         self._asked: dict[Hashable, asyncio.Task[str | None]] = {}
+        self._places = asyncio.Semaphore(_AT_ONCE)
+        self._failures: Counter[str] = Counter()
 
     async def of(self, context: Context, environment: Row[Any]) -> str | None:
         """The head of the environment's branch, none where the branch is not there; raises what Git says."""
@@ -34,6 +40,20 @@ class Heads:
         return await asyncio.shield(self._asked[key])
 
     async def _ask(self, context: Context, environment: Row[Any]) -> str | None:
+        host = urlsplit(environment.source.split("|")[1]).netloc
+        async with self._places:
+            if host and self._failures[host] >= _AWAY:
+                raise Unreachable(f"{_AWAY} repositories of {host} could not be reached just before", target=host,
+                                  fix="is the Git server running, and may this machine reach it?")
+            try:
+                head = await self._ask_in_time(context, environment)
+            except Unreachable:
+                self._failures[host] += 1
+                raise
+        del self._failures[host]
+        return head
+
+    async def _ask_in_time(self, context: Context, environment: Row[Any]) -> str | None:
         loop, patience = asyncio.get_running_loop(), self._services.limits.sweep_patience
         asking = loop.run_in_executor(self._threads, self._head, context, environment)
         done, _ = await asyncio.wait({asking}, timeout=patience)
