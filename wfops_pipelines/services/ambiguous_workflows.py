@@ -61,7 +61,8 @@ def ambiguous_workflows(work: UnitOfWork, tenant: str, environment: Row[Any],
         row.workflow_id: (row.workflow_id, decode_content(contents[row.live_digest])) for row in rows
     }, credential_keys(work, environment.id))
     decisions = decide_links(work, environment.id,
-                             [Candidate(row.workflow_id, row.name, hashes[row.workflow_id]) for row in rows])
+                             [Candidate(row.workflow_id, row.name, hashes[row.workflow_id]) for row in rows],
+                             listed=True)
     registered = work.mappings.registered([h.portable_hash for h in hashes.values()], NORMALIZER_VERSION)
     files = work.git_states.by_workflow(environment.id, list(hashes))
     found = []

@@ -30,11 +30,12 @@ class Candidate:
 
 
 def decide_links(work: UnitOfWork, environment_id: UUID, candidates: list[Candidate],
-                 claimed: Collection[UUID] = (), *, lock: bool = False) -> dict[str, LinkDecision]:
+                 claimed: Collection[UUID] = (), *, lock: bool = False, listed: bool = False) -> dict[str, LinkDecision]:
     """A decision per n8n id. Two candidates for one canonical workflow: the first in the order given has it.
 
     ``claimed`` are canonical workflows that other workflows get in the same transaction. ``lock``, for whoever writes the
-    decisions, keeps the canonical workflows from being deleted until then.
+    decisions, keeps the canonical workflows from being deleted until then. ``listed`` says that all of the environment's
+    workflows are known: until then no hash takes what is another one's if that one is there (:func:`_awaited`).
     """
     files = work.git_states.by_workflow(environment_id, [c.workflow_id for c in candidates])
     registered = work.mappings.registered([c.hashed.portable_hash for c in candidates], NORMALIZER_VERSION)
@@ -42,6 +43,8 @@ def decide_links(work: UnitOfWork, environment_id: UUID, candidates: list[Candid
     named = claimed_by_file | {row.canonical_id for rows in registered.values() for row in rows}
     taken = work.mappings.canonical_ids_mapped(environment_id, named) | set(claimed)
     deleted = {i for i, row in work.mappings.canonicals(named, lock=lock).items() if row.deleted_at is not None}
+    awaited = _awaited(work, environment_id, {row.canonical_id for rows in registered.values() for row in rows} - taken,
+                       listed=listed)
     decisions: dict[str, LinkDecision] = {}
     # A file that names the n8n id decides first, so that no hash takes its canonical workflow away.
     for candidate in sorted(candidates, key=lambda c: c.workflow_id not in files):
@@ -54,10 +57,32 @@ def decide_links(work: UnitOfWork, environment_id: UUID, candidates: list[Candid
             canonical_ids_mapped_here=taken,
             collision=any(row.proof != candidate.hashed.proof for row in rows),
         )
+        if decision.by == "hash" and awaited.get(decision.canonical_id, set()) - {candidate.workflow_id}:
+            decision = LinkDecision(None, UnlinkedReason.ALREADY_MAPPED, None)
         decisions[candidate.workflow_id] = decision
         if decision.canonical_id is not None:
             taken.add(decision.canonical_id)
     return decisions
+
+
+def _awaited(work: UnitOfWork, environment_id: UUID, canonical_ids: Collection[UUID], *,
+             listed: bool) -> dict[UUID | None, set[str]]:
+    """Who comes before any hash, by canonical workflow: the workflow that its file here names (§5.2) and that is not put
+    aside or another one; and until all are ``listed`` also one that may be new, or may come back as what it was (§5.5)."""
+    naming = work.git_states.naming_of(environment_id, canonical_ids)
+    several = {i for i, states in work.git_states.by_workflow(environment_id, list(naming)).items() if len(states) > 1}
+    known = work.mappings.by_workflow(environment_id, list(naming))
+    awaited: dict[UUID | None, set[str]] = {}
+    for workflow_id in set(naming) - several:
+        row = known.get(workflow_id)
+        there = row is not None and row.status == MappingStatus.UNTRACKED and row.unlinked_reason != UnlinkedReason.BY_HAND
+        unknown = row is None or row.status == MappingStatus.MISSING
+        if there or (unknown and not listed):
+            awaited.setdefault(naming[workflow_id], set()).add(workflow_id)
+    if not listed:
+        for canonical_id, workflow_id in work.mappings.missing_of(environment_id, canonical_ids):
+            awaited.setdefault(canonical_id, set()).add(workflow_id)
+    return awaited
 
 
 def record_decision(work: UnitOfWork, environment: str, candidate: Candidate, decision: LinkDecision) -> None:
@@ -97,7 +122,7 @@ def _link_round(operation: RunningOperation) -> int:
         with store.bookkeeping(context, "link.batch", held=operation.held) as work:
             proofs = _proofs(work, environment.id, rows)
             candidates = [Candidate(row.workflow_id, row.name, proofs[row.workflow_id]) for row in rows]
-            decisions = decide_links(work, environment.id, candidates, lock=True)
+            decisions = decide_links(work, environment.id, candidates, lock=True, listed=True)
             by_id = {row.workflow_id: row for row in rows}
             for candidate in candidates:
                 decision, row = decisions[candidate.workflow_id], by_id[candidate.workflow_id]

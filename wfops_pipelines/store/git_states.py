@@ -81,6 +81,15 @@ class GitStates:
             found.setdefault(row.workflow_id, []).append(row)
         return found
 
+    def naming_of(self, environment_id: UUID, canonical_ids: Collection[UUID]) -> dict[str, UUID]:
+        """The n8n ids that the files of these canonical workflows name here, with whose file it is."""
+        if not canonical_ids:
+            return {}
+        rows = self._connection.execute(select(states.c.workflow_id, states.c.canonical_id).where(
+            self._in(environment_id), states.c.deleted_at.is_(None), states.c.workflow_id.is_not(None),
+            any_of(states.c.canonical_id, canonical_ids)))
+        return {row.workflow_id: row.canonical_id for row in rows}
+
     def naming_alike(self, environment_id: UUID) -> list[Row[Any]]:
         """Live states whose n8n id another live state of the environment names too, by path."""
         alike = select(states.c.workflow_id).where(

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row, and_, bindparam, exists, func, or_, select, text, update
 
-from wfops_pipelines.domain.mapping import MappingStatus
+from wfops_pipelines.domain.mapping import MappingStatus, UnlinkedReason
 from wfops_pipelines.store.any_of import any_in, any_of
 from wfops_pipelines.store.tables.git_states import canonical_workflow_git_state as states
 from wfops_pipelines.store.tables.mappings import canonical_workflows, workflow_env_map, workflow_hash_registry
@@ -69,7 +69,8 @@ class Mappings:
         return list(self._connection.execute(query.order_by(workflow_env_map.c.name, workflow_env_map.c.id)))
 
     def link_candidates(self, environment_id: UUID, version: int) -> list[Row[Any]]:
-        """Untracked workflows that something speaks for: the hash registry, or a file that names their n8n id."""
+        """Untracked workflows that something speaks for: the hash registry, or a file that names their n8n id; and those of
+        which something did when their reason was recorded."""
         known = select(workflow_hash_registry.c.canonical_id).where(
             workflow_hash_registry.c.tenant_id == self._tenant_id,
             workflow_hash_registry.c.portable_hash == workflow_env_map.c.portable_hash,
@@ -81,7 +82,9 @@ class Mappings:
         )
         return list(self._connection.execute(select(workflow_env_map).where(
             workflow_env_map.c.tenant_id == self._tenant_id, workflow_env_map.c.environment_id == environment_id,
-            workflow_env_map.c.status == MappingStatus.UNTRACKED, or_(exists(known), exists(named)),
+            workflow_env_map.c.status == MappingStatus.UNTRACKED,
+            or_(exists(known), exists(named),
+                workflow_env_map.c.unlinked_reason.not_in([UnlinkedReason.NO_MATCH, UnlinkedReason.BY_HAND])),
         ).order_by(workflow_env_map.c.name, workflow_env_map.c.id)))
 
     def behind(self, environment_id: UUID, version: int) -> list[Row[Any]]:
@@ -159,6 +162,15 @@ class Mappings:
             # a missing one keeps its claim only while it may come back as itself
             or_(workflow_env_map.c.missing_at.is_(None), workflow_env_map.c.status == MappingStatus.IGNORED),
         )).scalars())
+
+    def missing_of(self, environment_id: UUID, canonical_ids: Collection[UUID]) -> list[tuple[UUID, str]]:
+        """Canonical id and n8n id of workflows that were one of these here, and are missing."""
+        if not canonical_ids:
+            return []
+        rows = self._connection.execute(select(workflow_env_map.c.canonical_id, workflow_env_map.c.workflow_id).where(
+            workflow_env_map.c.tenant_id == self._tenant_id, workflow_env_map.c.environment_id == environment_id,
+            any_of(workflow_env_map.c.canonical_id, canonical_ids), workflow_env_map.c.status == MappingStatus.MISSING))
+        return [(row.canonical_id, row.workflow_id) for row in rows]
 
     def ever_mapped(self, environment_id: UUID) -> bool:
         """Whether a mapping to a canonical workflow exists here."""

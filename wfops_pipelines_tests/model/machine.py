@@ -29,6 +29,7 @@ SLUGS = ("dev", "prod")
 NAMES, TEXTS, PATHS, TAGS = "ABC", "xyz", "pqrs", "uv"
 PLACES = st.sampled_from(SLUGS)
 WHICH = st.integers(0, 3)
+CONTENTS = st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(TEXTS)), max_size=3)
 POINTS: dict[str, tuple[str, ...]] = {
     "sync": ("operation.acquire.after_commit", "n8n.list_workflows.before", "n8n.list_workflows.after", "sync.page.received",
              "sync.batch.before_commit", "sync.batch.after_commit", "n8n.get_workflow.after", "sync.missing.before_commit",
@@ -96,10 +97,14 @@ class WorkflowMachine(RuleBasedStateMachine):
 
     # -- what people do in n8n -----------------------------------------------------------------------------------------
 
-    @initialize(slug=PLACES, contents=st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(TEXTS)), max_size=3))
-    def first_workflows(self, slug: str, contents: list[Content]) -> None:
-        for name, text in contents:
-            self.create(slug, name, text)
+    @initialize(dev=CONTENTS, prod=CONTENTS, exported=st.sampled_from(["", "dev", "prod", "both", "both"]))
+    def begin(self, dev: list[Content], prod: list[Content], exported: str) -> None:
+        """Some workflows here and there, and what of it Git knows."""
+        for slug, contents in (("dev", dev), ("prod", prod)):
+            for name, text in contents:
+                self.create(slug, name, text)
+            if exported in (slug, "both"):
+                self.export(slug)
 
     @rule(slug=PLACES, name=st.sampled_from(NAMES), text=st.sampled_from(TEXTS))
     def create(self, slug: str, name: str, text: str) -> None:
@@ -287,23 +292,20 @@ class WorkflowMachine(RuleBasedStateMachine):
         """The branch is what it was some commits ago; ``anew``: with a history of its own."""
         repository = self.fleet.repository
         folders = self.world.commits[max(1, len(self.world.commits) - 1 - back)]
-        files = {f"{slug}/{path}": file.data for slug, folder in folders.items() for path, file in folder.items()}
-        head = repository.head()
+        files: dict[str | bytes, bytes | tuple[str, bytes] | None] = {
+            f"{slug}/{path}": file.data for slug, folder in folders.items() for path, file in folder.items()}
         self.number += 1
-        readme = {"README.md": f"{self.number}".encode()}
+        files["README.md"] = f"{self.number}".encode()
         if anew:
-            repository.commit(files | readme, orphan=True)
+            repository.commit(files, orphan=True)
         else:
             now = repository.files()
-            repository.git("update-ref", "refs/heads/main", repository.text("rev-parse", f"{head}~{min(back, 1)}")
-                           if self._commits() > 1 else str(head))
-            repository.commit({**dict.fromkeys(set(now) | set(repository.files())), **files, **readme})
+            if int(repository.text("rev-list", "--count", "main")) > 1:
+                repository.git("update-ref", "refs/heads/main", f"{repository.head()}~1")
+            repository.commit({**dict.fromkeys(set(now) | set(repository.files())), **files})
         for slug, folder in folders.items():
             self.world.places[slug].files = dict(folder)
         self.world.committed()
-
-    def _commits(self) -> int:
-        return int(self.fleet.repository.text("rev-list", "--count", "main"))
 
     # -- what WorkflowOps does -----------------------------------------------------------------------------------------
 
@@ -347,11 +349,8 @@ class WorkflowMachine(RuleBasedStateMachine):
 
     @rule(slug=PLACES)
     def export(self, slug: str) -> None:
-        self._exported(slug, lambda: self.fleet[slug].export())
-
-    def _exported(self, slug: str, act: Callable[[], Any]) -> None:
         environment, place = self.both(slug)
-        act()
+        environment.export()
         self.world.sync(place, self.winner(slug))
         self.world.read_git(place, self.winner(slug))
         planned = self.world.to_export(place)
@@ -361,11 +360,9 @@ class WorkflowMachine(RuleBasedStateMachine):
                    if path not in place.files or data != place.files[path].data}
         assert set(place.files) <= set(found), "an export removed files"
         read = {path: read_file(path, data) for path, data in written.items()}
-        for path, wanted in planned:
-            if path is None:
-                path = next((p for p, each in read.items() if each.workflow_id == wanted.workflow_id
-                             and p not in place.files), None)
-                assert path is not None, ("not exported", wanted)
+        for known_path, wanted in planned:
+            path = known_path or next((p for p, each in read.items() if p not in place.files
+                                       and each.workflow_id == wanted.workflow_id), "")
             assert path in read, ("not exported", path, wanted)
             it = read.pop(path)
             said = (it.workflow_id, it.active, it.tags, content_hash(it.content))

@@ -293,12 +293,12 @@ class World:
                 paths[owner] = path
         written: list[tuple[str | None, File]] = []
         for workflow_id, known in exported.items():
-            path, flow = paths.get(workflow_id), known.flow
-            said = place.standing[path] if path is not None else None
+            where, flow = paths.get(workflow_id), known.flow
+            said = place.standing[where] if where is not None else None
             key = known.canonical or (said.canonical if said is not None else None)
             wanted = File(flow.live, workflow_id, key, flow.active, flow.tags)
-            if said is None or path in place.unreadable or wanted != replace(said.file, key=key, data=b""):
-                written.append((path, wanted))
+            if said is None or where in place.unreadable or wanted != replace(said.file, key=key, data=b""):
+                written.append((where, wanted))
         return written
 
     def _undecided(self, place: Place, workflow_id: str) -> bool:
