@@ -1,7 +1,7 @@
 """What only grows, since this process began to export it: ended operations and sweeps, each counted once.
 
-An operation is found by when it was created, so those that ended are looked for among all that were created within the time
-that one may take; which of them were counted already is remembered as long.
+An operation is found by when it was created, so those that ended since the last look are searched for among all that were
+created within the time that one may take; which of them were counted already is remembered.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from wfops_pipelines.domain.operation import OperationKind
 
 LONGEST: Final = timedelta(hours=2)
 """No operation takes that long (§20: an hour, and then it is cancelled)."""
+_SKEW: Final = timedelta(minutes=10)  # between clocks of hosts, or a commit that took long
 _ENDS: Final = ("completed", "failed", "cancelled")
 
 Key = tuple[str, ...]
@@ -40,6 +41,11 @@ class Totals:
     def since(self) -> datetime:
         """What was created before ended long ago."""
         return self._now - LONGEST
+
+    @property
+    def ended(self) -> datetime:
+        """What ended before is counted already, by whichever clock."""
+        return max(self._begun, self._now - _SKEW)
 
     def counters(self) -> dict[str, dict[Key, float]]:
         """Values by metric and labels."""

@@ -112,7 +112,7 @@ class Exposition(Collector):
             self._gauges(system.exposition, values)
             self._due(system.exposition, values)
             last = system.exposition.last_sweeps(now - _LAST_SWEEP)
-            self._totals.add_operations(system.exposition.ended_operations(self._totals.since), now)
+            self._totals.add_operations(system.exposition.ended_operations(self._totals.since, self._totals.ended), now)
             self._totals.add_sweeps(system.exposition.ended_sweeps(self._totals.since), now)
         for name, column in (("duration", "duration_ms"), ("lag", "lag_ms"), ("mean_lag", "mean_lag_ms")):
             values[f"wfops_sweep_last_{name}_seconds"] = {

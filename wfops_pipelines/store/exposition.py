@@ -47,7 +47,7 @@ _ENDED = text("""
     LATERAL (SELECT * FROM operations WHERE tenant_id = e.tenant_id AND environment_id = e.id AND created_at >= :since
              UNION ALL SELECT * FROM operations WHERE e.id IS NULL AND tenant_id = e.tenant_id AND environment_id IS NULL
              AND created_at >= :since) o
-    WHERE o.ended_at IS NOT NULL""")
+    WHERE o.ended_at >= :ended""")
 _SWEEPS = text("""
     SELECT id, kind, state, started_at, ended_at, counts, duration_ms, lag_ms, mean_lag_ms FROM sweeps
     WHERE started_at >= :since AND ended_at IS NOT NULL""")
@@ -107,9 +107,9 @@ class ExpositionReads:
         """``kind``, ``number`` of those that hold an environment."""
         return list(self._connection.execute(_RUNNING))
 
-    def ended_operations(self, since: datetime) -> list[Row[Any]]:
-        """Operations that were created since then and ended."""
-        return list(self._connection.execute(_ENDED, {"since": since}))
+    def ended_operations(self, created: datetime, ended: datetime) -> list[Row[Any]]:
+        """Operations that were created since then and ended since then."""
+        return list(self._connection.execute(_ENDED, {"since": created, "ended": ended}))
 
     def ended_sweeps(self, since: datetime) -> list[Row[Any]]:
         """Sweeps that began since then and ended."""

@@ -32,7 +32,7 @@ def scans(filled: Filled, ask: Callable[[ExpositionReads], object]) -> set[tuple
 
 
 @pytest.mark.parametrize(("table", "ask"), [
-    pytest.param("operations", lambda reads: reads.ended_operations(NOW + timedelta(hours=1)), id="operations that ended"),
+    pytest.param("operations", lambda reads: reads.ended_operations(NOW + timedelta(hours=1), NOW), id="operations that ended"),
     pytest.param("operations", lambda reads: reads.running_operations(), id="operations at work"),
     pytest.param("drift_incidents", lambda reads: reads.incidents(NOW), id="open incidents"),
 ])
