@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wfops_pipelines.domain.metrics import METRICS, SHORT, Durations
@@ -21,6 +21,7 @@ def test_names_are_told_apart_and_end_in_their_unit() -> None:
         assert list(metric.buckets) == sorted(metric.buckets)
 
 
+@settings(deadline=None)
 @given(st.lists(SECONDS))
 def test_buckets_count_what_is_not_above_them(seconds: list[float]) -> None:
     durations = Durations(SHORT)
