@@ -9,7 +9,7 @@ from dagster_celery.executor import CeleryExecutor
 from dagster_celery.make_app import make_app
 from dagster_celery.tasks import create_task
 
-from wfops_pipelines import definitions
+from wfops_pipelines.defs import location
 from wfops_pipelines.defs.distributed.broker import executor_config
 from wfops_pipelines.settings import process_settings
 
@@ -17,5 +17,5 @@ _executor = CeleryExecutor.for_cli(**executor_config(process_settings()))  # typ
 app = make_app(_executor.app_args())  # type: ignore[no-untyped-call]  # the library says no types
 execute_plan = create_task(app)  # type: ignore[no-untyped-call]
 
-LOADED = definitions.defs
+LOADED = location.defs
 """Loaded before the worker forks: a child that is started anew costs nothing then."""
