@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from wfops_pipelines import failpoints as failpoint_specifications
 from wfops_pipelines.domain.errors import InvalidSetting
+from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.domain.retention import KeepDays
 
 
@@ -46,6 +47,10 @@ class Settings(BaseSettings):
     sweep_chunk_size: int = Field(default=100, ge=1, le=1000, description="environments claimed and recorded together")
     lease_wait_seconds: float = Field(default=5, ge=0, description="how long a second operation waits for an environment")
     lease_stale_seconds: float = Field(default=60, gt=5, description="without a heartbeat for so long, a holder is dead")
+    longest_run_seconds: float = Field(default=3600, ge=0, description="an operation is cancelled after it; 0: never")
+    longest_run_seconds_by_kind: dict[OperationKind, float] = Field(
+        default_factory=dict, description='for some kinds alone, as {"environment_sync": 600}')
+    longest_queue: int = Field(default=100, ge=1, description="runs of a tenant that may wait; more are refused at once")
 
     drift_check_interval_seconds: int = Field(default=300, ge=0)
     git_poll_interval_seconds: int = Field(default=60, ge=0)

@@ -1,4 +1,4 @@
-"""``wfops approve``, ``reject``, ``cancel`` and ``rollback``: what people decide about a promotion (§11.9)."""
+"""``wfops approve``, ``reject`` and ``rollback``: what people decide about a promotion (§11.9)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wfops_pipelines.cli.options import Detach, DryRun, Json, Promotion, Reason,
 from wfops_pipelines.cli.promotion_flow import exit_code_of
 from wfops_pipelines.cli.promotion_runs import PromotionRuns
 from wfops_pipelines.cli.promotion_screen import rollback_text
-from wfops_pipelines.cli.session import open_session
+from wfops_pipelines.cli.session import Session, open_session
 from wfops_pipelines.cli.sync import tell_submitted
 from wfops_pipelines.domain.diff_text import visible
 
@@ -52,21 +52,13 @@ def reject(name: Promotion, reason: Reason = None, plan: Plan = None, as_json: J
     _decide(name, approve=False, reason=reason, plan=plan, as_json=as_json)
 
 
-def cancel(name: Promotion, reason: Reason = None, as_json: Json = False) -> None:
-    """Call off a promotion that has not begun to write; that is final.
+def cancel_waiting(session: Session, name: str, *, reason: str | None, as_json: bool) -> None:
+    """Call off a promotion that has not begun to write; that is final. The command is in ``cancelling``."""
+    from wfops_pipelines.services.promotion_names import named_promotion
+    from wfops_pipelines.services.promotion_request import cancel_promotion
 
-    Exit codes: 0 done, 2 no such promotion, 4 it runs, or has ended.
-
-    Examples:
-
-        wfops cancel acme/p12
-    """
-    with open_session() as session:
-        from wfops_pipelines.services.promotion_names import named_promotion
-        from wfops_pipelines.services.promotion_request import cancel_promotion
-
-        named = named_promotion(session.services, name)
-        done = cancel_promotion(session.services, session.context(named.tenant), named.number, reason=reason)
+    named = named_promotion(session.services, name)
+    done = cancel_promotion(session.services, session.context(named.tenant), named.number, reason=reason)
     _tell(done.as_json(), as_json=as_json)
 
 

@@ -79,6 +79,7 @@ def _examine_open(settings: Settings, actor: str, *, offline: bool) -> Iterator[
     from wfops_pipelines.bootstrap import open_installation
     from wfops_pipelines.cli import installation_checks as checks
     from wfops_pipelines.services.diagnose import Finding
+    from wfops_pipelines.services.pausing import check_pauses
     from wfops_pipelines.services.push_health import check_pushes
 
     opened: list[Installation] = []
@@ -96,6 +97,7 @@ def _examine_open(settings: Settings, actor: str, *, offline: bool) -> Iterator[
         yield checks.guarded("roles", lambda: checks.check_roles(installation))
         yield checks.guarded("secrets", lambda: checks.check_secrets(installation))
         yield checks.guarded("dagster", lambda: checks.check_dagster(installation))
+        yield checks.guarded("paused", lambda: check_pauses(installation.services))
         yield checks.guarded("pushes", lambda: check_pushes(installation.services))
         if not offline:
             yield from _examine_fleet(installation, actor)

@@ -26,7 +26,7 @@ def tenants(as_json: Json = False) -> None:
         terminal.write(terminal.json_text(rows))
         return
     terminal.write(terminal.table(["tenant", "name", "plan", "environments"], [
-        [row["tenant"], row["name"], row["plan"],
+        [row["tenant"] + (" (paused)" if row["paused"] else ""), row["name"], row["plan"],
          ", ".join(f"{e['environment']} {e['drift_status']}" for e in row["environments"]) or "none"] for row in rows]))
 
 

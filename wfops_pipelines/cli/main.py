@@ -15,6 +15,7 @@ from wfops_pipelines.cli import (
     alerts,
     approvals,
     audit,
+    cancelling,
     credentials,
     deletion,
     deployments,
@@ -29,6 +30,8 @@ from wfops_pipelines.cli import (
     mappings,
     notify,
     operations,
+    options,
+    pausing,
     pipelines,
     policies,
     promotions,
@@ -66,6 +69,8 @@ def _version(wanted: bool) -> None:
 def root(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True,
                                           help="Print the version.")] = False,
+    even_paused: Annotated[bool, typer.Option("--even-paused", callback=options.begin_even_paused, is_eager=True,
+                                              help="Begin this command's work although the tenant is paused.")] = False,
 ) -> None:
     """WorkflowOps: n8n environments, a Git repository and one database in step, for many tenants.
 
@@ -98,7 +103,7 @@ app.command("unblock", rich_help_panel=DAILY)(unblocking.unblock)
 app.command("promote", rich_help_panel=PROMOTE)(promote)
 app.command("approve", rich_help_panel=PROMOTE)(approvals.approve)
 app.command("reject", rich_help_panel=PROMOTE)(approvals.reject)
-app.command("cancel", rich_help_panel=PROMOTE)(approvals.cancel)
+app.command("cancel", rich_help_panel=PROMOTE)(cancelling.cancel)
 app.command("rollback", rich_help_panel=PROMOTE)(approvals.rollback)
 app.add_typer(promotions.promotion, name="promotion", rich_help_panel=PROMOTE)
 app.add_typer(deployments.deploy, name="deploy", rich_help_panel=PROMOTE)
@@ -116,6 +121,8 @@ app.add_typer(notify.notify, name="notify", rich_help_panel=FOLLOW)
 app.add_typer(operations.operation, name="operation", rich_help_panel=RECORD)
 app.add_typer(audit.audit, name="audit", rich_help_panel=RECORD)
 
+app.command("pause", rich_help_panel=SYSTEM)(pausing.pause)
+app.command("resume", rich_help_panel=SYSTEM)(pausing.resume)
 app.command("doctor", rich_help_panel=SYSTEM)(doctor.doctor)
 app.command("up", rich_help_panel=SYSTEM)(system.up)
 app.command("demo", rich_help_panel=SYSTEM)(system.demo)

@@ -1,4 +1,4 @@
-"""``wfops operation``: what was done, step by step (§19.2)."""
+"""``wfops operation``: what was done, step by step, and going on with what failed (§19.2, §20)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import typer
 
 from wfops_pipelines.cli import terminal
 from wfops_pipelines.cli.audit import events_table
-from wfops_pipelines.cli.options import Json, Limit, Tenant
-from wfops_pipelines.cli.session import open_session
+from wfops_pipelines.cli.cancelling import WAIT, Wait, stop_operation, tell
+from wfops_pipelines.cli.options import DryRun, Json, Limit, Reason, Tenant
+from wfops_pipelines.cli.session import open_session, result_of
 from wfops_pipelines.domain.diff_text import visible
 
 operation = typer.Typer(no_args_is_help=True, help="What was done, step by step.")
@@ -61,6 +62,58 @@ def show(
 
         found = show_operation(session.services, session.context(tenant), operation_id)
     terminal.write(terminal.json_text(found) if as_json else _text(found))
+
+
+@operation.command("cancel")
+def cancel(
+    tenant: Tenant,
+    operation_id: Annotated[UUID, typer.Argument(metavar="ID", help="The operation's id.")],
+    reason: Reason = None, wait: Wait = WAIT, dry_run: DryRun = False, as_json: Json = False,
+) -> None:
+    """Stop an operation at its next safe point; the same as `wfops cancel ID`.
+
+    Exit codes: 0 it is cancelled, 2 no such operation, 4 it has ended, or it ended before it could stop, 8 not stopped yet.
+
+    Examples:
+
+        wfops operation cancel acme 0a5f0c1e-5d4b-4f0e-9f38-1d6c0d9f6a11 --reason "wrong n8n"
+    """
+    with open_session() as session:
+        report = stop_operation(session, tenant, operation_id, reason, dry_run=dry_run)
+        if not dry_run and wait:
+            from wfops_pipelines.services.operation_control import await_end
+
+            with terminal.progress("Waiting until it has stopped"):
+                report = await_end(session.services, report, seconds=wait)
+    tell(report, as_json=as_json)
+
+
+@operation.command("resume")
+def resume(
+    tenant: Tenant,
+    operation_id: Annotated[UUID, typer.Argument(metavar="ID", help="The operation's id.")],
+    afresh: Annotated[bool, typer.Option("--afresh", help="Begin from the beginning where its checkpoint is gone.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Go on with an operation that failed, under its id: from the last finished batch of a sync, from the journal of writes.
+
+    Exit codes: 0 done, 1 it failed again, 2 no such operation, 4 it runs, has ended for good, or its checkpoint is gone
+    (--afresh), 5 unreachable, 7 it was cancelled, 8 it ran for too long.
+
+    Examples:
+
+        wfops operation resume acme 0a5f0c1e-5d4b-4f0e-9f38-1d6c0d9f6a11
+    """
+    with open_session() as session:
+        with terminal.progress(f"Going on with {operation_id}"):
+            launched = session.run("resume_operation", {"go_on": {
+                "tenant": tenant, "operation": str(operation_id), "afresh": afresh}}, tenant=tenant)
+        done = result_of(launched)
+    if as_json:
+        terminal.write(terminal.json_text(done))
+        return
+    terminal.write(f"{done['kind']} of {done['tenant']}/{done['environment']}: {terminal.word(done['state'])}, "
+                   f"attempt {done['attempts']}\n")
 
 
 def _text(found: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import click
 import typer
 
 from wfops_pipelines.cli.failures import JSON
@@ -12,6 +13,21 @@ from wfops_pipelines.cli.failures import JSON
 def _remember(context: typer.Context, value: bool) -> bool:
     context.meta[JSON] = value  # errors speak JSON too then
     return value
+
+
+EVEN_PAUSED = "wfops.even_paused"  # in the context's meta: what this command begins, begins over a pause
+
+
+def begin_even_paused(context: typer.Context, value: bool) -> bool:
+    """Remember it for :func:`even_paused`."""
+    context.meta[EVEN_PAUSED] = value
+    return value
+
+
+def even_paused() -> bool:
+    """Whether ``wfops --even-paused`` was said."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.meta.get(EVEN_PAUSED))
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.", callback=_remember, is_eager=True)]

@@ -13,10 +13,11 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from wfops_pipelines.cli import terminal
+from wfops_pipelines.cli.options import even_paused
 from wfops_pipelines.domain.errors import Denied, StoreUnavailable, WfopsError
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Session:
 
     installation: Installation
     actor: str
+    even_paused: bool = False
 
     @property
     def services(self) -> Services:
@@ -45,7 +47,7 @@ class Session:
 
     def context(self, tenant: str) -> Context:
         """The context of a tenant, by slug; :class:`UnknownTenant` names those there are."""
-        return self.services.context(tenant, actor=self.actor)
+        return replace(self.services.context(tenant, actor=self.actor), even_paused=self.even_paused)
 
     def environments(self, tenant: str, slugs: Sequence[str] | None) -> list[Row[Any]]:
         """The environments named, or all; :class:`UnknownTenant`, :class:`UnknownEnvironment`: before anything is run."""
@@ -62,8 +64,12 @@ class Session:
             tags: Mapping[str, str] | None = None, detach: bool = False) -> Launched:
         """Run a Dagster job here, or submit it. Ctrl-C ends it as ``KeyboardInterrupt``, after it has cleaned up."""
         from wfops_pipelines.defs import launch
+        from wfops_pipelines.services.pausing import refuse_while_paused
 
+        if job != "recover":  # nothing stays half-written on account of a pause
+            refuse_while_paused(self.context(tenant), self.services)
         own = {TENANT_TAG: tenant} | ({ENVIRONMENT_TAG: environment} if environment is not None else {})
+        own |= {launch.EVEN_PAUSED_TAG: "true"} if self.even_paused else {}
         with _storage_errors(), _interrupts(), redirect_stderr(cast(TextIO, _ErrorStream(sys.stderr))):
             launch.follow_fleet(self.installation)
             return launch.run_job(self.installation, job, ops, actor=self.actor, tags={**own, **(tags or {})}, detach=detach)
@@ -82,7 +88,7 @@ def open_session(*, keep_running: bool = False) -> Iterator[Session]:
 
         installation = open_installation(settings, keep_running=keep_running)
     with installation:
-        yield Session(installation, actor)
+        yield Session(installation, actor, even_paused())
 
 
 def identity(settings: Settings) -> str:

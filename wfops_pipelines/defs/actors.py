@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 ACTOR_TAG, PROOF_TAG = "wfops/actor", "wfops/actor_proof"
 UI_ACTOR = "dagster-ui"
+EVEN_PAUSED_TAG = "wfops/even_paused"  # a person begins this run although the tenant is paused; sweeps never do
 SYSTEM = "system:"
 
 

@@ -6,6 +6,7 @@ instance, which needs no daemon and shows in the UI like any other run, or is *s
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -22,14 +23,19 @@ import dagster as dg
 from dagster_postgres.utils import DagsterPostgresException
 
 from wfops_pipelines.bootstrap import Installation, use_installation
-from wfops_pipelines.defs.actors import actor_tags
+from wfops_pipelines.defs.actors import ACTOR_TAG, actor_tags
+from wfops_pipelines.defs.actors import EVEN_PAUSED_TAG as _EVEN_PAUSED
 from wfops_pipelines.defs.inventory.refresh_queue import REFRESH_JOB, DagsterRefreshQueue
 from wfops_pipelines.defs.location import defs
+from wfops_pipelines.defs.maintenance import cancelling
 from wfops_pipelines.defs.partitions import sync_partitions
 from wfops_pipelines.defs.run_process import process_tags
 from wfops_pipelines.defs.storage import STORAGE_VARIABLE
-from wfops_pipelines.domain.errors import WfopsError
+from wfops_pipelines.domain.errors import QueueFull, WfopsError
 
+TENANT_TAG = "wfops/tenant"
+EVEN_PAUSED_TAG = _EVEN_PAUSED
+REQUEST_TAG = "wfops/request"  # what was asked for: the same is not queued twice
 Interrupted = dg.DagsterExecutionInterruptedError
 """What Ctrl-C becomes while a job runs in this process; it is no ``Exception``."""
 StorageUnreachable = DagsterPostgresException
@@ -45,6 +51,7 @@ class Launched:
     success: bool
     outputs: list[dict[str, Any]]
     failure: str | None = None
+    waited_already: bool = False  # the same was asked for before, and waits in the queue: this is that run
 
 
 def dagster_environment(installation: Installation) -> dict[str, str]:
@@ -99,7 +106,9 @@ def run_job(installation: Installation, job: str, ops: Mapping[str, Mapping[str,
     proved = {**(tags or {}), **actor_tags(actor, run_id, installation.services.store.audit_key)}
     with dagster_instance(installation) as instance:
         if detach:
-            return _submit(job, config, run_id, proved)
+            with installation.services.store.one_at_a_time(f"queue of {(tags or {}).get(TENANT_TAG, '')}"):
+                waiting = _waiting(instance, job, config, proved, installation.settings.longest_queue)
+                return waiting or _submit(job, config, run_id, proved | {REQUEST_TAG: _request(job, config, proved)})
         config["loggers"] = {"console": {"config": {"log_level": "CRITICAL"}}}  # the screen is the caller's
         result = defs.resolve_job_def(job).execute_in_process(
             instance=instance, run_config=config, raise_on_error=False,
@@ -140,6 +149,47 @@ def _reason(failed: dg.DagsterEvent) -> str:
     while error is not None and error.cause is not None:
         error = error.cause
     return error.message.strip() if error is not None else "no reason recorded"
+
+
+def _request(job: str, config: Mapping[str, Any], tags: Mapping[str, str]) -> str:
+    """What is asked for, by whom: the same for the same."""
+    return hashlib.sha256(json.dumps([job, config, tags.get(TENANT_TAG), tags[ACTOR_TAG], tags.get(EVEN_PAUSED_TAG)],
+                                     sort_keys=True).encode()).hexdigest()
+
+
+def _waiting(instance: dg.DagsterInstance, job: str, config: Mapping[str, Any], tags: Mapping[str, str],
+             longest: int) -> Launched | None:
+    """The run that waits already for what is asked for; one that works may have read too early. :class:`QueueFull` where the
+    tenant has as many waiting as it may (§20)."""
+    waits = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED]
+    same = instance.get_runs(dg.RunsFilter(tags={REQUEST_TAG: _request(job, config, tags)}, statuses=waits), limit=1)
+    if same:
+        return Launched(same[0].run_id, success=True, outputs=[], waited_already=True)
+    tenant = tags.get(TENANT_TAG)
+    count = instance.get_runs_count(dg.RunsFilter(tags={TENANT_TAG: tenant}, statuses=waits)) if tenant is not None else 0
+    if count >= longest:
+        raise QueueFull(f"{count} runs of {tenant} wait in the queue, and no more than {longest} may",
+                        fix="wait, cancel some (wfops cancel RUN), or raise WFOPS_LONGEST_QUEUE")
+    return None
+
+
+def run_of_operation_stops(installation: Installation, run_id: str | None) -> bool:
+    """Say of an operation's run that it is being cancelled, where it works for that environment alone; whether it does."""
+    with dagster_instance(installation) as instance:
+        return cancelling.run_of_operation_stops(instance, run_id)
+
+
+def run_to_cancel(installation: Installation, run_id: str) -> str | None:
+    """The status of a run, none if there is none such; :class:`ForbiddenTransition` for one that has ended."""
+    with dagster_instance(installation) as instance:
+        cancelling.refuse_ended(instance, run_id)
+        return cancelling.run_status(instance, run_id)
+
+
+def cancel_run(installation: Installation, run_id: str) -> str:
+    """Cancel a run as the UI does; its status afterwards."""
+    with dagster_instance(installation) as instance:
+        return cancelling.cancel_run(instance, run_id)
 
 
 def _submit(job: str, config: Mapping[str, Any], run_id: str, tags: Mapping[str, str]) -> Launched:

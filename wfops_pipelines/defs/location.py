@@ -15,6 +15,7 @@ from wfops_pipelines.defs.inventory.export import canonical_sync, export_job
 from wfops_pipelines.defs.inventory.jobs import refresh_job
 from wfops_pipelines.defs.inventory.sensors import repository_poll
 from wfops_pipelines.defs.maintenance.incident_ttl import incident_ttl
+from wfops_pipelines.defs.maintenance.resuming import resume_operation_job
 from wfops_pipelines.defs.maintenance.retention import retention, retention_job
 from wfops_pipelines.defs.maintenance.sensors import dead_runs, old_files, partitions
 from wfops_pipelines.defs.notifications.sensors import alert_rules, outbox
@@ -31,7 +32,8 @@ defs = dg.Definitions(
     assets=[environment_assets, workflow_matrix],
     asset_checks=[inventory_complete, no_drift, no_unmanaged_workflows],
     jobs=[refresh_job, drift_sweep_job, export_job, reconcile_job, step_job, retention_job, snapshot_job, restore_job,
-          promote_job, rollback_job, recover_job, deployment_job, *chosen.jobs()],
+          promote_job, rollback_job, recover_job, deployment_job, resume_operation_job,
+          *chosen.jobs()],
     schedules=[chosen.sweeping(drift_detection), environment_sync, canonical_sync],
     sensors=[repository_poll, partitions, dead_runs, old_files, incident_ttl, retention, outbox, alert_rules,
              scheduled_snapshots, approved_promotions, unfinished_promotions,

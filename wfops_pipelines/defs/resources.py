@@ -1,9 +1,11 @@
 """The one resource: this process's installation, opened when it is used and not when code is loaded."""
 
+from dataclasses import replace
+
 import dagster as dg
 
 from wfops_pipelines.bootstrap import Installation, process_installation
-from wfops_pipelines.defs.actors import ACTOR_TAG, actor_of
+from wfops_pipelines.defs.actors import ACTOR_TAG, EVEN_PAUSED_TAG, SYSTEM, actor_of
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.settings import Settings
@@ -40,7 +42,8 @@ class Wfops(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def context_of(self, tenant: str, run: dg.DagsterRun, *, step: str | None = None, person: bool = False) -> Context:
         """A context for a run, with who it acts for."""
-        return self.services.context(tenant, actor=self.actor_of(run, person=person), run_id=run.run_id, step=step)
+        context = self.services.context(tenant, actor=self.actor_of(run, person=person), run_id=run.run_id, step=step)
+        return replace(context, even_paused=EVEN_PAUSED_TAG in run.tags and not context.actor.startswith(SYSTEM))
 
 
 class Discarding(dg.IOManager):

@@ -30,6 +30,8 @@ class Context:
     run_id: str | None = None
     step: str | None = None
     base_url: str | None = None
+    even_paused: bool = False  # a person begins this although the tenant is paused (§20)
+    resumes: UUID | None = None  # the failed operation that is gone on with
 
     def within(self, operation_id: UUID) -> Context:
         """The same context as part of an operation."""

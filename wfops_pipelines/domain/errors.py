@@ -30,11 +30,14 @@
     │   └── SecretUnreadable       the encryption key is missing or wrong
     ├── Blocked                    a rule says no (exit 4)
     │   ├── OperationRunning       another operation holds the environment
+    │   ├── Paused                 the tenant, or everything, is at rest
+    │   ├── QueueFull              the tenant has as many runs waiting as it may
     │   ├── ForbiddenTransition    a state cannot follow another (operation, incident, promotion)
     │   └── LeaseLost              this operation no longer holds it
     ├── Denied                     who asks is not known, or may not do this (exit 6)
     │   └── SelfApproval           nobody approves what he or she requested
-    ├── Cancelled                  somebody said no when asked, or pressed Ctrl-C (exit 7)
+    ├── Cancelled                  somebody said no when asked, pressed Ctrl-C, or cancelled it from elsewhere (exit 7)
+    ├── TimedOut                   an operation ran for longer than its kind may (exit 8)
     ├── NotVerified                what n8n shows after a write is not what was written
     ├── RollbackIncomplete         a failed write could not be undone everywhere: the environment takes no writes
     ├── ProcessFailed              a process of `wfops up` or `demo` did not come up, or keeps dying
@@ -343,6 +346,18 @@ class OperationRunning(Blocked):
         self.operation_id = operation_id
 
 
+class Paused(Blocked):
+    """The tenant, or everything, is at rest: no work begins (§20)."""
+
+    kind = "paused"
+
+
+class QueueFull(Blocked):
+    """A tenant has as many runs waiting as it may: the request was refused before it was queued (§20)."""
+
+    kind = "queue_full"
+
+
 class ForbiddenTransition(Blocked):
     """A thing cannot go from one state to another; ``before`` and ``after`` name both."""
 
@@ -373,10 +388,17 @@ class SelfApproval(Denied):
 
 
 class Cancelled(WfopsError):
-    """Somebody said no when asked, or pressed Ctrl-C; what was begun was left consistent."""
+    """Somebody said no when asked, pressed Ctrl-C, or cancelled it; what was begun was left consistent."""
 
     kind = "cancelled"
     exit_code = 7
+
+
+class TimedOut(WfopsError):
+    """An operation ran for longer than its kind may, and was cancelled; what was begun was left consistent (§20)."""
+
+    kind = "timed_out"
+    exit_code = 8
 
 
 class NotVerified(WfopsError):

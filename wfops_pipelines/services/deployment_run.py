@@ -35,6 +35,7 @@ from wfops_pipelines.domain.promotion import WAITING, PromotionEvent, PromotionS
 from wfops_pipelines.domain.shown import one_line
 from wfops_pipelines.services.deployment_reports import DeploymentReport, asked_options, report_of
 from wfops_pipelines.services.deployments import find, step, tell_failed
+from wfops_pipelines.services.operations import work_has_begun
 from wfops_pipelines.services.promotion_execution import execute_promotion
 from wfops_pipelines.services.promotion_options import PromotionOptions
 from wfops_pipelines.services.promotion_recovery import recover_environment
@@ -67,6 +68,7 @@ async def run_deployment(services: Services, context: Context, deployment_id: UU
     recovery comes back to it. ``run_alive`` says of a Dagster run whether it lives, or ``None``.
     """
     begun = await asyncio.to_thread(_begin, services, context, deployment_id, run_alive)
+    work_has_begun(context.tenant_id)
     beat = _Heartbeat(services, context, deployment_id)
     beat.start()
     error: WfopsError | None = None
@@ -122,6 +124,9 @@ def _begin(services: Services, context: Context, deployment_id: UUID, run_alive:
             work.record("deployment.taken_over", "deployment", str(row.id), environment=target, reason=str(why),
                         run=row.run_id)
         else:
+            pause = work.pause.now()
+            if pause is not None and not context.even_paused:
+                raise pause.refusal()  # it stays scheduled
             step(work, row, DeploymentEvent.START, started_at=now, heartbeat_at=now, run_id=context.run_id)
         return _Begun(find(work, deployment_id), target, recovers=status is DeploymentStatus.RUNNING)
 

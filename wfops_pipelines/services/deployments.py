@@ -112,20 +112,24 @@ def cancel_deployment(services: Services, context: Context, deployment_id: UUID,
 
 def due_deployments(services: Services, now: datetime) -> list[Row[Any]]:
     """Deployments of any tenant whose time has come, the longest waiting first, with ``tenant_slug``, ``source`` and
-    ``target`` (slugs)."""
+    ``target`` (slugs); without those of tenants that are paused: their time comes when they are resumed (§20)."""
     found: list[Row[Any]] = []
     after: tuple[datetime, UUID] | None = None
     with services.store.system() as system:
         while rows := system.scheduled_deployments(now, after=after):
             found += rows
             after = (rows[-1].starts_at, rows[-1].id)
-    by_id = {row.id: row for row in found}
-    return [by_id[each.deployment_id] for each in due((ScheduledDeployment(r.id, r.starts_at) for r in found), now)]
+        pauses = system.pauses()
+    by_id = {row.id: row for row in found if row.tenant_id not in pauses}
+    return [by_id[each.deployment_id] for each in due(
+        (ScheduledDeployment(r.id, r.starts_at) for r in by_id.values()), now)]
 
 
 def fail_missed(services: Services, rows: Sequence[Row[Any]], now: datetime, *, actor: str) -> set[UUID]:
     """Fail those of ``rows`` (due ones) that missed their time; returns their ids."""
-    late = [row for row in rows if missed(row.starts_at, now)]
+    with services.store.system() as system:
+        pauses = system.pauses()
+    late = [row for row in rows if missed(pauses.due_since(row.tenant_id, row.starts_at), now)]
     for row in late:
         fail_unstarted(services, services.context(row.tenant_slug, actor=actor), row.id, (
             f"it was to start at {moment(row.starts_at)}, and nothing started it within an hour: was `wfops up` running?"))

@@ -81,7 +81,8 @@ async def export_environment(services: Services, context: Context, environment: 
     if environment.repository_id is None:
         raise UsageError(f"{context.tenant_slug}/{environment.slug} has no repository",
                          fix="give the tenant or the environment one in fleet.yaml")
-    async with run_operation(services, context, OperationKind.EXPORT, environment) as operation:
+    request = {"prune": prune, "dry_run": dry_run, "ambiguous_as_new": ambiguous_as_new}
+    async with run_operation(services, context, OperationKind.EXPORT, environment, request=request) as operation:
         started = monotonic_ms()
         async with operation.step("environment") as result:
             inventory = await read_environment(operation)
@@ -94,7 +95,8 @@ async def export_environment(services: Services, context: Context, environment: 
                 result.update((await read_repository(operation)).as_json())
             try:
                 async with operation.step(f"write-{attempt}") as result:
-                    export = await asyncio.to_thread(_write, operation, prune, dry_run, ambiguous_as_new)
+                    with operation.stop.uncut():  # what is pushed is recorded
+                        export = await asyncio.to_thread(_write, operation, prune, dry_run, ambiguous_as_new)
                     result.update({"commit": export.commit, "files": len(export.files), "new": export.new,
                                    "ambiguous": len(export.ambiguous)})
                 break

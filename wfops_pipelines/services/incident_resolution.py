@@ -123,7 +123,8 @@ async def reconcile_incident(services: Services, context: Context, number: int, 
             return result
         await _read(operation)
         if choice.resolution is Resolution.PROMOTE:
-            await _promote(operation, choice, number, result)
+            with operation.stop.uncut():  # one commit, and what the store says of it
+                await _promote(operation, choice, number, result)
         else:
             await _write(operation, choice, number, result)
         operation.metrics.update({"incident": number, "resolution": result.resolution, "writes": len(result.writes),
@@ -209,7 +210,8 @@ async def _write(operation: RunningOperation, choice: Choice, number: int, resul
                                   within=lambda work: _spend(work, operation.context, number, choice))
             told["writes"] = [item.as_json() for item in written]
         try:
-            await settle(operation, operation.id, checkpoint, written, result=result)
+            with operation.stop.uncut():  # it is written: to cancel comes too late
+                await settle(operation, operation.id, checkpoint, written, result=result)
         except (OutsideError, MalformedFile, UsageError) as error:
             if choice.version is not None and result.commit is None:  # n8n without Git is half of it
                 await undo(operation, provider, operation.id, error)

@@ -8,18 +8,19 @@ from sqlalchemy import Row
 
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.shown import iso
+from wfops_pipelines.services.pausing import pause_json
 from wfops_pipelines.services.services import Services
 
 
 def tenant_listing(services: Services) -> list[dict[str, Any]]:
-    """Every tenant with the drift status of its environments, by slug."""
+    """Every tenant with the drift status of its environments, by slug, and what keeps it at rest (``paused``)."""
     with services.store.system() as system:
-        tenants, environments = system.tenants(), system.environments()
+        tenants, environments, pauses = system.tenants(), system.environments(), system.pauses()
     found: dict[str, list[Row[Any]]] = {row.slug: [] for row in tenants}
     for environment in environments:
         found[environment.tenant_slug].append(environment)
     return [{
-        "tenant": tenant.slug, "name": tenant.name, "plan": tenant.plan,
+        "tenant": tenant.slug, "name": tenant.name, "plan": tenant.plan, "paused": pause_json(pauses.of(tenant.tenant_id)),
         "environments": [{
             "environment": e.slug, "class": e._mapping["class"], "drift_status": e.drift_status,
             "last_sync_at": iso(e.last_sync_at),

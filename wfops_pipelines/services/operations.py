@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -21,11 +22,12 @@ from sqlalchemy import Row, func, select
 
 from wfops_pipelines import calls
 from wfops_pipelines.domain.context import Context
-from wfops_pipelines.domain.errors import OperationRunning, StoreError, WfopsError
+from wfops_pipelines.domain.errors import Cancelled, OperationRunning, StoreError, TimedOut, WfopsError
 from wfops_pipelines.domain.operation import OperationKind, OperationState
 from wfops_pipelines.services import holder as holders
 from wfops_pipelines.services import recovery
 from wfops_pipelines.services.services import Services
+from wfops_pipelines.services.stopping import Stop
 from wfops_pipelines.store.unit_of_work import Held, UnitOfWork
 
 log = logging.getLogger("wfops.operations")
@@ -36,6 +38,14 @@ _POLL = 0.1  # seconds between two looks at a lease that somebody else holds
 _unended: set[Held] = set()
 """Leases whose operation is over and could not say so, because the store was gone: nobody's any more, though the process
 that took them, this one, lives."""
+
+_begun: ContextVar[frozenset[UUID]] = ContextVar("tenants whose work this task has begun", default=frozenset())
+"""Work that has begun goes on to its end, also over a pause that begins meanwhile."""
+
+
+def work_has_begun(tenant_id: UUID) -> None:
+    """What this task does for a tenant from here on goes on over a pause that begins meanwhile."""
+    _begun.set(_begun.get() | {tenant_id})
 
 
 @dataclass
@@ -50,6 +60,7 @@ class RunningOperation:
     attempt: int
     checkpoint: dict[str, Any] | None
     metrics: dict[str, Any] = field(default_factory=dict)
+    stop: Stop = field(default_factory=Stop)
     _steps: int = 0
 
     @property
@@ -87,31 +98,32 @@ class RunningOperation:
 
 
 @asynccontextmanager
-async def run_operation(services: Services, context: Context, kind: OperationKind,
-                        environment: Row[Any]) -> AsyncIterator[RunningOperation]:
-    """Hold the environment and run an operation on it.
+async def run_operation(services: Services, context: Context, kind: OperationKind, environment: Row[Any], *,
+                        request: dict[str, Any] | None = None) -> AsyncIterator[RunningOperation]:
+    """Hold the environment and run an operation on it. ``request`` is what was asked for, for whoever resumes it.
 
     Waits ``limits.lease_wait`` seconds for another operation to end, then raises :class:`OperationRunning` with its id.
-    An exception in the block fails the operation with its kind; cancellation cancels it. Either way the lease is released.
+    Refused with :class:`Paused` while the tenant is at rest. An exception in the block fails the operation with its kind;
+    cancellation cancels it, and so do whoever cancels it from elsewhere (:class:`Cancelled`) and the longest time that it
+    may run (:class:`TimedOut`). In each case the lease is released.
     """
-    running = await _acquire(services, context, kind, environment)
+    running = await _acquire(services, context, kind, environment, request)
+    work_has_begun(context.tenant_id)
     beat = _Heartbeat(running)
     beat.start()
     calls.count_into(running.metrics)
     try:
-        await recovery.recover(running)
+        with running.stop.uncut():  # what others left half-written is not left so once more
+            await recovery.recover(running)
+        running.stop.check()
         yield running
-    except BaseException as error:
-        state, error_kind, message = _failure(error)
-        _log(running, error)
-        try:
-            if state is OperationState.CANCELLED:  # no awaiting here: a second Ctrl-C would leave the lease behind
-                _end(running, beat, state, error_kind, message)
-            else:
-                await asyncio.to_thread(_end, running, beat, state, error_kind, message)
-        except WfopsError as secondary:  # the lease was lost, or the store is gone: the first error is the story
-            _unended.add(running.held)
-            error.add_note(f"and the operation could not be recorded as {state}: {secondary}")
+        running.stop.too_late()
+    except BaseException as raised:
+        error = running.stop.reason(raised)
+        running.stop.too_late()
+        await _fail(running, beat, error)
+        if error is not raised:
+            raise error from None
         raise
     try:
         await asyncio.to_thread(_end, running, beat, OperationState.COMPLETED, None, None)
@@ -120,9 +132,24 @@ async def run_operation(services: Services, context: Context, kind: OperationKin
         raise
 
 
+async def _fail(running: RunningOperation, beat: _Heartbeat, error: BaseException) -> None:
+    state, error_kind, message = _failure(error)
+    _log(running, error)
+    try:
+        if state is OperationState.CANCELLED:  # no awaiting here: a second Ctrl-C would leave the lease behind
+            _end(running, beat, state, error_kind, message)
+        else:
+            await asyncio.to_thread(_end, running, beat, state, error_kind, message)
+    except WfopsError as secondary:  # the lease was lost, or the store is gone: the first error is the story
+        _unended.add(running.held)
+        error.add_note(f"and the operation could not be recorded as {state}: {secondary}")
+
+
 def _failure(error: BaseException) -> tuple[OperationState, str, str]:
     if isinstance(error, asyncio.CancelledError | KeyboardInterrupt):
         return OperationState.CANCELLED, "cancelled", "cancelled"
+    if isinstance(error, Cancelled | TimedOut):
+        return OperationState.CANCELLED, error.kind, str(error)
     if isinstance(error, WfopsError):
         return OperationState.FAILED, error.kind, str(error)
     return OperationState.FAILED, "unexpected", f"{type(error).__name__}: {error}"
@@ -143,11 +170,12 @@ def _log(running: RunningOperation, error: BaseException) -> None:
                   extra={**fields, "error": "unexpected"})
 
 
-async def _acquire(services: Services, context: Context, kind: OperationKind,
-                   environment: Row[Any]) -> RunningOperation:
+async def _acquire(services: Services, context: Context, kind: OperationKind, environment: Row[Any],
+                   request: dict[str, Any] | None) -> RunningOperation:
     deadline = time.monotonic() + services.limits.lease_wait
     while True:
-        attempt = asyncio.create_task(asyncio.to_thread(_try_acquire, services, context, kind, environment))
+        stop = Stop()
+        attempt = asyncio.create_task(asyncio.to_thread(_try_acquire, services, context, kind, environment, request, stop))
         try:
             taken = await asyncio.shield(attempt)
         except asyncio.CancelledError:  # the thread goes on: what it takes has to be given back
@@ -165,11 +193,12 @@ async def _acquire(services: Services, context: Context, kind: OperationKind,
         await asyncio.sleep(_POLL)
 
 
-def _try_acquire(services: Services, context: Context, kind: OperationKind,
-                 environment: Row[Any]) -> RunningOperation | UUID:
+def _try_acquire(services: Services, context: Context, kind: OperationKind, environment: Row[Any],
+                 request: dict[str, Any] | None, stop: Stop) -> RunningOperation | UUID:
     """The running operation, or the id of the one that holds the environment."""
     now = context.now()
     with services.store.bookkeeping(context, "operation.acquire") as work:
+        _refuse_to_begin(work, kind)
         lease = work.leases.lock(environment.id)
         beat_at = _database_time(work)
         if lease is not None and lease.released_at is None:
@@ -177,18 +206,45 @@ def _try_acquire(services: Services, context: Context, kind: OperationKind,
             if alive and Held(environment.id, lease.epoch) not in _unended:
                 return lease.operation_id
             _declare_dead(work, lease.operation_id, now)
-        resumed = _interrupted(work, environment, kind)
+        resumed = _asked_for(work, environment, kind) or _interrupted(work, environment, kind)
         operation_id = resumed.id if resumed is not None else context.new_id()
         within = context.within(operation_id)
         if resumed is None:
             work.operations.create(operation_id, kind, environment_id=environment.id, actor=context.actor,
-                                   run_id=context.run_id, now=now)
+                                   run_id=context.run_id, now=now, request=request)
         epoch = work.leases.take(environment.id, operation_id, holders.this_process(), beat_at)
         attempt = work.operations.start(operation_id, run_id=context.run_id, now=now)
     return RunningOperation(
         services, within, kind, environment, Held(environment.id, epoch), attempt,
-        checkpoint=resumed.checkpoint if resumed is not None else None,
+        checkpoint=resumed.checkpoint if resumed is not None else None, stop=stop,
     )
+
+
+def _refuse_to_begin(work: UnitOfWork, kind: OperationKind) -> None:
+    """Nothing begins in a run that was cancelled, and nothing but recovery while the tenant is paused, unless it is part of
+    what has begun, or a person says so."""
+    cancelled = work.pause.cancelled_run(work.context.run_id)
+    if cancelled is not None:
+        raise _cancelled(f"run {work.context.run_id}", cancelled.requested_by, cancelled.reason)
+    if kind is OperationKind.RECOVERY or work.context.tenant_id in _begun.get():
+        return
+    pause = work.pause.now()
+    if pause is not None and not work.context.even_paused:
+        raise pause.refusal()
+
+
+def _cancelled(what: str, by: str, reason: str | None) -> Cancelled:
+    return Cancelled(f"{what} was cancelled by {by}{f': {reason}' if reason else ''}")
+
+
+def _asked_for(work: UnitOfWork, environment: Row[Any], kind: OperationKind) -> Row[Any] | None:
+    """The operation that somebody resumes, if it is this one."""
+    if work.context.resumes is None:
+        return None
+    row = work.operations.get(work.context.resumes)
+    if row is None or row.kind != kind or row.environment_id != environment.id:
+        return None
+    return row if row.state == OperationState.FAILED else None
 
 
 def _declare_dead(work: UnitOfWork, operation_id: UUID, now: datetime) -> None:
@@ -208,7 +264,7 @@ def _interrupted(work: UnitOfWork, environment: Row[Any], kind: OperationKind) -
         return None  # its journal is finished first, as what it was; what is asked for now is an operation of its own
     last = work.operations.last(environment.id, kind)
     died = last is not None and last.state == OperationState.FAILED and last.error_kind == _HOLDER_DIED
-    return last if died else None
+    return last if last is not None and died and last.cancel_requested_at is None else None
 
 
 def is_running(services: Services, work: UnitOfWork, environment_id: UUID, operation_id: UUID) -> bool:
@@ -236,21 +292,43 @@ def _end(running: RunningOperation, beat: _Heartbeat | None, state: OperationSta
 
 
 class _Heartbeat(threading.Thread):
-    """Says every few seconds that the holder lives, whatever the event loop is busy with."""
+    """Says every few seconds that the holder lives, whatever the event loop is busy with; hears whether somebody cancelled
+    the operation, and knows how long it may run."""
 
     def __init__(self, running: RunningOperation) -> None:
         super().__init__(name=f"heartbeat-{running.id}", daemon=True)
         self._running = running
         self._stopped = threading.Event()
+        self._longest = running.services.limits.longest(running.kind)
+        self._until = time.monotonic() + self._longest if self._longest else None
 
     def run(self) -> None:
-        services, context = self._running.services, self._running.context
-        while not self._stopped.wait(services.limits.heartbeat):
+        while not self._stopped.wait(self._pause()):
+            if self._until is not None and time.monotonic() >= self._until:
+                self._until = None
+                self._running.stop.ask(TimedOut(
+                    f"{self._running.kind} of {self._running.name} ran for longer than {self._longest:g} s, and was stopped",
+                    fix="what it did stays; WFOPS_LONGEST_RUN_SECONDS says how long an operation may run"))
             try:
-                with services.store.bookkeeping(context, "operation.heartbeat") as work:
-                    work.leases.heartbeat(self._running.environment.id, self._running.held.epoch, _database_time(work))
+                self._beat()
             except StoreError:
                 continue  # the next unit of work tells; a heartbeat missed is no failure yet
+
+    def _pause(self) -> float:
+        beat = self._running.services.limits.heartbeat
+        return beat if self._until is None else max(0.0, min(beat, self._until - time.monotonic()))
+
+    def _beat(self) -> None:
+        services, context = self._running.services, self._running.context
+        with services.store.bookkeeping(context, "operation.heartbeat") as work:
+            work.leases.heartbeat(self._running.environment.id, self._running.held.epoch, _database_time(work))
+            asked = work.operations.asked_to_stop(self._running.id)
+            run = work.pause.cancelled_run(context.run_id)
+        if asked is not None:
+            self._running.stop.ask(_cancelled(f"{self._running.kind} of {self._running.name}", asked.cancel_requested_by,
+                                              asked.cancel_reason))
+        elif run is not None:
+            self._running.stop.ask(_cancelled(f"run {context.run_id}", run.requested_by, run.reason))
 
     def stop(self) -> None:
         """Stop, and wait for a heartbeat that is under way."""

@@ -9,6 +9,7 @@ from typing import Any, Final
 from sqlalchemy import Row
 
 from wfops_pipelines.domain.errors import WfopsError
+from wfops_pipelines.domain.pause import Pauses
 from wfops_pipelines.services.promotion_waiting import held_now, soaked_at
 from wfops_pipelines.services.services import Services
 
@@ -54,16 +55,21 @@ def ready_promotions(services: Services) -> tuple[list[ReadyPromotion], list[str
     with services.store.system() as system:
         rows = system.promotions_ready()
         busy = system.busy_environments(services.limits.lease_stale) if rows else set()
+        pauses = system.pauses()
     ready: list[ReadyPromotion] = []
     waiting: list[str] = []
     taken = set(busy)
     for row in rows:
         name = f"{row.tenant_slug}/p{row.number}"
+        pause = pauses.of(row.tenant_id)
+        if pause is not None:
+            waiting.append(f"{name}: {pause}")
+            continue
         if row.target_environment_id in taken:
             waiting.append(f"{name}: something else is at work in its target")
             continue
         try:
-            found = _ready(services, row)
+            found = _ready(services, row, pauses)
         except WfopsError as error:
             waiting.append(f"{name}: {error}")
             continue
@@ -75,7 +81,7 @@ def ready_promotions(services: Services) -> tuple[list[ReadyPromotion], list[str
     return ready, waiting
 
 
-def _ready(services: Services, row: Row[Any]) -> ReadyPromotion | str:
+def _ready(services: Services, row: Row[Any], pauses: Pauses) -> ReadyPromotion | str:
     now = services.now()
     context = services.context(row.tenant_slug, actor="system:approved_promotions")
     with services.store.read(context) as work:
@@ -87,6 +93,7 @@ def _ready(services: Services, row: Row[Any]) -> ReadyPromotion | str:
     if held:
         return held[0]
     opened = max(moment for moment in (row.changed_at, soaked_at(row)) if moment is not None)
+    opened = pauses.due_since(row.tenant_id, opened)  # it waited for that, too
     return ReadyPromotion(row.tenant_slug, row.number, str(row.id), source.slug, target.slug, opened)
 
 

@@ -119,9 +119,11 @@ async def _carry_out(operation: RunningOperation, provider: WorkflowProvider, ro
     except (LeaseLost, StoreError):
         raise
     except BaseException as error:
-        await _tell_failure(operation, checkpoint, error)
+        with operation.stop.uncut():
+            await _tell_failure(operation, checkpoint, error)
         raise
-    await promotion_outcome.settle(operation, operation.id, checkpoint, provider=provider)
+    with operation.stop.uncut():  # it is written: to cancel comes too late
+        await promotion_outcome.settle(operation, operation.id, checkpoint, provider=provider)
 
 
 async def _tell_failure(operation: RunningOperation, checkpoint: dict[str, Any], error: BaseException) -> None:

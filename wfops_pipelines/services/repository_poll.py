@@ -134,8 +134,10 @@ class RepositoryPoll:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _watched(self) -> list[Row[Any]]:
+        """What may be looked at: of tenants that are paused, nothing."""
         with self._services.store.system() as system:
-            return system.pushes.watched()
+            pauses = system.pauses()
+            return [row for row in system.pushes.watched() if row.tenant_id not in pauses]
 
     def _look_at(self, due: list[Branch], poll: Poll, deadline: float) -> None:
         """Begin looks while threads, hosts and time allow; what could not be begun stays due."""

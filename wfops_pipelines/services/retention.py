@@ -61,6 +61,7 @@ class RetentionRun:
     removed: list[Removed] = field(default_factory=list)
     waiting: dict[str, int] = field(default_factory=dict)
     failed: dict[str, WfopsError] = field(default_factory=dict)
+    paused: list[str] = field(default_factory=list)  # tenants at rest: of those nothing went
 
     @property
     def total(self) -> int:
@@ -72,6 +73,7 @@ class RetentionRun:
         return {"dry_run": self.dry_run, "removed": [one.as_json() for one in self.removed], "total": self.total,
                 "waiting": [{"tenant": tenant, "what": UNREFERENCED, "count": count}
                             for tenant, count in sorted(self.waiting.items())],
+                "paused": self.paused,
                 "failed": [{"tenant": tenant, "error": str(error)} for tenant, error in sorted(self.failed.items())]}
 
 
@@ -92,12 +94,15 @@ def run_retention(services: Services, tenants: Sequence[str] = (), *, actor: str
 
     :class:`UnknownTenant` before anything is removed, :class:`StoreUnavailable` when the database is gone.
     """
-    if not tenants:
-        with services.store.system() as system:
-            tenants = [row.slug for row in system.tenants()]
+    with services.store.system() as system:
+        tenants = tenants or [row.slug for row in system.tenants()]
+        pauses = system.pauses()
     run = RetentionRun(dry_run)
     contexts = [services.context(slug, actor=actor, run_id=run_id) for slug in dict.fromkeys(tenants)]
     for context in contexts:
+        if not dry_run and context.tenant_id in pauses:
+            run.paused.append(context.tenant_slug)
+            continue
         try:
             _of_tenant(services, context, keep or KeepDays(), run, batch_size)
         except StoreUnavailable:

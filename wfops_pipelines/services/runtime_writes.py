@@ -55,7 +55,8 @@ async def write(operation: RunningOperation, provider: WorkflowProvider, wanted:
     except BaseException as error:
         await undo(operation, provider, operation.id, error)  # nothing was written; what was intended is not any more
         raise
-    return await finish(operation, provider, operation.id, atomic=atomic)
+    with operation.stop.writing():
+        return await finish(operation, provider, operation.id, atomic=atomic)
 
 
 def why_it_ended(error: BaseException) -> str:
@@ -196,7 +197,12 @@ class _Writer:
     # -- back ------------------------------------------------------------------------------------------------------------
 
     async def undo(self, cause: BaseException | None) -> None:
-        """Back to how it was, last first; what cannot be restored is named, and the environment takes no writes then."""
+        """Back to how it was, last first; what cannot be restored is named, and the environment takes no writes then. It is
+        not cut off: who cancels in the middle gets what he or she asked for."""
+        with self._operation.stop.uncut():
+            await self._undo(cause)
+
+    async def _undo(self, cause: BaseException | None) -> None:
         lost: list[str] = []
         late = []
         for row in reversed(await asyncio.to_thread(self.rows)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -42,6 +42,14 @@ class Limits:
     sweep_in_flight: int = 32  # looks at once; those that hang hold no place
     sweep_window: int = 600  # environments under way, those that hang among them
     sweep_chunk: int = 100  # environments claimed, and recorded, together
+    longest_run: float = 3600.0  # of an operation; 0 for as long as it takes
+    longest_runs: Mapping[str, float] = field(default_factory=dict)  # by kind, where it is not that
+    operation_attempts: int = 3  # of one that a transient error cut off after it had stored something
+    operation_backoff: float = 2.0  # before the second attempt; doubles
+
+    def longest(self, kind: str) -> float:
+        """How long an operation of a kind may run; 0 for as long as it takes."""
+        return self.longest_runs.get(kind, self.longest_run)
 
 
 @dataclass(frozen=True)

@@ -39,12 +39,13 @@ Tell = Callable[[SnapshotOutcome], None]
 
 def due_environments(services: Services) -> list[Row[Any]]:
     """The environments whose next scheduled snapshot is due, with ``tenant_slug``; without those that an operation holds
-    right now: their turn comes at the next look."""
+    right now: their turn comes at the next look, and without those of tenants that are paused."""
     now = services.now()
     with services.store.system() as system:
         rows = system.snapshot_schedule(now, failed_since=now - RETRY)
         busy = system.busy_environments(services.limits.lease_stale) if rows else set()
-    return [row for row in rows if row.id not in busy and snapshot_due(
+        pauses = system.pauses()
+    return [row for row in rows if row.id not in busy and row.tenant_id not in pauses and snapshot_due(
         row.snapshot_hours, last_taken=row.last_taken, last_failed=row.last_failed, now=now)]
 
 

@@ -68,7 +68,8 @@ async def take_snapshot(services: Services, context: Context, environment: Row[A
     Raises the ``OutsideError`` tree when n8n cannot be read whole: there is no snapshot then. Raises
     :class:`OperationRunning` when another operation holds the environment.
     """
-    async with run_operation(services, context, OperationKind.SNAPSHOT, environment) as operation:
+    request = {"kind": str(kind), "name": name}
+    async with run_operation(services, context, OperationKind.SNAPSHOT, environment, request=request) as operation:
         started = monotonic_ms()
         async with operation.step("environment") as result:
             inventory = await read_environment(operation)

@@ -65,14 +65,26 @@ async def sweep(services: Services, *, interval: float, actor: str, run_id: str 
 
 
 def due(services: Services, interval: float) -> int:
-    """How many environments a sweep that starts now would visit: cheap enough to ask each minute."""
+    """How many environments a sweep that starts now would visit: cheap enough to ask each minute. Tenants that are paused
+    have none."""
     now = services.now()
+    resting = _resting(services)
     with services.store.sweep_reads() as system:
         rows, clock = system.last_checks(), system.clock()
     return sum(1 for row in rows
-               if is_due(row.last_drift_check_at, now, interval=interval, phase=phase_of(row.id, interval))
+               if row.id not in resting
+               and is_due(row.last_drift_check_at, now, interval=interval, phase=phase_of(row.id, interval))
                and not _is_busy(services, row, clock)
                and not (row.circuit_base_url == row.base_url and row.probe_at is not None and row.probe_at > now))
+
+
+def _resting(services: Services) -> set[UUID]:
+    """Environments of tenants that are paused (§20): they stay due."""
+    with services.store.system() as system:
+        pauses = system.pauses()
+        if pauses.everything is None and not pauses.tenants:
+            return set()
+        return {row.id for row in system.environments() if row.tenant_id in pauses}
 
 
 def _bounded(limits: Limits) -> Limits:
@@ -182,7 +194,10 @@ class _Sweep:
             rows, clock = system.environments(), system.clock()
         found: list[Visit] = []
         contexts: dict[UUID, Context] = {}
+        resting = _resting(services)
         for row in rows:
+            if row.id in resting:
+                continue
             phase = phase_of(row.id, interval)
             if not is_due(row.last_drift_check_at, now, interval=interval, phase=phase):
                 continue

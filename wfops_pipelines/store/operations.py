@@ -25,11 +25,11 @@ class Operations:
         self._tenant_id = tenant_id
 
     def create(self, operation_id: UUID, kind: str, *, environment_id: UUID | None, actor: str, run_id: str | None,
-               now: datetime) -> None:
-        """A new operation, queued."""
+               now: datetime, request: dict[str, Any] | None = None) -> None:
+        """A new operation, queued; ``request`` is what was asked for, as far as a resume has to know it."""
         self._connection.execute(insert(operations).values(
             tenant_id=self._tenant_id, id=operation_id, kind=kind, environment_id=environment_id,
-            state=OperationState.QUEUED, actor=actor, run_id=run_id, created_at=now,
+            state=OperationState.QUEUED, actor=actor, run_id=run_id, created_at=now, request=request,
         ))
 
     def get(self, operation_id: UUID) -> Row[Any] | None:
@@ -47,6 +47,22 @@ class Operations:
                     ended_at=None, started_at=func.coalesce(operations.c.started_at, now))
             .returning(operations.c.attempts)
         ).scalar_one())
+
+    def ask_to_stop(self, operation_id: UUID, *, by: str, reason: str | None, now: datetime) -> bool:
+        """Ask the process that runs it to stop; false where somebody has, or it does not run."""
+        asked = self._connection.execute(
+            update(operations).where(operations.c.tenant_id == self._tenant_id, operations.c.id == operation_id,
+                                     operations.c.state == OperationState.RUNNING,
+                                     operations.c.cancel_requested_at.is_(None))
+            .values(cancel_requested_at=now, cancel_requested_by=by, cancel_reason=reason))
+        return asked.rowcount == 1
+
+    def asked_to_stop(self, operation_id: UUID) -> Row[Any] | None:
+        """Who asked it to stop (``cancel_requested_by``, ``cancel_reason``); none if nobody did."""
+        return self._connection.execute(
+            select(operations.c.cancel_requested_by, operations.c.cancel_reason).where(
+                operations.c.tenant_id == self._tenant_id, operations.c.id == operation_id,
+                operations.c.cancel_requested_at.is_not(None))).one_or_none()
 
     def checkpoint(self, operation_id: UUID, checkpoint: dict[str, Any] | None) -> None:
         """Where to go on after a crash."""

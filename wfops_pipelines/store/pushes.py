@@ -7,11 +7,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, and_, case, func, or_, select, text, update
+from sqlalchemy import Connection, Row, and_, case, func, literal, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from wfops_pipelines.store.any_of import any_of
 from wfops_pipelines.store.tables.fleet import environments, repositories, tenants
+from wfops_pipelines.store.tables.pauses import installation_pause, tenant_pauses
 from wfops_pipelines.store.tables.pushes import refresh_requests as requests
 from wfops_pipelines.store.tables.pushes import repository_heads as heads
 from wfops_pipelines.store.tables.pushes import webhook_deliveries as deliveries
@@ -97,10 +98,14 @@ class PushReads:
 
     def waiting(self, *, before: datetime | None = None, limit: int = 1000) -> list[Row[Any]]:
         """Deliveries that no run was launched for yet, with ``tenant_slug``, the longest waiting first; ``before`` leaves
-        out those that came later."""
+        out those that came later. Those of tenants that are paused wait for the end of that (§20)."""
         query = (select(deliveries, tenants.c.slug.label("tenant_slug"))
                  .join(tenants, tenants.c.tenant_id == deliveries.c.tenant_id)
-                 .where(text("webhook_deliveries.status = 'received'"), tenants.c.deleted_at.is_(None)))
+                 .where(text("webhook_deliveries.status = 'received'"), tenants.c.deleted_at.is_(None),
+                        ~select(literal(1)).where(tenant_pauses.c.tenant_id == deliveries.c.tenant_id,
+                                                  tenant_pauses.c.resumed_at.is_(None)).correlate(deliveries).exists(),
+                        ~select(literal(1)).where(installation_pause.c.resumed_at.is_(None))
+                        .select_from(installation_pause).exists()))
         if before is not None:
             query = query.where(deliveries.c.received_at < before)
         return list(self._connection.execute(query.order_by(deliveries.c.received_at, deliveries.c.id).limit(limit)))

@@ -9,8 +9,10 @@ from uuid import UUID
 
 from sqlalchemy import Column, ColumnElement, Connection, Row, Select, Table, func, literal, or_, select, text, tuple_
 
+from wfops_pipelines.domain.pause import Pauses
 from wfops_pipelines.store.exposition import ExpositionReads
 from wfops_pipelines.store.incident_pages import IncidentFilter, page, workflows_of
+from wfops_pipelines.store.pauses import read_pauses
 from wfops_pipelines.store.pushes import PushReads
 from wfops_pipelines.store.tables.deployments import deployments
 from wfops_pipelines.store.tables.fleet import environments, secrets, tenants
@@ -74,6 +76,24 @@ class SystemReads:
             .join(tenants, tenants.c.tenant_id == environments.c.tenant_id)
             .where(environments.c.snapshot_hours > 0, environments.c.deleted_at.is_(None), tenants.c.deleted_at.is_(None))
             .order_by(tenants.c.slug, environments.c.position, environments.c.slug)))
+
+    def pauses(self) -> Pauses:
+        """What is at rest, and what was."""
+        return read_pauses(self._connection)
+
+    def operations_of_run(self, run_id: str) -> list[Row[Any]]:
+        """The operations of a run of Dagster, of any tenant, with ``tenant_slug``, the oldest first."""
+        return list(self._connection.execute(
+            select(operations, tenants.c.slug.label("tenant_slug"))
+            .join(tenants, tenants.c.tenant_id == operations.c.tenant_id)
+            .where(operations.c.run_id == run_id).order_by(operations.c.created_at)))
+
+    def operation(self, operation_id: UUID) -> Row[Any] | None:
+        """An operation of any tenant, with ``tenant_slug``."""
+        return self._connection.execute(
+            select(operations, tenants.c.slug.label("tenant_slug"))
+            .join(tenants, tenants.c.tenant_id == operations.c.tenant_id)
+            .where(operations.c.id == operation_id)).first()
 
     def secret_keys(self) -> dict[str, int]:
         """How many secrets each key encrypted."""
@@ -155,7 +175,7 @@ class SystemReads:
         ).correlate(promotions).exists()
         return list(self._connection.execute(
             select(promotions.c.id, promotions.c.number, promotions.c.changed_at, promotions.c.gates,
-                   promotions.c.source_environment_id, promotions.c.target_environment_id,
+                   promotions.c.tenant_id, promotions.c.source_environment_id, promotions.c.target_environment_id,
                    tenants.c.slug.label("tenant_slug"))
             .join(tenants, tenants.c.tenant_id == promotions.c.tenant_id)
             .where(text("promotions.status = 'approved'"), promotions.c.kind == "promotion",

@@ -41,6 +41,7 @@ from wfops_pipelines.store.mappings import Mappings
 from wfops_pipelines.store.metrics import Metrics
 from wfops_pipelines.store.operations import Operations
 from wfops_pipelines.store.outbox import Outbox
+from wfops_pipelines.store.pauses import InstallationWrites, TenantPause
 from wfops_pipelines.store.payloads import Payloads
 from wfops_pipelines.store.promotions import Promotions
 from wfops_pipelines.store.pushes import Pushes
@@ -55,6 +56,7 @@ _SET_TENANT = text("SELECT set_config('wfops.tenant_id', :tenant, true)")
 _SET_TENANT_UNFLUSHED = text(
     "SELECT set_config('wfops.tenant_id', :tenant, true), set_config('synchronous_commit', 'off', true)")
 _UNFLUSHED = text("SELECT set_config('synchronous_commit', 'off', true)")
+_ALONE = text("SELECT pg_advisory_xact_lock(hashtextextended(:what, 6))")
 _ISOLATION = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 
 
@@ -95,6 +97,7 @@ class UnitOfWork:
         self.alerts = Alerts(connection, context.tenant_id)
         self.metrics = Metrics(connection, context.tenant_id)
         self.operations = Operations(connection, context.tenant_id)
+        self.pause = TenantPause(connection, context.tenant_id, context.tenant_slug)
         self.leases = Leases(connection, context.tenant_id)
         self.fleet = FleetRows(connection, context.tenant_id, secrets)
 
@@ -189,6 +192,23 @@ class Store:
             failpoints.reach("sweep.record.before_commit")
             transaction.commit()
         failpoints.reach("sweep.record.after_commit")
+
+    @contextmanager
+    def installation_writes(self) -> Iterator[InstallationWrites]:
+        """What is no tenant's: the pause of everything, runs that shall stop."""
+        key = self.audit_key
+        with connected(self._app) as connection, connection.begin() as transaction:
+            yield InstallationWrites(connection, key)
+            failpoints.reach("installation.before_commit")
+            transaction.commit()
+
+    @contextmanager
+    def one_at_a_time(self, what: str) -> Iterator[None]:
+        """Nobody else is in a block of the same name meanwhile, in any process of the installation."""
+        with connected(self._system) as connection, connection.begin() as transaction:
+            connection.execute(_ALONE, {"what": what})
+            yield
+            transaction.rollback()
 
     def close(self) -> None:
         """Give back every connection."""

@@ -22,6 +22,7 @@ from wfops_pipelines.domain.errors import ForbiddenTransition
 from wfops_pipelines.services.deployment_batches import move_batches
 from wfops_pipelines.services.deployment_run import end_stale
 from wfops_pipelines.services.deployments import cancel_deployment, due_deployments, fail_missed, fail_unstarted
+from wfops_pipelines.services.pausing import said_of_pauses
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.settings import process_settings
 
@@ -72,7 +73,8 @@ def scheduled_deployments(context: dg.SensorEvaluationContext, wfops: Wfops) -> 
     else:
         waiting = len(rows) - len(missed)
         yield dg.SkipReason(f"{len(missed)} deployments missed their time" if missed else
-                            f"{waiting} deployments wait for their run" if waiting else "no deployment is due")
+                            f"{waiting} deployments wait for their run" if waiting else
+                            "no deployment is due" + said_of_pauses(services))
 
 
 def _start(context: dg.SensorEvaluationContext, services: Services, row: Row[Any]) -> dg.RunRequest | None:

@@ -8,6 +8,7 @@ from wfops_pipelines.defs.inventory.jobs import RefreshConfig, refresh_job
 from wfops_pipelines.defs.ownership import OWNERS, TAGS
 from wfops_pipelines.defs.partitions import Key
 from wfops_pipelines.defs.resources import ACTOR_TAG, Wfops
+from wfops_pipelines.services.pausing import said_of_pauses
 from wfops_pipelines.services.refresh import Part
 from wfops_pipelines.services.sweeps import due
 from wfops_pipelines.settings import process_settings
@@ -27,7 +28,7 @@ def drift_detection(context: dg.ScheduleEvaluationContext, wfops: Wfops) -> dg.R
         return dg.SkipReason("the sweep before has not ended: what came due meanwhile is the next one's")
     count = due(wfops.services, wfops.settings.drift_check_interval_seconds)
     if not count:
-        return dg.SkipReason("no staging or production environment with Git is due")
+        return dg.SkipReason("no staging or production environment with Git is due" + said_of_pauses(wfops.services))
     return dg.RunRequest(run_key=f"drift-{context.scheduled_execution_time:%Y%m%d%H%M}",
                          tags={ACTOR_TAG: "system:drift_detection", "wfops/sweep": "drift", "wfops/due": str(count)})
 
@@ -43,9 +44,10 @@ def environment_sync(context: dg.ScheduleEvaluationContext, wfops: Wfops) -> dg.
     if not is_due(tick, wfops.settings.sync_interval_seconds):
         return dg.SkipReason("not due yet")
     with wfops.services.store.system() as system:
-        keys = [str(Key(row.tenant_slug, row.slug)) for row in system.environments()]
+        pauses = system.pauses()
+        keys = [str(Key(row.tenant_slug, row.slug)) for row in system.environments() if row.tenant_id not in pauses]
     if not keys:
-        return dg.SkipReason("there are no environments")
+        return dg.SkipReason("there are no environments, or all are paused")
     config = RefreshConfig(partitions=keys, parts=[str(Part.ENVIRONMENT)], check_type="scheduled", all_events=False)
     return dg.RunRequest(run_key=f"sync-{tick:%Y%m%d%H%M}", run_config=dg.RunConfig({"refresh_environments": config}),
                          tags={ACTOR_TAG: "system:environment_sync", "wfops/sweep": "sync"})

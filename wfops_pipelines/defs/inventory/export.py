@@ -9,6 +9,7 @@ from pydantic import Field
 
 from wfops_pipelines.defs.cadence import cron_of, is_due, status_of
 from wfops_pipelines.defs.failures import as_failure
+from wfops_pipelines.defs.maintenance.cancelling import end_as_cancelled
 from wfops_pipelines.defs.ownership import OWNERS, TAGS
 from wfops_pipelines.defs.partitions import Key
 from wfops_pipelines.defs.refreshing import targets_of, unknown
@@ -16,6 +17,7 @@ from wfops_pipelines.defs.resources import ACTOR_TAG, DISCARDING, Wfops
 from wfops_pipelines.domain.errors import WfopsError
 from wfops_pipelines.services.export_environment import export_environment
 from wfops_pipelines.services.export_text import left_out
+from wfops_pipelines.services.pausing import said_of_pauses
 from wfops_pipelines.settings import process_settings
 
 
@@ -41,6 +43,7 @@ def export_to_git(context: dg.OpExecutionContext, wfops: Wfops, config: ExportCo
                                                 dry_run=config.dry_run, ambiguous_as_new=config.ambiguous_as_new))
     except WfopsError as error:
         yield dg.Output([{"result": None, "error": error}])
+        end_as_cancelled(context, error)
         raise as_failure(error) from error
     context.add_output_metadata({"commit": export.commit or "", "files": len(export.files),
                                  "unchanged": export.unchanged, "dry_run": export.dry_run, "new": export.new,
@@ -65,9 +68,11 @@ def canonical_sync(context: dg.ScheduleEvaluationContext, wfops: Wfops) -> Itera
         yield dg.SkipReason("not due yet")
         return
     with wfops.services.store.system() as system:
-        rows = [r for r in system.environments() if r.sync_to_git and r._mapping["class"] == "dev" and r.repository_id]
+        pauses = system.pauses()
+        rows = [r for r in system.environments() if r.sync_to_git and r._mapping["class"] == "dev" and r.repository_id
+                and r.tenant_id not in pauses]
     if not rows:
-        yield dg.SkipReason("no dev environment has sync_to_git")
+        yield dg.SkipReason("no dev environment has sync_to_git" + said_of_pauses(wfops.services))
     for row in rows:
         yield dg.RunRequest(
             run_key=f"{row.id}-{context.scheduled_execution_time:%Y%m%d%H%M}",

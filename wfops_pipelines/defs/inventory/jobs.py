@@ -11,10 +11,12 @@ import dagster as dg
 from pydantic import Field
 
 from wfops_pipelines.defs.failures import as_failure
+from wfops_pipelines.defs.maintenance.cancelling import end_as_cancelled
 from wfops_pipelines.defs.ownership import OWNERS, TAGS
 from wfops_pipelines.defs.partitions import Key
 from wfops_pipelines.defs.refreshing import evaluations, materialization, refresh_targets, targets_of, unknown
 from wfops_pipelines.defs.resources import DISCARDING, Wfops
+from wfops_pipelines.domain.errors import Cancelled
 from wfops_pipelines.services.detect_drift import CheckType, DriftCheck
 from wfops_pipelines.services.refresh import Outcome, Part
 
@@ -49,6 +51,7 @@ def refresh_environments(context: dg.OpExecutionContext, wfops: Wfops, config: R
     failed = sum(o.error is not None for o in outcomes)
     context.add_output_metadata({"environments": len(targets), "failed": failed, "events": len(told)})
     yield dg.Output([_told(outcome) for outcome in outcomes])
+    end_as_cancelled(context, next((o.error for o in outcomes if isinstance(o.error, Cancelled)), None))
 
 
 def _changed(outcome: Outcome) -> bool:

@@ -12,6 +12,7 @@ from wfops_pipelines.defs.inventory.push_runs import ACTOR, config_of, runs_of, 
 from wfops_pipelines.defs.ownership import OWNERS, TAGS
 from wfops_pipelines.defs.resources import Wfops
 from wfops_pipelines.domain import pushes
+from wfops_pipelines.services.pausing import said_of_pauses
 from wfops_pipelines.services.push_dispatch import Left, left_behind, note_launched
 from wfops_pipelines.services.repository_poll import Moved, RepositoryPoll
 from wfops_pipelines.services.services import Services
@@ -54,7 +55,7 @@ def repository_poll(context: dg.SensorEvaluationContext, wfops: Wfops) -> Iterat
     wanted: dict[pushes.Partition, Moved | None] = dict.fromkeys(left.partitions)
     wanted |= {(one.tenant, one.environment): one for one in poll.moved}
     asked = {partition: one for partition, one in wanted.items() if pushes.covering(partition, runs) is None}
-    said = f"{poll.looked} of {poll.branches} branches looked at"
+    said = f"{poll.looked} of {poll.branches} branches looked at{said_of_pauses(services)}"
     if poll.unanswered:
         said += f", {poll.unanswered} not answered yet"
     _note(looks, services, [one for one in wanted.values() if one is not None], left)

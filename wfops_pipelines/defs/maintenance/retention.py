@@ -34,6 +34,8 @@ def remove_old_rows(context: dg.OpExecutionContext, wfops: Wfops, config: Retent
                                for name in ("tenant", "environment", "what", "before", "count")]))})
     for tenant, count in done.waiting.items():
         context.log.info(f"{count} contents of {tenant} wait for the next run: operations were running")
+    if done.paused:
+        context.log.info(f"paused, and left alone: {', '.join(done.paused)}")
     yield dg.Output(done.as_json())
     for tenant, error in done.failed.items():
         context.log.error(f"retention of {tenant} failed: {error}")

@@ -12,6 +12,7 @@ import dagster as dg
 from pydantic import Field
 
 from wfops_pipelines.defs.failures import as_failure
+from wfops_pipelines.defs.maintenance.cancelling import end_as_cancelled
 from wfops_pipelines.defs.ownership import OWNERS, TAGS
 from wfops_pipelines.defs.promotion import shown
 from wfops_pipelines.defs.promotion.passing import WITHIN_RUN
@@ -92,6 +93,7 @@ def plan(context: dg.OpExecutionContext, wfops: Wfops, config: PromoteConfig) ->
         report = asyncio.run(_planned(context, wfops, config)).as_json()
     except WfopsError as error:
         yield dg.Output([{"result": None, "error": error}])
+        end_as_cancelled(context, error)
         raise as_failure(error) from error
     context.add_output_metadata(shown.of_plan(report))
     yield dg.Output([{"result": report, "error": None, "exists": config.promotion is not None}])
@@ -177,6 +179,7 @@ def execute(context: dg.OpExecutionContext, wfops: Wfops, approved: list[Any]) -
         after = report_of(wfops.services, use, report["number"]).as_json()
         context.add_output_metadata(shown.of_results(after))
         yield dg.Output([{"result": {**report, **after}, "error": error}])
+        end_as_cancelled(context, error)
         raise as_failure(error) from error
     context.add_output_metadata(shown.of_results(done))
     yield dg.Output([{"result": {**done, "problems": report["problems"]}, "error": None}])
@@ -213,6 +216,7 @@ def roll_back(context: dg.OpExecutionContext, wfops: Wfops, config: RollbackConf
                                                dry_run=config.dry_run)).as_json()
     except WfopsError as error:
         yield dg.Output([{"result": None, "error": error}])
+        end_as_cancelled(context, error)
         raise as_failure(error) from error
     context.add_output_metadata(shown.of_rollback(done))
     yield dg.Output([{"result": done, "error": None}])
@@ -236,6 +240,7 @@ def finish(context: dg.OpExecutionContext, wfops: Wfops, config: RecoverConfig) 
         done = asyncio.run(recover_environment(wfops.services, use, environment))
     except WfopsError as error:
         yield dg.Output([{"result": None, "error": error}])
+        end_as_cancelled(context, error)
         raise as_failure(error) from error
     context.add_output_metadata({
         "environment": f"{done.tenant}/{done.environment}", "nothing_left": done.nothing_left,

@@ -9,6 +9,7 @@ from wfops_pipelines.defs.ownership import OWNERS, TAGS
 from wfops_pipelines.defs.partitions import Key
 from wfops_pipelines.defs.resources import ACTOR_TAG, Wfops
 from wfops_pipelines.defs.snapshots.jobs import SnapshotConfig, snapshot_job
+from wfops_pipelines.services.pausing import said_of_pauses
 from wfops_pipelines.services.snapshot_sweep import due_environments
 from wfops_pipelines.settings import process_settings
 
@@ -24,7 +25,7 @@ _SAME_RUN = 900  # seconds
 def scheduled_snapshots(context: dg.SensorEvaluationContext, wfops: Wfops) -> dg.RunRequest | dg.SkipReason:
     rows = due_environments(wfops.services)
     if not rows:
-        return dg.SkipReason("no scheduled snapshot is due")
+        return dg.SkipReason("no scheduled snapshot is due" + said_of_pauses(wfops.services))
     # While a run waits in the queue, the next tick finds the same and asks for nothing new. Only for a while: a run that was
     # cancelled there, or found the environment held, leaves no trace in the store; of two runs the second finds nothing due.
     period = int(wfops.services.now().timestamp()) // _SAME_RUN
