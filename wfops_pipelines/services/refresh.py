@@ -16,8 +16,10 @@ from sqlalchemy import Row
 
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import OperationRunning, WfopsError
+from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.services.detect_drift import CheckType, DriftCheck, check_drift, compare_stored
 from wfops_pipelines.services.reconcile import reconcile
+from wfops_pipelines.services.retrying import with_retries
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.services.sync_environment import sync_environment
 from wfops_pipelines.services.sync_repository import sync_repository
@@ -105,7 +107,9 @@ async def _inventory(services: Services, target: Target, parts: Collection[Part]
     if Part.REPOSITORY in parts:
         await _one(target, Part.REPOSITORY, lambda: sync_repository(services, context, environment), tell, holder_of)
     if Part.ENVIRONMENT in parts:
-        await _one(target, Part.ENVIRONMENT, lambda: sync_environment(services, context, environment), tell, holder_of)
+        await _one(target, Part.ENVIRONMENT, lambda: with_retries(
+            services, context, environment, OperationKind.ENVIRONMENT_SYNC,
+            lambda use: sync_environment(services, use, environment)), tell, holder_of)
     if Part.DRIFT in parts:
         await _one(target, Part.DRIFT, lambda: compare_stored(services, context, environment), tell, holder_of)
 

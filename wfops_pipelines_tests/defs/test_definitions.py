@@ -11,7 +11,8 @@ from wfops_pipelines.settings import Settings
 
 ASSETS = {"environment_workflows", "repository_workflows", "workflow_diff", "drift_report", "workflow_matrix"}
 CHECKS = {"inventory_complete", "no_drift", "no_unmanaged_workflows"}
-JOBS = {"refresh", "drift_sweep", "export", "reconcile_incident", "incident_step", "retention", "snapshot", "restore", "promote", "rollback", "recover", "run_deployment"}
+JOBS = {"refresh", "drift_sweep", "export", "reconcile_incident", "incident_step", "retention", "snapshot", "restore", "promote", "rollback", "recover", "run_deployment",
+        "resume_operation"}
 SCHEDULES = {"drift_detection", "environment_sync", "canonical_sync"}
 SENSORS = {"repository_poll", "partitions", "dead_runs", "old_files", "incident_ttl", "retention", "outbox", "alert_rules",
            "scheduled_snapshots", "approved_promotions", "unfinished_promotions", "scheduled_deployments"}

@@ -21,8 +21,13 @@ from wfops_pipelines import failpoints
 from wfops_pipelines.domain.errors import OperationRunning, StoreUnavailable
 from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.services.operations import run_operation
+from wfops_pipelines.services.pausing import pause
+from wfops_pipelines.services.promotion_recovery import recover_environment
+from wfops_pipelines.services.snapshots import take_snapshot
 from wfops_pipelines_tests.servers.postgres import PostgresServer
-from wfops_pipelines_tests.services.fleet import Environment, FleetUnderTest, file_bytes, run, workflow
+from wfops_pipelines_tests.services.fleet import Environment, FleetUnderTest, NewFleet, file_bytes, run, workflow
+from wfops_pipelines_tests.services.promotions import by_name, execute, held, roll_back, told
+from wfops_pipelines_tests.services.test_promotion_recovery import carried_out, two_edited
 
 
 @dataclass
@@ -49,9 +54,14 @@ class Outage:
             sql.Identifier(self.database), sql.SQL(str(allowed).lower())))
 
 
+def outage_of(fleet: FleetUnderTest, server: PostgresServer) -> Outage:
+    """An outage of a fleet's database, to begin and to end."""
+    return Outage(server.admin_url, str(conninfo_to_dict(fleet.urls.app)["dbname"]))
+
+
 @pytest.fixture
 def outage(postgres_server: PostgresServer, fleet: FleetUnderTest) -> Iterator[Outage]:
-    made = Outage(postgres_server.admin_url, str(conninfo_to_dict(fleet.urls.app)["dbname"]))
+    made = outage_of(fleet, postgres_server)
     yield made
     made.end()
 
@@ -188,3 +198,64 @@ def test_who_takes_over_from_one_that_could_not_end_is_not_taken_over_itself(
             assert refused.value.operation_id == str(resumed.id)
 
     run(both())
+
+
+@pytest.mark.parametrize("point", ["runtime.record.before_commit@2", "runtime.record.after_commit@1",
+                                   "promotion.complete.before_commit"])
+def test_a_promotion_that_lost_its_database_is_brought_to_its_end_and_nothing_is_there_twice(
+        new_fleet: NewFleet, postgres_server: PostgresServer, at_failpoint: Any, point: str) -> None:
+    fleet = two_edited(new_fleet)
+    outage = outage_of(fleet, postgres_server)
+    at_failpoint(point, lambda: outage.begin(lasting=True))
+    try:
+        with pytest.raises(StoreUnavailable):
+            execute(fleet, 2)
+    finally:
+        outage.end()
+    failpoints.disarm()
+    assert outage.happened == ["lasting"]
+    run(recover_environment(fleet.services, fleet.context, fleet["prod"].row))
+    assert told(fleet, 2).status == "completed"
+    assert sorted(by_name(fleet["prod"])) == ["One", "Three", "Two"] and len(held(fleet["prod"])) == 3
+    assert [row.state for row in fleet.operations() if row.state == "running"] == []
+    assert fleet.chain_verifies()
+
+
+def test_a_rollback_that_lost_its_database_is_brought_to_its_end(
+        new_fleet: NewFleet, postgres_server: PostgresServer, at_failpoint: Any) -> None:
+    fleet = carried_out(new_fleet)
+    outage = outage_of(fleet, postgres_server)
+    at_failpoint("runtime.record.before_commit@2", lambda: outage.begin(lasting=True))
+    try:
+        with pytest.raises(StoreUnavailable):
+            roll_back(fleet, 2)
+    finally:
+        outage.end()
+    failpoints.disarm()
+    run(recover_environment(fleet.services, fleet.context, fleet["prod"].row))
+    assert told(fleet, 2).status == "rolled_back"
+    assert fleet.chain_verifies()
+
+
+def test_a_snapshot_that_lost_its_database_is_none_and_the_next_one_is(
+        fleet: FleetUnderTest, outage: Outage, at_failpoint: Any) -> None:
+    prod = fleet["prod"]
+    prod.create_in_n8n(workflow("A"))
+    at_failpoint("snapshot.take.before_commit", lambda: outage.begin(lasting=True))
+    with pytest.raises(StoreUnavailable):
+        run(take_snapshot(fleet.services, fleet.context, prod.row))
+    outage.end()
+    failpoints.disarm()
+    assert run(take_snapshot(fleet.services, fleet.context, prod.row)).workflows == 1
+    assert len(fleet.events("snapshot.taken")) == 1
+
+
+def test_a_pause_that_the_database_did_not_hear_out_is_none(fleet: FleetUnderTest, outage: Outage, at_failpoint: Any) -> None:
+    at_failpoint("installation.before_commit", lambda: outage.begin(lasting=True))
+    with pytest.raises(StoreUnavailable):
+        pause(fleet.services, None, actor="local:ada")
+    outage.end()
+    failpoints.disarm()
+    assert fleet.events("everything.paused") == []
+    assert pause(fleet.services, None, actor="local:ada").changed
+    assert len(fleet.events("everything.paused")) == 1

@@ -1,0 +1,59 @@
+"""The clock of the host jumps by hours, forward or back, in the middle of things (§25)."""
+
+from __future__ import annotations
+
+import pytest
+
+from wfops_pipelines.domain.errors import OperationRunning
+from wfops_pipelines.domain.operation import OperationKind
+from wfops_pipelines.services import sweeps
+from wfops_pipelines.services.operations import run_operation
+from wfops_pipelines.services.pausing import pause, pauses_now, resume
+from wfops_pipelines.services.snapshot_sweep import due_environments
+from wfops_pipelines_tests.services.fleet import FleetUnderTest, run, workflow
+
+hours = pytest.mark.parametrize("hours", [7, -7], ids=["forward", "back"])
+
+
+@hours
+def test_an_environment_that_is_held_stays_held_over_a_jump_and_is_given_back(fleet: FleetUnderTest, hours: int) -> None:
+    """Leases live by the database's clock, and how long an operation may run by one that only goes on."""
+    fleet.with_limits(lease_wait=0.0, longest_run=3600.0, heartbeat=0.02)
+    prod = fleet["prod"]
+    prod.create_in_n8n(workflow("A"))
+
+    async def work() -> None:
+        async with run_operation(fleet.services, fleet.context, OperationKind.ENVIRONMENT_SYNC, prod.row) as operation:
+            fleet.clock.pass_time(hours=hours)
+            with pytest.raises(OperationRunning) as refused:
+                async with run_operation(fleet.services, fleet.context, OperationKind.SNAPSHOT, prod.row):
+                    pass
+            assert refused.value.operation_id == str(operation.id)
+            async with operation.step("after the jump"):
+                pass
+
+    run(work())
+    assert fleet.operations()[-1].state == "completed"
+    assert prod.sync().seen == 1
+    assert fleet.chain_verifies()
+
+
+@hours
+def test_drift_is_looked_for_once_after_a_jump_and_then_at_its_time(fleet: FleetUnderTest, hours: int) -> None:
+    fleet["prod"].in_sync(workflow("A"))
+    look = lambda: run(sweeps.sweep(fleet.services, interval=300, actor="system:drift_detection"))  # noqa: E731
+    look()
+    fleet.clock.pass_time(hours=hours)
+    assert look().due == 1
+    assert look().due == 0
+    fleet.clock.pass_time(minutes=10)
+    assert look().due == 1
+
+
+@hours
+def test_a_pause_ends_when_it_is_resumed_whatever_the_clock_says(fleet: FleetUnderTest, hours: int) -> None:
+    pause(fleet.services, "acme", actor="local:ada")
+    fleet.clock.pass_time(hours=hours)
+    assert fleet.context.tenant_id in pauses_now(fleet.services) and due_environments(fleet.services) == []
+    assert resume(fleet.services, "acme", actor="local:ada").changed
+    assert fleet["prod"].sync().seen == 0
