@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -142,6 +142,7 @@ class _Sync:
         self._kinds: Counter[str] = Counter()
         self._since = operation.context.now()
         self._batches = 0
+        self._waiting: list[ListedWorkflow] = []
         # Whether there was anything to link with. What comes to be meanwhile is linked in the end (``link_untracked``).
         self._linkable: bool | None = None
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="sync-writer")
@@ -153,14 +154,25 @@ class _Sync:
         """Store one page: unchanged workflows cost a look-up per page, changed ones go in batches.
 
         The last batch may still be on its way when this returns: see :meth:`drain`."""
-        listed = [workflow for raw in workflows if (workflow := self._read(raw)) is not None]
+        self._store([workflow for raw in workflows if (workflow := self._read(raw)) is not None])
+
+    def store_waiting(self) -> None:
+        """Store what waited until it was known who is gone."""
+        waiting, self._waiting = self._waiting, []
+        self._store(waiting, last=True)
+
+    def _store(self, listed: list[ListedWorkflow], *, last: bool = False) -> None:
         environment = self.operation.environment
         with self.operation.services.store.read(self.operation.context) as work:
             rows = work.mappings.as_synced(environment.id, [workflow.id for workflow in listed])
+            waiting = set() if last else self._to_wait(work, rows)
             if self._linkable is None:
                 self._linkable = work.mappings.has_registered(NORMALIZER_VERSION) or work.git_states.has_any(environment.id)
+        self._waiting += [workflow for workflow in listed if workflow.id in waiting]
         changed: list[_Item] = []
         for workflow in listed:
+            if workflow.id in waiting:
+                continue
             draft = encoded(workflow.draft)
             live = draft if workflow.live is workflow.draft else encoded(workflow.live)
             item = _Item(workflow, draft, live, rows.get(workflow.id))
@@ -173,6 +185,14 @@ class _Sync:
             prepared = self._prepare(changed[start:start + size])
             self.drain()
             self._writing = self._writer.submit(self._store_batch, prepared)
+
+    def _to_wait(self, work: UnitOfWork, rows: Mapping[str, Row[Any]]) -> set[str]:
+        """Workflows that come back while another one is what they were, and nobody knows yet whether that one is still
+        there: if it is gone, they are what they were (§5.5)."""
+        back = {i: row.canonical_id for i, row in rows.items()
+                if row.status == MappingStatus.MISSING and row.canonical_id is not None}
+        holders = work.mappings.holders_of(self.operation.environment.id, set(back.values()))
+        return {i for i, canonical_id in back.items() if holders.get(canonical_id, i) not in self._seen}
 
     def drain(self) -> None:
         """Wait until the batch that is being written is stored; raises what stood in its way."""
@@ -319,6 +339,8 @@ class _Sync:
                 await asyncio.to_thread(self.store_page, found)
             if gone:
                 await asyncio.to_thread(self._mark_missing, gone)
+        await asyncio.to_thread(self.drain)
+        await asyncio.to_thread(self.store_waiting)
         await asyncio.to_thread(self.drain)
 
     def _mark_missing(self, workflow_ids: list[str]) -> None:

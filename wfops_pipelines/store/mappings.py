@@ -26,7 +26,8 @@ _BY_WORKFLOW = select(workflow_env_map).where(
     any_in(workflow_env_map.c.workflow_id, "ids"))
 _BY_WORKFLOW_LOCKED = _BY_WORKFLOW.order_by(workflow_env_map.c.id).with_for_update()
 _AS_SYNCED = _BY_WORKFLOW.with_only_columns(*(workflow_env_map.c[name] for name in (
-    "workflow_id", "draft_digest", "live_digest", "active", "archived", "name", "tags", "missing_at", "normalizer_version")))
+    "workflow_id", "draft_digest", "live_digest", "active", "archived", "name", "tags", "missing_at", "normalizer_version",
+    "status", "canonical_id")))
 _CANONICAL_IDS = _BY_WORKFLOW.with_only_columns(workflow_env_map.c.workflow_id, workflow_env_map.c.canonical_id).where(
     workflow_env_map.c.canonical_id.is_not(None))
 _REGISTERED = select(workflow_hash_registry).where(
@@ -153,15 +154,20 @@ class Mappings:
 
     def canonical_ids_mapped(self, environment_id: UUID, canonical_ids: Collection[UUID]) -> set[UUID]:
         """Which of these canonical workflows have a live mapping in the environment already."""
+        return set(self.holders_of(environment_id, canonical_ids))
+
+    def holders_of(self, environment_id: UUID, canonical_ids: Collection[UUID]) -> dict[UUID, str]:
+        """The n8n ids that have these canonical workflows in the environment, as far as somebody has."""
         if not canonical_ids:
-            return set()
-        return set(self._connection.execute(select(workflow_env_map.c.canonical_id).where(
+            return {}
+        rows = self._connection.execute(select(workflow_env_map.c.canonical_id, workflow_env_map.c.workflow_id).where(
             workflow_env_map.c.tenant_id == self._tenant_id, workflow_env_map.c.environment_id == environment_id,
             any_of(workflow_env_map.c.canonical_id, canonical_ids),
             workflow_env_map.c.status.in_([MappingStatus.LINKED, MappingStatus.IGNORED, MappingStatus.MISSING]),
             # a missing one keeps its claim only while it may come back as itself
             or_(workflow_env_map.c.missing_at.is_(None), workflow_env_map.c.status == MappingStatus.IGNORED),
-        )).scalars())
+        ))
+        return {row.canonical_id: row.workflow_id for row in rows}
 
     def missing_of(self, environment_id: UUID, canonical_ids: Collection[UUID]) -> list[tuple[UUID, str]]:
         """Canonical id and n8n id of workflows that were one of these here, and are missing."""

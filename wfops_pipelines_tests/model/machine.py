@@ -24,6 +24,7 @@ from wfops_pipelines_tests.model.world import Content, File, Flow, Place, World
 from wfops_pipelines_tests.services.child import run_in_child
 from wfops_pipelines_tests.services.fleet import Environment, FleetUnderTest, NewFleet, file_bytes, run, workflow
 from wfops_pipelines_tests.services.promotions import promoting_fleet
+from wfops_pipelines_tests.services.walked_use_cases import nobody_beats
 
 SLUGS = ("dev", "prod")
 NAMES, TEXTS, PATHS, TAGS = "ABC", "xyz", "pqrs", "uv"
@@ -390,6 +391,7 @@ class WorkflowMachine(RuleBasedStateMachine):
             with suppress(FailpointReached):
                 getattr(environment, act)()
             failpoints.disarm()
+        nobody_beats(self.fleet)
         getattr(self, act)(slug)
 
     # -- what people say -----------------------------------------------------------------------------------------------

@@ -60,7 +60,6 @@ def test_one_that_comes_back_is_what_it_was_though_a_copy_of_it_is_new_in_an_ear
     assert played.fleet["prod"].mapping("w05").status == "linked"
 
 
-@pytest.mark.xfail(reason="found, not mended yet: a sync asks who has the canonical workflow before it knows who is gone")
 def test_one_that_comes_back_while_the_one_in_its_place_goes_is_what_it_was(played: Played) -> None:
     played.put("w05", "A", "x")
     played.export("prod")

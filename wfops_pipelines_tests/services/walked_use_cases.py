@@ -10,19 +10,21 @@ import inspect
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
+
+from sqlalchemy import text
 
 from wfops_pipelines import failpoints
 from wfops_pipelines.domain.conflicts import Keep
 from wfops_pipelines.domain.context import Context
-from wfops_pipelines.domain.errors import WfopsError
+from wfops_pipelines.domain.errors import UsageError, WfopsError
 from wfops_pipelines.domain.incident import IncidentEvent, Resolution
 from wfops_pipelines.services import incident_steps
 from wfops_pipelines.services.alert_rules import remove_rule, set_rule
@@ -68,6 +70,7 @@ from wfops_pipelines_tests.services.incidents import step as incident_step
 from wfops_pipelines_tests.services.promotions import request
 
 Act = Callable[[Services, Context], Any]
+T = TypeVar("T")
 Build = Callable[[NewFleet], FleetUnderTest]
 
 
@@ -193,7 +196,7 @@ def asked_for(fleet: FleetUnderTest) -> None:
 
 
 def approval_asked_for(fleet: FleetUnderTest) -> None:
-    fleet.tenant["pipelines"][0]["stages"][0]["gates"] = {"approvers": 1}
+    fleet.tenant["pipelines"][0]["stages"][0]["approvers"] = 1
     fleet.apply()
     assert request(fleet).status == "pending_approval"
 
@@ -356,15 +359,28 @@ def _snapshot(services: Services, context: Context) -> UUID:
 
 
 def _deployment(services: Services) -> UUID:
-    return UUID(str(due_deployments(services, services.now())[0].id))
+    return UUID(str(_first(due_deployments(services, services.now())).id))
 
 
 def _ignore_rule(services: Services, context: Context) -> str:
-    return str(list_ignore_rules(services, context)[0]["id"])
+    return str(_first(list_ignore_rules(services, context))["id"])
 
 
 def _waiver(services: Services, context: Context) -> str:
-    return str(list_waivers(services, context)[0]["id"])
+    return str(_first(list_waivers(services, context))["id"])
+
+
+def _first(found: Sequence[T]) -> T:
+    """What is to be done is done already where there is none."""
+    if not found:
+        raise UsageError("there is none left", fix="it was done already")
+    return found[0]
+
+
+def nobody_beats(fleet: FleetUnderTest) -> None:
+    """Whoever held an environment and said nothing since then is taken for dead: time passes."""
+    fleet.writing(lambda work: work.connection.execute(text(
+        "UPDATE environment_leases SET heartbeat_at = heartbeat_at - interval '1 day' WHERE released_at IS NULL")))
 
 
 # -- in a process of its own -------------------------------------------------------------------------------------------
