@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from wfops_pipelines.cli import terminal
-from wfops_pipelines.cli.failures import FAILED
+from wfops_pipelines.cli.failures import BLOCKED, FAILED
 from wfops_pipelines.cli.options import DryRun, Json
 from wfops_pipelines.cli.session import open_session
 from wfops_pipelines.domain.diff_text import visible
@@ -28,7 +28,8 @@ def run(tenants: Tenants = None, dry_run: DryRun = False, as_json: Json = False)
     stay, and of snapshots each environment's newest and those that a promotion may be rolled back to. What was cut off goes
     on with the next run.
 
-    Exit codes: 0 done, 1 a tenant failed (the others are done), 2 no such tenant, 5 database unreachable.
+    Exit codes: 0 done, 1 a tenant failed (the others are done), 2 no such tenant, 4 one that was named is paused,
+    5 database unreachable.
 
     Examples:
 
@@ -40,18 +41,21 @@ def run(tenants: Tenants = None, dry_run: DryRun = False, as_json: Json = False)
         from wfops_pipelines.services.retention import run_retention
 
         done = run_retention(session.services, tenants or (), actor=session.actor,
-                             keep=session.installation.settings.keep_days, dry_run=dry_run)
+                             keep=session.installation.settings.keep_days, dry_run=dry_run,
+                             even_paused=session.even_paused)
     if as_json:
         terminal.write(terminal.json_text(done.as_json()))
     elif done.removed:
         terminal.write(terminal.table(["tenant", "environment", "what", "older than", "would go" if dry_run else "gone"], [
             [one.tenant, one.environment or "-", one.what.replace("_", " "), one.before.date() if one.before else "-",
              one.count] for one in done.removed]))
-    elif not done.failed and not done.waiting:
+    elif not done.failed and not done.waiting and not done.paused:
         terminal.write("nothing is old enough\n")
     for tenant, count in sorted(done.waiting.items()):
         terminal.note(f"{visible(tenant)}: {terminal.plural(count, 'content')} that nothing refers to will go with the next "
                       "run: operations were running")
+    for tenant in done.paused:
+        terminal.note(f"{visible(tenant)}: paused, and left alone (wfops resume)")
     for tenant, error in sorted(done.failed.items()):
         terminal.note(f"{visible(tenant)}: {visible(str(error))}")
-    raise typer.Exit(FAILED if done.failed else 0)
+    raise typer.Exit(FAILED if done.failed else BLOCKED if done.paused and tenants else 0)

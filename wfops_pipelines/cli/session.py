@@ -72,7 +72,11 @@ class Session:
         own |= {launch.EVEN_PAUSED_TAG: "true"} if self.even_paused else {}
         with _storage_errors(), _interrupts(), redirect_stderr(cast(TextIO, _ErrorStream(sys.stderr))):
             launch.follow_fleet(self.installation)
-            return launch.run_job(self.installation, job, ops, actor=self.actor, tags={**own, **(tags or {})}, detach=detach)
+            launched = launch.run_job(self.installation, job, ops, actor=self.actor, tags={**own, **(tags or {})},
+                                      detach=detach)
+        if launched.waited_already:
+            terminal.note(f"the same waits in the queue already: run {launched.run_id}")
+        return launched
 
 
 @contextmanager

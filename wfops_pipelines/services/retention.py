@@ -89,8 +89,10 @@ class _Part:
 
 
 def run_retention(services: Services, tenants: Sequence[str] = (), *, actor: str, keep: KeepDays | None = None,
-                  run_id: str | None = None, dry_run: bool = False, batch_size: int = BATCH) -> RetentionRun:
-    """Remove what is old enough, of the tenants named or of all. A tenant that fails does not stop the others.
+                  run_id: str | None = None, dry_run: bool = False, batch_size: int = BATCH,
+                  even_paused: bool = False) -> RetentionRun:
+    """Remove what is old enough, of the tenants named or of all. A tenant that fails does not stop the others; one that is
+    paused is left alone.
 
     :class:`UnknownTenant` before anything is removed, :class:`StoreUnavailable` when the database is gone.
     """
@@ -100,7 +102,7 @@ def run_retention(services: Services, tenants: Sequence[str] = (), *, actor: str
     run = RetentionRun(dry_run)
     contexts = [services.context(slug, actor=actor, run_id=run_id) for slug in dict.fromkeys(tenants)]
     for context in contexts:
-        if not dry_run and context.tenant_id in pauses:
+        if not dry_run and not even_paused and context.tenant_id in pauses:
             run.paused.append(context.tenant_slug)
             continue
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Row
@@ -22,7 +22,7 @@ from wfops_pipelines.services.services import Services
 T = TypeVar("T")
 
 
-async def with_retries(services: Services, context: Context, environment: Row[object], kind: OperationKind,
+async def with_retries(services: Services, context: Context, environment: Row[Any], kind: OperationKind,
                        work: Callable[[Context], Awaitable[T]]) -> T:
     """What ``work`` answers; it is given the context, and after a transient error one that resumes the operation that
     failed, ``limits.operation_attempts`` times in all."""

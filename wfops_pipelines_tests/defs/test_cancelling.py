@@ -15,6 +15,7 @@ from wfops_pipelines.defs.inventory.jobs import refresh_job
 from wfops_pipelines.defs.location import defs
 from wfops_pipelines.defs.maintenance.cancelling import cancel_run, refuse_ended, run_of_operation_stops, run_status
 from wfops_pipelines.domain.errors import ForbiddenTransition, QueueFull
+from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.services import refresh
 from wfops_pipelines.services.operation_control import cancel_operation
 from wfops_pipelines.services.operations import run_operation
@@ -76,7 +77,7 @@ def test_a_run_whose_operation_was_cancelled_ends_as_cancelled(given: Given, mon
     context = services.context("acme", actor="local:ada")
 
     async def cancelled(_: Any, use: Any, environment: Any) -> None:
-        async with run_operation(services, use, refresh.OperationKind.ENVIRONMENT_SYNC, environment) as operation:
+        async with run_operation(services, use, OperationKind.ENVIRONMENT_SYNC, environment) as operation:
             run_of_operation_stops(given.instance, use.run_id)
             cancel_operation(services, context, operation.id, reason="wrong one")
             await asyncio.sleep(3600)

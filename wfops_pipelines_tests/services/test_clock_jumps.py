@@ -10,6 +10,7 @@ from wfops_pipelines.services import sweeps
 from wfops_pipelines.services.operations import run_operation
 from wfops_pipelines.services.pausing import pause, pauses_now, resume
 from wfops_pipelines.services.snapshot_sweep import due_environments
+from wfops_pipelines.services.sweep_reports import SweepReport
 from wfops_pipelines_tests.services.fleet import FleetUnderTest, run, workflow
 
 hours = pytest.mark.parametrize("hours", [7, -7], ids=["forward", "back"])
@@ -41,7 +42,10 @@ def test_an_environment_that_is_held_stays_held_over_a_jump_and_is_given_back(fl
 @hours
 def test_drift_is_looked_for_once_after_a_jump_and_then_at_its_time(fleet: FleetUnderTest, hours: int) -> None:
     fleet["prod"].in_sync(workflow("A"))
-    look = lambda: run(sweeps.sweep(fleet.services, interval=300, actor="system:drift_detection"))  # noqa: E731
+
+    def look() -> SweepReport:
+        return run(sweeps.sweep(fleet.services, interval=300, actor="system:drift_detection"))
+
     look()
     fleet.clock.pass_time(hours=hours)
     assert look().due == 1

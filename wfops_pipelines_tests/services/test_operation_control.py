@@ -36,7 +36,7 @@ from wfops_pipelines_tests.services.promotions import execute, held, told
 from wfops_pipelines_tests.services.test_promotion_recovery import two_edited
 
 PATIENCE = 60
-Act = Callable[[], None]
+Act = Callable[[], object]
 AtFailpoint = Callable[[str, Act], None]
 
 
