@@ -43,6 +43,7 @@ from wfops_pipelines.store.roles import Urls
 from wfops_pipelines.store.secrets import SecretBox
 from wfops_pipelines.store.unit_of_work import Store
 from wfops_pipelines_tests.servers.bare import BareRepository
+from wfops_pipelines_tests.servers.statements import share_statements
 from wfops_pipelines_tests.services.hosting import SandboxHost
 
 T = TypeVar("T")
@@ -379,5 +380,5 @@ def services_over(urls: Urls, box: SecretBox, home: Path, clock: Clock, *, batch
     """The use cases over a database: real clients, short waits, the test's time."""
     settings = Settings(home=home, secret_key=SecretStr("unused"), lease_wait_seconds=0.2, request_attempts=1,
                         connect_timeout_seconds=5, read_timeout_seconds=20, sync_batch_size=batch_size)
-    made = build_services(settings, Store(StoreUrls(urls.owner, urls.app, urls.system), box))
+    made = build_services(settings, share_statements(Store(StoreUrls(urls.owner, urls.app, urls.system), box)))
     return replace(made, now=clock.now, limits=replace(made.limits, write_backoff=0.0))

@@ -18,6 +18,7 @@ from wfops_pipelines.n8n.sandbox import SandboxState
 from wfops_pipelines.store.engine import StoreUrls
 from wfops_pipelines.store.unit_of_work import Store
 from wfops_pipelines_tests.servers.postgres import PostgresServer
+from wfops_pipelines_tests.servers.statements import share_statements
 from wfops_pipelines_tests.services.fleet import FleetUnderTest
 
 _GIVEN = ("clock", "new_id", "rng", "lock")  # what a sandbox was made with, and not what it holds
@@ -55,7 +56,7 @@ class Moment:
             environment.sandbox.faults.clear()
             vars(environment.sandbox.state).update(copy.deepcopy(self._n8n[slug]))
         urls = self.server.copy_database(self.fleet.urls)
-        store = Store(StoreUrls(urls.owner, urls.app, urls.system), self.fleet.box)
+        store = share_statements(Store(StoreUrls(urls.owner, urls.app, urls.system), self.fleet.box))
         now = replace(self.fleet, urls=urls, services=replace(self.fleet.services, store=store), environments={},
                       document=copy.deepcopy(self.fleet.document), secrets=dict(self.fleet.secrets))
         now.environments |= {slug: replace(environment, fleet=now) for slug, environment in self.fleet.environments.items()}
