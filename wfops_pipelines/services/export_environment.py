@@ -97,6 +97,8 @@ async def export_environment(services: Services, context: Context, environment: 
                 async with operation.step(f"write-{attempt}") as result:
                     with operation.stop.uncut():  # what is pushed is recorded
                         export = await asyncio.to_thread(_write, operation, prune, dry_run, ambiguous_as_new)
+                        if export.commit is not None:
+                            operation.stop.too_late()
                     result.update({"commit": export.commit, "files": len(export.files), "new": export.new,
                                    "ambiguous": len(export.ambiguous)})
                 break

@@ -210,8 +210,7 @@ async def _write(operation: RunningOperation, choice: Choice, number: int, resul
                                   within=lambda work: _spend(work, operation.context, number, choice))
             told["writes"] = [item.as_json() for item in written]
         try:
-            with operation.stop.uncut():  # it is written: to cancel comes too late
-                await settle(operation, operation.id, checkpoint, written, result=result)
+            await settle(operation, operation.id, checkpoint, written, result=result)
         except (OutsideError, MalformedFile, UsageError) as error:
             if choice.version is not None and result.commit is None:  # n8n without Git is half of it
                 await undo(operation, provider, operation.id, error)

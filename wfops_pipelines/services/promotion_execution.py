@@ -122,8 +122,7 @@ async def _carry_out(operation: RunningOperation, provider: WorkflowProvider, ro
         with operation.stop.uncut():
             await _tell_failure(operation, checkpoint, error)
         raise
-    with operation.stop.uncut():  # it is written: to cancel comes too late
-        await promotion_outcome.settle(operation, operation.id, checkpoint, provider=provider)
+    await promotion_outcome.settle(operation, operation.id, checkpoint, provider=provider)
 
 
 async def _tell_failure(operation: RunningOperation, checkpoint: dict[str, Any], error: BaseException) -> None:

@@ -88,8 +88,7 @@ async def roll_back_promotion(services: Services, context: Context, number: int,
                 raise
             finally:
                 await provider.aclose()
-            with operation.stop.uncut():  # it is written: to cancel comes too late
-                await settle(operation, operation.id, checkpoint)
+            await settle(operation, operation.id, checkpoint)
         operation.metrics.update({"promotion": number, "writes": len(plan.writes)})
     report = await asyncio.to_thread(report_of, services, context, number)
     report.dry_run = dry_run

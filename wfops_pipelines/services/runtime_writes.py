@@ -56,7 +56,9 @@ async def write(operation: RunningOperation, provider: WorkflowProvider, wanted:
         await undo(operation, provider, operation.id, error)  # nothing was written; what was intended is not any more
         raise
     with operation.stop.writing():
-        return await finish(operation, provider, operation.id, atomic=atomic)
+        done = await finish(operation, provider, operation.id, atomic=atomic)
+    operation.stop.too_late()  # it is written: what follows from that is told, whoever cancels now
+    return done
 
 
 def why_it_ended(error: BaseException) -> str:
@@ -103,9 +105,10 @@ async def finish(operation: RunningOperation, provider: WorkflowProvider, journa
             except BaseException as error:
                 await writer.undo(error)
                 raise
-    if not atomic:
-        await writer.undo_what_is_left()
-    return [written(row) for row in await asyncio.to_thread(writer.rows)]
+    with operation.stop.uncut():
+        if not atomic:
+            await writer.undo_what_is_left()
+        return [written(row) for row in await asyncio.to_thread(writer.rows)]
 
 
 def _late(row: Row[Any]) -> bool:

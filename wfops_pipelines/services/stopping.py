@@ -53,7 +53,7 @@ class Stop:
 
     def check(self) -> None:
         """Stop here, if it was asked for."""
-        if self._wanted is not None and not self._sent:
+        if self._wanted is not None and not self._sent and not self._over:
             raise self._wanted
 
     def too_late(self) -> None:

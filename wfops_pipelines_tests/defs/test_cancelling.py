@@ -11,7 +11,6 @@ import pytest
 
 from wfops_pipelines.defs import launch
 from wfops_pipelines.defs.actors import ACTOR_TAG
-from wfops_pipelines.defs.inventory.jobs import refresh_job
 from wfops_pipelines.defs.location import defs
 from wfops_pipelines.defs.maintenance.cancelling import cancel_run, refuse_ended, run_of_operation_stops, run_status
 from wfops_pipelines.domain.errors import ForbiddenTransition, QueueFull
@@ -32,8 +31,8 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 def queued(instance: dg.DagsterInstance, **tags: str) -> dg.DagsterRun:
-    return instance.create_run_for_job(refresh_job, run_config=CONFIG, tags={**TAGS, **tags},
-                                       status=dg.DagsterRunStatus.QUEUED)
+    job = defs.resolve_job_def("refresh")
+    return instance.create_run_for_job(job, run_config=CONFIG, tags={**TAGS, **tags}, status=dg.DagsterRunStatus.QUEUED)
 
 
 def test_a_run_that_waits_never_starts(instance: dg.DagsterInstance) -> None:

@@ -113,7 +113,7 @@ def test_a_promotion_that_is_cancelled_puts_back_what_it_wrote(new_fleet: NewFle
 def test_to_cancel_a_promotion_that_has_written_everything_comes_too_late(
         new_fleet: NewFleet, at_failpoint: AtFailpoint) -> None:
     fleet = quick(two_edited(new_fleet))
-    at_failpoint("promotion.complete.before_commit", lambda: cancel_operation(
+    at_failpoint("promotion.settled.after_commit", lambda: cancel_operation(
         fleet.services, fleet.context, current(fleet)))
     assert execute(fleet, 2).status == "completed"
     assert len(fleet.events("operation.cancel_requested")) == 1
@@ -130,7 +130,7 @@ def test_the_longest_time_ends_a_sync_but_no_promotion_in_the_middle_of_its_writ
     assert execute(fleet, 2).status == "completed"
     failpoints.disarm()
     monkeypatch.setattr(operations, "time", time)
-    at_failpoint("sync.batch.before_commit@1", hours_pass)
+    at_failpoint("sync.batch.after_commit@1", hours_pass)
     fleet["prod"].create_in_n8n(workflow("More"))
     with pytest.raises(TimedOut, match="longer than 3600 s") as stopped:
         fleet["prod"].sync()
