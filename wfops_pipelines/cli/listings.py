@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from wfops_pipelines.cli import terminal
 from wfops_pipelines.cli.options import Json, Tenant
@@ -48,33 +50,50 @@ def environments(tenant: Tenant, as_json: Json = False) -> None:
         ["environment", "class", "n8n", "git", "workflows", "last sync", "drift", "checked"], [_cells(row) for row in rows]))
 
 
-def matrix(tenant: Tenant, as_json: Json = False) -> None:
+def matrix(
+    tenant: Tenant,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, max=10_000, help="At most so many rows.")] = None,
+    after: Annotated[str | None, typer.Option("--after", metavar="CURSOR",
+                                              help="The page after this cursor; of 50 rows without --limit.")] = None,
+    as_json: Json = False,
+) -> None:
     """Show which workflow is where: one row per workflow, one column per environment.
 
     It is what the last sync stored; nothing is read from n8n or Git.
+
+    With --limit it is shown by pages, in the order of the characters of the names. The command of the next page is told
+    beside the rows; with --json they are {"rows", "next_cursor"}, which is null on the last page.
 
     Examples:
 
         wfops matrix acme
 
         wfops matrix acme --json | jq '.[] | select(.environments.prod == null) | .name'
+
+        wfops matrix acme --limit 100 --json | jq -r .next_cursor
     """
+    paged = limit is not None or after is not None
     with open_session() as session:
-        from wfops_pipelines.services.matrix import workflow_matrix
+        from wfops_pipelines.services.matrix import MatrixPage, matrix_page, workflow_matrix
 
         context = session.context(tenant)
         slugs = [row.slug for row in session.services.environments(context)]
-        rows = workflow_matrix(session.services, context)
+        if paged:
+            page = matrix_page(session.services, context, limit=limit or 50, after=after)
+        else:
+            page = MatrixPage(workflow_matrix(session.services, context), None)
     if as_json:
-        terminal.write(terminal.json_text([row.as_json() for row in rows]))
+        terminal.write(terminal.json_text(page.as_json() if paged else page.as_json()["rows"]))
         return
     terminal.write(terminal.table(["workflow", "canonical id", *slugs], [
         [row.name or "(no name)", row.canonical_id or "-", *(_cell(row.environments.get(slug)) for slug in slugs)]
-        for row in rows]))
+        for row in page.rows]))
     for slug in slugs:
-        names = {cell["incident"] for row in rows if (cell := row.environments.get(slug)) and cell.get("incident")}
+        names = {cell["incident"] for row in page.rows if (cell := row.environments.get(slug)) and cell.get("incident")}
         for name in sorted(names):
             terminal.write(f"\n{slug}: open incident {terminal.paint(name, 'bold')}: wfops incident show {name}\n")
+    if page.next_cursor is not None:
+        terminal.note(f"more: wfops matrix {tenant} --limit {limit or 50} --after {page.next_cursor}")
 
 
 def _cells(row: dict[str, Any]) -> list[object]:

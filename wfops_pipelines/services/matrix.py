@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Row
 
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.drift import DriftKind
+from wfops_pipelines.domain.errors import UsageError
 from wfops_pipelines.domain.mapping import MappingStatus
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.store.incident_pages import IncidentFilter
+from wfops_pipelines.store.mappings import PageKey
+from wfops_pipelines.store.tables.base import storable
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
 _MAX_INCIDENTS = 10_000  # one per environment at most
@@ -32,40 +39,113 @@ class MatrixRow:
         return {"canonical_id": self.canonical_id, "name": self.name, "environments": self.environments}
 
 
+@dataclass(frozen=True, slots=True)
+class MatrixPage:
+    """Some rows of the matrix, and the cursor of those that follow; none after the last."""
+
+    rows: list[MatrixRow]
+    next_cursor: str | None
+
+    def as_json(self) -> dict[str, Any]:
+        """As ``--json`` shows it."""
+        return {"rows": [row.as_json() for row in self.rows], "next_cursor": self.next_cursor}
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What the store holds of some workflows: all that cells are made of."""
+
+    slugs: dict[UUID, str]
+    mappings: Iterable[Row[Any]]
+    states: Iterable[Row[Any]]
+    drifts: dict[tuple[UUID, str], str]  # by environment, and n8n id or path
+    incidents: dict[str, str]
+
+
 def workflow_matrix(services: Services, context: Context) -> list[MatrixRow]:
     """The tenant's matrix as the store holds it, by name. Deleted canonical workflows are left out."""
     with services.store.read(context) as work:
         slugs = {row.id: row.slug for row in work.fleet.environments()}
         canonicals = {i: row for i, row in work.mappings.canonicals().items() if row.deleted_at is None}
-        mappings = [m for m in work.mappings.of_tenant() if m.environment_id in slugs]
-        states = [s for s in work.git_states.of_tenant() if s.environment_id in slugs]
-        drifts = {(d.environment_id, d.workflow_id or d.path): d.kind for d in work.drift.of_tenant()}
-        incidents = _open_incidents(work, context)
+        held = _Held(slugs, [m for m in work.mappings.of_tenant() if m.environment_id in slugs],
+                     [s for s in work.git_states.of_tenant() if s.environment_id in slugs],
+                     {(d.environment_id, d.subject): d.kind for d in work.drift.of_tenant()}, _open_incidents(work, context))
     rows = {i: MatrixRow(str(i), row.name) for i, row in canonicals.items()}
-    loose: list[MatrixRow] = []
-    for mapping in mappings:
-        cell = _cell(mapping, drifts.get((mapping.environment_id, mapping.workflow_id)))
+    loose = _fill(rows, held)
+    shown = [row for row in rows.values() if row.environments] + list(loose.values())
+    return sorted(shown, key=lambda row: (row.name.casefold(), row.name, row.canonical_id or ""))
+
+
+def matrix_page(services: Services, context: Context, *, limit: int, after: str | None = None) -> MatrixPage:
+    """At most ``limit`` rows of the matrix, those behind the cursor ``after`` (§19.4). A page costs the same, however many
+    workflows the tenant has.
+
+    All pages together are the rows of :func:`workflow_matrix`, in the order of the characters of a name (its first 200; "Z"
+    stands before "a"). A cursor is a place, not a row: what it was made at may be gone, and nothing that stays comes twice
+    or is missed while others write. :class:`UsageError` for a cursor that is none.
+    """
+    key = _key(after) if after is not None else None
+    with services.store.read(context) as work:
+        slugs = {row.id: row.slug for row in work.fleet.environments()}
+        found = work.mappings.matrix_page(slugs, after=key, limit=limit + 1)
+        listed = found[:limit]
+        canonical_ids = [one.id for one in listed if not one.loose]
+        mappings = work.mappings.of_page(slugs, canonical_ids, [one.id for one in listed if one.loose])
+        states = work.git_states.of_canonicals(slugs, canonical_ids)
+        subjects = [(m.environment_id, m.workflow_id) for m in mappings] + [(s.environment_id, s.path) for s in states]
+        held = _Held(slugs, mappings, states, work.drift.kinds(subjects), _open_incidents(work, context))
+    rows = {one.id: MatrixRow(str(one.id), one.name) for one in listed if not one.loose}
+    loose = _fill(rows, held)
+    last = listed[-1] if len(found) > limit else None
+    return MatrixPage([(loose if one.loose else rows)[one.id] for one in listed],
+                      _cursor(PageKey(last.sort_name, last.loose, last.id)) if last is not None else None)
+
+
+def _fill(rows: dict[UUID, MatrixRow], held: _Held) -> dict[UUID, MatrixRow]:
+    """Put each mapping and file into its row, by canonical id; returns the rows of the mappings that have none there, by
+    the mapping's id."""
+    loose: dict[UUID, MatrixRow] = {}
+    for mapping in sorted(held.mappings, key=_claim):
         row = rows.get(mapping.canonical_id) if mapping.canonical_id is not None else None
         if row is None:
-            row = MatrixRow(None, mapping.name)
-            loose.append(row)
-        known = row.environments.get(slugs[mapping.environment_id])
-        if known is None or known["status"] == MappingStatus.MISSING:  # a new claim beats one that vanished
-            row.environments[slugs[mapping.environment_id]] = cell
-    for state in states:
+            row = loose[mapping.id] = MatrixRow(None, mapping.name)
+        row.environments.setdefault(held.slugs[mapping.environment_id], _cell(
+            mapping, held.drifts.get((mapping.environment_id, mapping.workflow_id))))
+    for state in held.states:
         row = rows.get(state.canonical_id)
         if row is None:
             continue
-        cell = row.environments.setdefault(slugs[state.environment_id], {
+        cell = row.environments.setdefault(held.slugs[state.environment_id], {
             "status": "git_only", "hash": None, "drift": None})
-        cell["drift"] = cell["drift"] or drifts.get((state.environment_id, state.path))  # of one that is missing
+        cell["drift"] = cell["drift"] or held.drifts.get((state.environment_id, state.path))  # of one that is missing
         cell["path"], cell["git_hash"] = state.path, state.content_hash
-    shown = [row for row in rows.values() if row.environments] + loose
-    for row in shown:
+    for row in (*rows.values(), *loose.values()):
         for slug, cell in row.environments.items():
             drifted = cell["drift"] not in (None, DriftKind.UNPUBLISHED_CHANGES)
-            cell["incident"] = incidents.get(slug) if drifted else None
-    return sorted(shown, key=lambda row: (row.name.casefold(), row.name, row.canonical_id or ""))
+            cell["incident"] = held.incidents.get(slug) if drifted else None
+    return loose
+
+
+def _claim(mapping: Row[Any]) -> tuple[bool, bool, UUID]:
+    """Whose the one cell is that several mappings of a canonical workflow may have: a new claim beats one that vanished."""
+    return mapping.status == MappingStatus.MISSING, mapping.status != MappingStatus.LINKED, mapping.id
+
+
+def _cursor(key: PageKey) -> str:
+    said = json.dumps([key.sort_name, key.loose, str(key.id)], ensure_ascii=False, separators=(",", ":"))
+    return base64.urlsafe_b64encode(said.encode()).decode().rstrip("=")
+
+
+def _key(cursor: str) -> PageKey:
+    """The place that a cursor stands for."""
+    try:
+        match json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)):
+            case [str(sort_name), bool(loose), str(id_)] if storable(sort_name) == sort_name:
+                return PageKey(sort_name, loose, UUID(id_))
+    except (ValueError, RecursionError):  # no base64, UTF-8, JSON or UUID
+        pass
+    raise UsageError(f"{cursor[:100]!r} is no cursor of the matrix",
+                     fix="a page says the cursor of the next one; without --after the first page is shown")
 
 
 def _open_incidents(work: UnitOfWork, context: Context) -> dict[str, str]:

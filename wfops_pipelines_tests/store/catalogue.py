@@ -51,6 +51,7 @@ class Table:
     allowed: dict[str, str] = field(default_factory=dict)
     primary_key: tuple[str, ...] = ()
     either: list[tuple[str, ...]] = field(default_factory=list)  # columns of which just one is given
+    computed: set[str] = field(default_factory=set)  # by the database, which refuses a value for them
 
     @property
     def is_tenants(self) -> bool:
@@ -65,14 +66,16 @@ def read_catalogue(connection: Connection) -> dict[str, Table]:
             "SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
             " WHERE c.relkind IN ('r', 'p') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'"):
         tables[name] = Table(name)
-    for name, column, type_, required in connection.execute(
+    for name, column, type_, required, computed in connection.execute(
             "SELECT attrelid::regclass::text, attname, format_type(atttypid, atttypmod), attnotnull AND NOT atthasdef"
-            " AND attidentity = ''"
+            " AND attidentity = '', attgenerated <> ''"
             " FROM pg_attribute WHERE attrelid::regclass::text = ANY(%s) AND attnum > 0 AND NOT attisdropped"
             " ORDER BY attrelid, attnum", (list(tables),)):
         tables[name].columns[column] = type_
         if required:
             tables[name].required.add(column)
+        if computed:
+            tables[name].computed.add(column)
     for name, constraint, kind, target, columns, target_columns, definition in connection.execute(
             "SELECT conrelid::regclass::text, conname, contype::text, confrelid::regclass::text,"
             " ARRAY(SELECT attname::text FROM unnest(conkey) WITH ORDINALITY k(num, i)"

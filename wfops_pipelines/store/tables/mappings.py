@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, CheckConstraint, Column, ForeignKeyConstraint, Index, Integer, Table, Text, text
+from typing import Any
+
+from sqlalchemy import Boolean, CheckConstraint, Column, Computed, ForeignKeyConstraint, Index, Integer, Table, Text, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from wfops_pipelines.store.tables.base import (
@@ -18,15 +20,25 @@ from wfops_pipelines.store.tables.base import (
     uuid_column,
 )
 
+
+def _sort_name() -> Column[Any]:
+    """The beginning of ``name``, for the order of pages: short enough for an index, whatever a file calls its workflow, and
+    in the order of its bytes, which is Python's. Computed by the database."""
+    return Column("sort_name", Text(collation="C"), Computed("left(name, 200)", persisted=True), nullable=True)
+
+
 canonical_workflows = Table(
     "canonical_workflows",
     metadata,
     tenant_column(),
     id_column(),
     display_column("name"),  # as last seen; for people
+    _sort_name(),
     time_column("created_at", nullable=False, now=True),
     time_column("deleted_at"),
     owned_by_tenant(),
+    Index("ix_canonical_workflows_sort_name", "tenant_id", "sort_name", "id", postgresql_where=text("deleted_at is null")),
+    Index("ix_canonical_workflows_deleted", "tenant_id", "id", postgresql_where=text("deleted_at is not null")),
 )
 
 workflow_env_map = Table(
@@ -41,6 +53,7 @@ workflow_env_map = Table(
     text_column("unlinked_reason", nullable=True),
     text_column("resolved", nullable=True),  # in favour of what its last conflict was resolved (§5.3)
     display_column("name"),
+    _sort_name(),
     Column("active", Boolean, nullable=False),
     Column("archived", Boolean, nullable=False, server_default=text("false")),
     Column("tags", ARRAY(DisplayText), nullable=False, server_default=text("'{}'")),
@@ -73,6 +86,8 @@ workflow_env_map = Table(
     Index("ix_workflow_env_map_canonical", "tenant_id", "canonical_id"),
     Index("ix_workflow_env_map_status", "tenant_id", "environment_id", "status"),
     Index("ix_workflow_env_map_name", "tenant_id", "environment_id", "name", "id"),
+    Index("ix_workflow_env_map_loose", "tenant_id", "sort_name", "id",
+          postgresql_where=text("canonical_id is null and status <> 'deleted'")),
 )
 
 workflow_hash_registry = Table(

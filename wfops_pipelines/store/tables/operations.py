@@ -45,6 +45,7 @@ operations = Table(
         "state in ('queued', 'running', 'completed', 'failed', 'cancelled', 'compensated')", name="state"
     ),
     Index("ix_operations_environment", "tenant_id", "environment_id", "created_at"),
+    Index("ix_operations_created", "tenant_id", "created_at"),
     Index("ix_operations_run", "tenant_id", "run_id"),
 )
 
