@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -196,6 +196,28 @@ async def _acquire(services: Services, context: Context, kind: OperationKind, en
 def _try_acquire(services: Services, context: Context, kind: OperationKind, environment: Row[Any],
                  request: dict[str, Any] | None, stop: Stop) -> RunningOperation | UUID:
     """The running operation, or the id of the one that holds the environment."""
+    taken: list[RunningOperation] = []
+    try:
+        return _take(services, context, kind, environment, request, stop, taken)
+    except BaseException as error:
+        for running in taken:  # the commit may have happened, though its answer never came
+            _give_back(running, error)
+        raise
+
+
+def _give_back(running: RunningOperation, error: BaseException) -> None:
+    """Nobody is at work on what was taken: it is not held until it is stale."""
+    _, error_kind, message = _failure(error)
+    with suppress(WfopsError), running.services.store.bookkeeping(running.context, "operation.end") as work:
+        lease = work.leases.lock(running.environment.id)
+        if lease is not None and (lease.operation_id, lease.epoch) == (running.id, running.held.epoch):
+            work.operations.end(running.id, OperationState.FAILED, now=running.context.now(), metrics=None,
+                                error_kind=error_kind, error_message=message)
+            work.leases.release(running.environment.id, running.held.epoch, running.context.now())
+
+
+def _take(services: Services, context: Context, kind: OperationKind, environment: Row[Any],
+          request: dict[str, Any] | None, stop: Stop, taken: list[RunningOperation]) -> RunningOperation | UUID:
     now = context.now()
     with services.store.bookkeeping(context, "operation.acquire") as work:
         _refuse_to_begin(work, kind)
@@ -214,10 +236,10 @@ def _try_acquire(services: Services, context: Context, kind: OperationKind, envi
                                    run_id=context.run_id, now=now, request=request)
         epoch = work.leases.take(environment.id, operation_id, holders.this_process(), beat_at)
         attempt = work.operations.start(operation_id, run_id=context.run_id, now=now)
-    return RunningOperation(
-        services, within, kind, environment, Held(environment.id, epoch), attempt,
-        checkpoint=resumed.checkpoint if resumed is not None else None, stop=stop,
-    )
+        taken.append(RunningOperation(
+            services, within, kind, environment, Held(environment.id, epoch), attempt,
+            checkpoint=resumed.checkpoint if resumed is not None else None, stop=stop))
+    return taken[0]
 
 
 def _refuse_to_begin(work: UnitOfWork, kind: OperationKind) -> None:

@@ -23,6 +23,7 @@ from wfops_pipelines.domain.promotion import PromotionEvent, PromotionStatus
 from wfops_pipelines.domain.snapshot import SnapshotKind
 from wfops_pipelines.n8n.provider import WorkflowProvider
 from wfops_pipelines.services import promotion_outcome, snapshots
+from wfops_pipelines.services.intended_writes import Written
 from wfops_pipelines.services.operations import RunningOperation, run_operation
 from wfops_pipelines.services.promotion_facts import Asked, Seen
 from wfops_pipelines.services.promotion_look import Judged, ask_target, judge_promotion, look_at_source, look_within
@@ -111,6 +112,7 @@ async def _carry_out(operation: RunningOperation, provider: WorkflowProvider, ro
                      generation: int) -> None:
     wanted = wanted_workflows(found.prepared, generation=generation)
     checkpoint = promotion_outcome.checkpoint(row, found)
+    written: list[Written] | None = None
     try:
         async with operation.step("write") as told:
             written = await write(operation, provider, wanted, checkpoint=checkpoint, atomic=found.stage.atomic,
@@ -119,8 +121,9 @@ async def _carry_out(operation: RunningOperation, provider: WorkflowProvider, ro
     except (LeaseLost, StoreError):
         raise
     except BaseException as error:
-        with operation.stop.uncut():
-            await _tell_failure(operation, checkpoint, error)
+        if written is None:  # else all of it is written, and recovery tells so
+            with operation.stop.uncut():
+                await _tell_failure(operation, checkpoint, error)
         raise
     await promotion_outcome.settle(operation, operation.id, checkpoint, provider=provider)
 
