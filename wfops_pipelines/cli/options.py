@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import Annotated
 
-import click
 import typer
 
 from wfops_pipelines.cli.failures import JSON
@@ -15,19 +15,18 @@ def _remember(context: typer.Context, value: bool) -> bool:
     return value
 
 
-EVEN_PAUSED = "wfops.even_paused"  # in the context's meta: what this command begins, begins over a pause
+_even_paused: ContextVar[bool] = ContextVar("what this command begins, begins over a pause", default=False)
 
 
-def begin_even_paused(context: typer.Context, value: bool) -> bool:
+def begin_even_paused(value: bool) -> bool:
     """Remember it for :func:`even_paused`."""
-    context.meta[EVEN_PAUSED] = value
+    _even_paused.set(value)
     return value
 
 
 def even_paused() -> bool:
     """Whether ``wfops --even-paused`` was said."""
-    context = click.get_current_context(silent=True)
-    return context is not None and bool(context.meta.get(EVEN_PAUSED))
+    return _even_paused.get()
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.", callback=_remember, is_eager=True)]

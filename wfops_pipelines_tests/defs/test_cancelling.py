@@ -30,13 +30,13 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield made
 
 
-def queued(instance: dg.DagsterInstance, **tags: str) -> dg.DagsterRun:
+def waiting(instance: dg.DagsterInstance, **tags: str) -> dg.DagsterRun:
     job = defs.resolve_job_def("refresh")
-    return instance.create_run_for_job(job, run_config=CONFIG, tags={**TAGS, **tags}, status=dg.DagsterRunStatus.QUEUED)
+    return instance.create_run_for_job(job, run_config=CONFIG, tags={**TAGS, **tags})
 
 
 def test_a_run_that_waits_never_starts(instance: dg.DagsterInstance) -> None:
-    run = queued(instance)
+    run = waiting(instance)
     assert cancel_run(instance, run.run_id) == "CANCELED"
     with pytest.raises(ForbiddenTransition, match="has ended: canceled"):
         refuse_ended(instance, run.run_id)
@@ -45,7 +45,7 @@ def test_a_run_that_waits_never_starts(instance: dg.DagsterInstance) -> None:
 
 def test_the_same_is_not_queued_twice_and_who_asks_is_told_which(instance: dg.DagsterInstance) -> None:
     assert launch._waiting(instance, "refresh", CONFIG, TAGS, 5) is None
-    run = queued(instance, **{launch.REQUEST_TAG: launch._request("refresh", CONFIG, TAGS)})
+    run = waiting(instance, **{launch.REQUEST_TAG: launch._request("refresh", CONFIG, TAGS)})
     found = launch._waiting(instance, "refresh", CONFIG, TAGS, 5)
     assert found is not None and (found.run_id, found.waited_already) == (run.run_id, True)
     assert launch._waiting(instance, "export", CONFIG, TAGS, 5) is None  # another job
@@ -55,7 +55,7 @@ def test_the_same_is_not_queued_twice_and_who_asks_is_told_which(instance: dg.Da
 
 def test_a_queue_that_is_full_refuses_at_once_with_its_length_and_a_way_out(instance: dg.DagsterInstance) -> None:
     for _ in range(2):
-        queued(instance)
+        waiting(instance)
     with pytest.raises(QueueFull, match="2 runs of acme wait") as refused:
         launch._waiting(instance, "refresh", CONFIG, TAGS, 2)
     assert refused.value.exit_code == 4 and refused.value.fix is not None and "WFOPS_LONGEST_QUEUE" in refused.value.fix
@@ -63,7 +63,7 @@ def test_a_queue_that_is_full_refuses_at_once_with_its_length_and_a_way_out(inst
 
 
 def test_a_run_for_many_goes_on_when_one_of_its_operations_is_cancelled(instance: dg.DagsterInstance) -> None:
-    many, one = queued(instance), queued(instance, **{"wfops/environment": "prod"})
+    many, one = waiting(instance), waiting(instance, **{"wfops/environment": "prod"})
     assert not run_of_operation_stops(instance, many.run_id)
     assert not run_of_operation_stops(instance, None)
     assert run_of_operation_stops(instance, one.run_id)
