@@ -143,7 +143,7 @@ def choose_port(settings: Settings, asked: int | None) -> int:
 
 
 def choose_api_port(settings: Settings, ui: int | None) -> int:
-    """The port for the API, likewise, by ``WFOPS_API_PORT``; with any free one (0) asked for the UI, so it is for the API."""
+    """The port for the API, likewise, by ``WFOPS_API_PORT``; asked for any free one (0) for the UI, so it is here."""
     asked = settings.api_port if "api_port" in settings.model_fields_set else 0 if ui == 0 else None
     return _port(asked, settings.api_port, "set WFOPS_API_PORT to another one")
 
