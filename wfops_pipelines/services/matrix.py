@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -17,7 +17,7 @@ from wfops_pipelines.domain.errors import UsageError
 from wfops_pipelines.domain.mapping import MappingStatus
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.store.incident_pages import IncidentFilter
-from wfops_pipelines.store.mappings import PageKey
+from wfops_pipelines.store.matrix_pages import Listed, PageFile, PageKey, PageMapping
 from wfops_pipelines.store.tables.base import storable
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
@@ -53,12 +53,12 @@ class MatrixPage:
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """What the store holds of some workflows: all that cells are made of."""
+    """What the store holds of some workflows: all that cells are made of. Ids are UUIDs, or all of them text."""
 
-    slugs: dict[UUID, str]
-    mappings: Iterable[Row[Any]]
-    states: Iterable[Row[Any]]
-    drifts: dict[tuple[UUID, str], str]  # by environment, and n8n id or path
+    slugs: Mapping[Any, str]
+    mappings: Iterable[Row[Any] | PageMapping]
+    states: Iterable[Row[Any] | PageFile]
+    drifts: Mapping[tuple[Any, str], str]  # by environment, and n8n id or path
     incidents: dict[str, str]
 
 
@@ -86,25 +86,22 @@ def matrix_page(services: Services, context: Context, *, limit: int, after: str 
     """
     key = _key(after) if after is not None else None
     with services.store.read(context) as work:
-        slugs = {row.id: row.slug for row in work.fleet.environments()}
-        found = work.mappings.matrix_page(slugs, after=key, limit=limit + 1)
-        listed = found[:limit]
-        canonical_ids = [one.id for one in listed if not one.loose]
-        mappings = work.mappings.of_page(slugs, canonical_ids, [one.id for one in listed if one.loose])
-        states = work.git_states.of_canonicals(slugs, canonical_ids)
-        subjects = [(m.environment_id, m.workflow_id) for m in mappings] + [(s.environment_id, s.path) for s in states]
-        held = _Held(slugs, mappings, states, work.drift.kinds(subjects), _open_incidents(work, context))
-    rows = {one.id: MatrixRow(str(one.id), one.name) for one in listed if not one.loose}
+        read = work.mappings.matrix_page(after=key, limit=limit + 1)
+    listed = read.listed[:limit]
+    wanted = {one.id for one in listed}
+    incidents = {read.slugs[i]: f"{context.tenant_slug}#{number}" for i, number in read.incidents.items() if i in read.slugs}
+    held = _Held(read.slugs, [m for m in read.mappings if m.canonical_id in wanted or m.id in wanted], read.files,
+                 read.drifts, incidents)
+    rows = {one.id: MatrixRow(one.id, one.name) for one in listed if not one.loose}
     loose = _fill(rows, held)
-    last = listed[-1] if len(found) > limit else None
     return MatrixPage([(loose if one.loose else rows)[one.id] for one in listed],
-                      _cursor(PageKey(last.sort_name, last.loose, last.id)) if last is not None else None)
+                      _cursor(listed[-1]) if len(read.listed) > limit else None)
 
 
-def _fill(rows: dict[UUID, MatrixRow], held: _Held) -> dict[UUID, MatrixRow]:
+def _fill(rows: dict[Any, MatrixRow], held: _Held) -> dict[Any, MatrixRow]:
     """Put each mapping and file into its row, by canonical id; returns the rows of the mappings that have none there, by
     the mapping's id."""
-    loose: dict[UUID, MatrixRow] = {}
+    loose: dict[Any, MatrixRow] = {}
     for mapping in sorted(held.mappings, key=_claim):
         row = rows.get(mapping.canonical_id) if mapping.canonical_id is not None else None
         if row is None:
@@ -126,13 +123,13 @@ def _fill(rows: dict[UUID, MatrixRow], held: _Held) -> dict[UUID, MatrixRow]:
     return loose
 
 
-def _claim(mapping: Row[Any]) -> tuple[bool, bool, UUID]:
+def _claim(mapping: Row[Any] | PageMapping) -> tuple[bool, bool, UUID | str]:
     """Whose the one cell is that several mappings of a canonical workflow may have: a new claim beats one that vanished."""
     return mapping.status == MappingStatus.MISSING, mapping.status != MappingStatus.LINKED, mapping.id
 
 
-def _cursor(key: PageKey) -> str:
-    said = json.dumps([key.sort_name, key.loose, str(key.id)], ensure_ascii=False, separators=(",", ":"))
+def _cursor(last: Listed) -> str:
+    said = json.dumps([last.sort_name, last.loose, last.id], ensure_ascii=False, separators=(",", ":"))
     return base64.urlsafe_b64encode(said.encode()).decode().rstrip("=")
 
 
@@ -154,7 +151,7 @@ def _open_incidents(work: UnitOfWork, context: Context) -> dict[str, str]:
     return {row.environment: f"{context.tenant_slug}#{row.number}" for row in rows}
 
 
-def _cell(mapping: Row[Any], drift: str | None) -> dict[str, Any]:
+def _cell(mapping: Row[Any] | PageMapping, drift: str | None) -> dict[str, Any]:
     return {"status": mapping.status, "hash": mapping.live_hash, "drift": drift, "workflow_id": mapping.workflow_id,
             "active": mapping.active, "archived": mapping.archived, "name": mapping.name,
             "reason": mapping.unlinked_reason}

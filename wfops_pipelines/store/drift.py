@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, delete, insert, select, text, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from wfops_pipelines.store.tables.drift import drift_check_history as history
 from wfops_pipelines.store.tables.drift import workflow_drift as drift
 
 _NOT_COMPARED = ("UNKNOWN", "ERROR", "UNTRACKED")  # one side was not read, or there was nothing to compare with
-_KINDS = text("""
-    SELECT d.environment_id, d.subject, d.kind
-    FROM unnest(CAST(:environments AS uuid[]), CAST(:subjects AS text[])) AS asked(environment_id, subject)
-    JOIN workflow_drift d USING (environment_id, subject) WHERE d.tenant_id = :tenant""")
 
 
 class DriftRows:
@@ -36,15 +31,6 @@ class DriftRows:
     def of_tenant(self) -> list[Row[Any]]:
         """What drifts anywhere."""
         return list(self._connection.execute(select(drift).where(drift.c.tenant_id == self._tenant_id)))
-
-    def kinds(self, subjects: Collection[tuple[UUID, str]]) -> dict[tuple[UUID, str], str]:
-        """The kind of drift of those that drift, by environment and subject (n8n id, or path where there is none)."""
-        if not subjects:
-            return {}
-        rows = self._connection.execute(_KINDS, {
-            "tenant": self._tenant_id, "environments": [environment for environment, _ in subjects],
-            "subjects": [subject for _, subject in subjects]})
-        return {(row.environment_id, row.subject): row.kind for row in rows}
 
     def replace(self, environment_id: UUID, rows: list[dict[str, Any]]) -> None:
         """Make ``rows`` the drift of an environment. The caller keeps ``since`` of those that go on."""

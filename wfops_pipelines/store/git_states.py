@@ -19,10 +19,6 @@ _KEYS = ("tenant_id", "environment_id", "path")
 _BY_WORKFLOW = select(states).where(
     states.c.tenant_id == bindparam("tenant"), states.c.environment_id == bindparam("environment"),
     states.c.deleted_at.is_(None), any_in(states.c.workflow_id, "ids"))
-_OF_CANONICALS = select(
-    states.c.environment_id, states.c.canonical_id, states.c.path, states.c.content_hash,
-).where(states.c.tenant_id == bindparam("tenant"), any_in(states.c.environment_id, "environments"),
-        any_in(states.c.canonical_id, "ids"), states.c.deleted_at.is_(None))
 _SAVE = Upsert(states, keys=_KEYS, written=_WRITTEN)
 _SAVE_ERRORS = Upsert(file_errors, keys=_KEYS, written=["blob", "reason", "message"])
 
@@ -65,12 +61,6 @@ class GitStates:
         return list(self._connection.execute(select(states).where(
             states.c.tenant_id == self._tenant_id, states.c.canonical_id == canonical_id, states.c.deleted_at.is_(None),
         ).order_by(states.c.environment_id)))
-
-    def of_canonicals(self, environment_ids: Collection[UUID], canonical_ids: Collection[UUID]) -> list[Row[Any]]:
-        """The files that stand for some canonical workflows in these environments: environment, canonical workflow, path and
-        content hash."""
-        return list(self._connection.execute(_OF_CANONICALS, {
-            "tenant": self._tenant_id, "environments": list(environment_ids), "ids": list(canonical_ids)}))
 
     def blobs(self, environment_id: UUID) -> dict[str, tuple[str, bool, int]]:
         """Path → (blob, still there, normaliser version): what an incremental sync compares with the tree."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, TextClause, and_, bindparam, exists, func, or_, select, text, update
+from sqlalchemy import Connection, Row, and_, bindparam, exists, func, or_, select, text, update
 
 from wfops_pipelines.domain.mapping import MappingStatus, UnlinkedReason
 from wfops_pipelines.store.any_of import any_in, any_of
+from wfops_pipelines.store.matrix_pages import PageKey, PageRead, read_page
 from wfops_pipelines.store.tables.git_states import canonical_workflow_git_state as states
 from wfops_pipelines.store.tables.mappings import canonical_workflows, workflow_env_map, workflow_hash_registry
 from wfops_pipelines.store.upsert import Upsert
@@ -34,49 +35,6 @@ _CANONICAL_IDS = _BY_WORKFLOW.with_only_columns(workflow_env_map.c.workflow_id, 
 _REGISTERED = select(workflow_hash_registry).where(
     workflow_hash_registry.c.tenant_id == bindparam("tenant"), any_in(workflow_hash_registry.c.portable_hash, "hashes"),
     workflow_hash_registry.c.normalizer_version == bindparam("version"))
-# What pages of the matrix list, each of the three in the order of an index, from the cursor on. Comparisons of rows, so
-# that an index is read from there; and the names are those of the databases' byte order, so that the parts can be merged.
-_CANONICAL_PAGE = """
-    (SELECT false AS loose, c.sort_name, c.id, c.name FROM canonical_workflows c
-     WHERE c.tenant_id = :tenant AND c.deleted_at IS NULL AND (c.sort_name, c.id) {after} (:sort_name, :canonical)
-       AND (EXISTS (SELECT FROM workflow_env_map m WHERE m.tenant_id = :tenant AND m.canonical_id = c.id
-                    AND m.status <> 'deleted' AND m.environment_id = ANY(:environments))
-            OR EXISTS (SELECT FROM canonical_workflow_git_state s WHERE s.tenant_id = :tenant AND s.canonical_id = c.id
-                       AND s.environment_id = ANY(:environments) AND s.deleted_at IS NULL))
-     ORDER BY c.sort_name, c.id LIMIT :limit)"""
-_LOOSE_PAGE = """
-    (SELECT true AS loose, m.sort_name, m.id, m.name FROM workflow_env_map m
-     WHERE m.tenant_id = :tenant AND m.canonical_id IS NULL AND m.status <> 'deleted'
-       AND (m.sort_name, m.id) {after} (:sort_name, :loose) AND m.environment_id = ANY(:environments)
-     ORDER BY m.sort_name, m.id LIMIT :limit)"""
-_ORPHANED_PAGE = """
-    (SELECT true AS loose, m.sort_name, m.id, m.name FROM canonical_workflows c JOIN workflow_env_map m
-       ON m.tenant_id = :tenant AND m.canonical_id = c.id
-     WHERE c.tenant_id = :tenant AND c.deleted_at IS NOT NULL AND m.status <> 'deleted'
-       AND (m.sort_name, m.id) {after} (:sort_name, :loose) AND m.environment_id = ANY(:environments)
-     ORDER BY m.sort_name, m.id LIMIT :limit)"""
-
-def _page(canonical: str, loose: str) -> TextClause:
-    parts = (_CANONICAL_PAGE.format(after=canonical), _LOOSE_PAGE.format(after=loose), _ORPHANED_PAGE.format(after=loose))
-    return text(" UNION ALL ".join(parts) + " ORDER BY sort_name, loose, id LIMIT :limit")
-
-
-_FIRST_PAGE, _AFTER_CANONICAL, _AFTER_LOOSE = _page(">=", ">="), _page(">", ">="), _page(">", ">")
-_LEAST, _GREATEST = UUID(int=0), UUID(int=2**128 - 1)
-_LISTED = ("id, environment_id, workflow_id, canonical_id, status, unlinked_reason, name, active, archived, live_hash")
-# Two statements in one: of an OR, PostgreSQL makes a scan of the tenant.
-_OF_PAGE = text(f"""
-    SELECT {_LISTED} FROM workflow_env_map WHERE tenant_id = :tenant AND canonical_id = ANY(:canonicals)
-      AND status <> 'deleted' AND environment_id = ANY(:environments)
-    UNION ALL SELECT {_LISTED} FROM workflow_env_map WHERE tenant_id = :tenant AND id = ANY(:loose)""")  # noqa: S608
-
-
-class PageKey(NamedTuple):
-    """Where a row of the matrix stands among its pages: by its name's beginning, canonical workflows first, by its id."""
-
-    sort_name: str
-    loose: bool
-    id: UUID
 
 
 class Mappings:
@@ -152,27 +110,9 @@ class Mappings:
             workflow_env_map.c.tenant_id == self._tenant_id, workflow_env_map.c.status != MappingStatus.DELETED
         )))
 
-    def matrix_page(self, environment_ids: Collection[UUID], *, after: PageKey | None, limit: int) -> list[Row[Any]]:
-        """What the next rows of the matrix are about (``loose``, ``sort_name``, ``id``, ``name``), by name, canonical
-        workflows first, by id: canonical workflows that are not deleted and are in one of these
-        environments or in Git for it, and (``loose``) mappings there that are of no canonical workflow, or a deleted one."""
-        if after is None:
-            statement, sort_name, canonical, loose = _FIRST_PAGE, "", _LEAST, _LEAST
-        elif after.loose:
-            statement, sort_name, canonical, loose = _AFTER_LOOSE, after.sort_name, _GREATEST, after.id
-        else:
-            statement, sort_name, canonical, loose = _AFTER_CANONICAL, after.sort_name, after.id, _LEAST
-        return list(self._connection.execute(statement, {
-            "tenant": self._tenant_id, "environments": list(environment_ids), "sort_name": sort_name,
-            "canonical": canonical, "loose": loose, "limit": limit}))
-
-    def of_page(self, environment_ids: Collection[UUID], canonical_ids: Collection[UUID],
-                loose: Collection[UUID]) -> list[Row[Any]]:
-        """What the matrix shows of the mappings, not deleted, of some canonical workflows in these environments, and of
-        these loose ones."""
-        return list(self._connection.execute(_OF_PAGE, {
-            "tenant": self._tenant_id, "environments": list(environment_ids), "canonicals": list(canonical_ids),
-            "loose": list(loose)}))
+    def matrix_page(self, *, after: PageKey | None, limit: int) -> PageRead:
+        """The next rows of the matrix, with all that their cells are made of."""
+        return read_page(self._connection, self._tenant_id, after=after, limit=limit)
 
     def of_canonical(self, canonical_id: UUID) -> list[Row[Any]]:
         """Mappings of a canonical workflow in all environments, deleted ones too."""
