@@ -18,6 +18,7 @@ from sqlalchemy import event
 
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.store.incident_pages import IncidentFilter
+from wfops_pipelines.store.matrix_pages import PageKey
 from wfops_pipelines.store.roles import Urls, in_database
 from wfops_pipelines.store.unit_of_work import Store, UnitOfWork
 from wfops_pipelines_tests.servers.postgres import PostgresServer
@@ -149,7 +150,13 @@ Ask = Callable[[UnitOfWork, Filled], object]
     pytest.param("drift_incidents", lambda w, f: w.incidents.last_of(f.environment_id), id="the last incident"),
     pytest.param("drift_incidents", lambda w, f: w.incidents.by_number(3), id="an incident by its number"),
     pytest.param("drift_incidents", lambda w, f: w.incidents.lock_due([uuid4()], datetime.now(UTC)), id="due incidents by id"),
+    *(pytest.param(table, lambda w, f: w.mappings.matrix_page(after=None, limit=50), id=f"the first page of the matrix: {table}")
+      for table in ("canonical_workflows", "workflow_env_map", "canonical_workflow_git_state", "workflow_drift")),
+    *(pytest.param(table, lambda w, f: w.mappings.matrix_page(after=PageKey("W2", False, uuid4()), limit=50),
+                   id=f"a later page of the matrix: {table}")
+      for table in ("canonical_workflows", "workflow_env_map", "canonical_workflow_git_state", "workflow_drift")),
     pytest.param("operations", lambda w, f: w.operations.recent(environment_id=f.environment_id), id="recent operations"),
+    pytest.param("operations", lambda w, f: w.operations.recent(), id="recent operations of a tenant"),
     pytest.param("audit_events", lambda w, f: w.audit.events(), id="the newest events"),
     pytest.param("audit_events", lambda w, f: w.audit.events(operation_id=uuid4()), id="the story of an operation"),
     pytest.param("audit_events", lambda w, f: w.audit.events(action="mapping.linked"), id="events of one action"),
