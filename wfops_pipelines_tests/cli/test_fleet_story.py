@@ -159,6 +159,18 @@ class TestReading:
         assert rows["Invoices"]["environments"]["prod"]["status"] == "missing"
         assert rows["Orders"]["environments"]["prod"].keys() >= {"status", "hash", "drift"}
 
+    def test_the_matrix_is_shown_by_pages_too(self, fleet: Fleet) -> None:
+        whole = {row["name"]: row for row in fleet.wfops("matrix", "acme", "--json").json}
+        first = fleet.wfops("matrix", "acme", "--limit", "3", "--json").json
+        assert [row["name"] for row in first["rows"]] == ["Intruder", "Invoices", "Orders"]
+        last = fleet.wfops("matrix", "acme", "--limit", "3", "--after", first["next_cursor"], "--json").json
+        assert last == {"rows": [whole["Reports"]], "next_cursor": None}
+        assert all(row == whole[row["name"]] for row in first["rows"])
+        shown = fleet.wfops("matrix", "acme", "--limit", "3")
+        assert "Reports" not in shown.out
+        assert f"more: wfops matrix acme --limit 3 --after {first['next_cursor']}" in shown.err
+        assert fleet.wfops("matrix", "acme", "--after", "nowhere").code == 2
+
     def test_an_operation_tells_its_steps_and_events(self, story: Story, fleet: Fleet) -> None:
         operation_id = story.modified.json[1]["operation_id"]
         listed = fleet.wfops("operation", "list", "acme", "-e", "prod", "--limit", "100", "--json").json
