@@ -19,7 +19,10 @@ from sqlalchemy.dialects.postgresql import JSON
 _LEAST, _GREATEST = UUID(int=0), UUID(int=2**128 - 1)
 
 # Whether a workflow is somewhere is asked as scalars, which PostgreSQL asks for each row that a page needs: for EXISTS it
-# may read all mappings of the tenant beforehand. Comparisons of rows let an index be read from the cursor on.
+# may read all mappings of the tenant beforehand. OFFSET 0 keeps the order in which tables are asked: PostgreSQL takes the
+# mappings of an environment for few, since it does not know that an environment says the tenant. Comparisons of rows let an
+# index be read from the cursor on.
+_CELL = "id, environment_id, workflow_id, canonical_id, status, unlinked_reason, name, active, archived, live_hash"
 _SQL = """
     WITH here AS MATERIALIZED (
         SELECT id, slug FROM environments WHERE tenant_id = :tenant AND deleted_at IS NULL),
@@ -44,15 +47,20 @@ _SQL = """
          ORDER BY m.sort_name, m.id LIMIT :limit)
         ORDER BY sort_name, loose, id LIMIT :limit),
     mapped AS MATERIALIZED (
-        SELECT m.* FROM page JOIN workflow_env_map m ON m.tenant_id = :tenant AND m.canonical_id = page.id
-        WHERE NOT page.loose AND m.status <> 'deleted' AND m.environment_id IN (SELECT id FROM here)
+        SELECT m.* FROM page CROSS JOIN LATERAL (
+            SELECT {cell} FROM workflow_env_map WHERE tenant_id = :tenant AND canonical_id = page.id AND status <> 'deleted'
+            OFFSET 0) m
+        WHERE NOT page.loose AND m.environment_id IN (SELECT id FROM here)
         UNION ALL
-        SELECT m.* FROM page JOIN workflow_env_map m ON m.tenant_id = :tenant AND m.id = page.id WHERE page.loose),
+        SELECT m.* FROM page CROSS JOIN LATERAL (
+            SELECT {cell} FROM workflow_env_map WHERE tenant_id = :tenant AND id = page.id OFFSET 0) m
+        WHERE page.loose),
     files AS MATERIALIZED (
-        SELECT s.environment_id, s.canonical_id, s.path, s.content_hash
-        FROM page CROSS JOIN here JOIN canonical_workflow_git_state s
-          ON s.tenant_id = :tenant AND s.environment_id = here.id AND s.canonical_id = page.id
-        WHERE NOT page.loose AND s.deleted_at IS NULL),
+        SELECT s.* FROM page CROSS JOIN here CROSS JOIN LATERAL (
+            SELECT environment_id, canonical_id, path, content_hash FROM canonical_workflow_git_state
+            WHERE tenant_id = :tenant AND environment_id = here.id AND canonical_id = page.id AND deleted_at IS NULL
+            OFFSET 0) s
+        WHERE NOT page.loose),
     drifting AS (
         SELECT d.environment_id, d.subject, d.kind
         FROM (SELECT environment_id, workflow_id AS subject FROM mapped
@@ -62,8 +70,7 @@ _SQL = """
     SELECT json_build_array(
         (SELECT json_agg(json_build_array(id, slug)) FROM here),
         (SELECT json_agg(json_build_array(sort_name, loose, id, name) ORDER BY sort_name, loose, id) FROM page),
-        (SELECT json_agg(json_build_array(id, environment_id, workflow_id, canonical_id, status, unlinked_reason, name,
-                                          active, archived, live_hash)) FROM mapped),
+        (SELECT json_agg(json_build_array({cell})) FROM mapped),
         (SELECT json_agg(json_build_array(environment_id, canonical_id, path, content_hash)) FROM files),
         (SELECT json_agg(json_build_array(environment_id, subject, kind)) FROM drifting),
         (SELECT json_agg(json_build_array(environment_id, number)) FROM drift_incidents
@@ -124,7 +131,7 @@ class PageRead:
 
 
 def _statement(canonical: str, loose: str) -> TextualSelect:
-    return text(_SQL.format(canonical=canonical, loose=loose)).columns(page=JSON)
+    return text(_SQL.format(canonical=canonical, loose=loose, cell=_CELL)).columns(page=JSON)
 
 
 _FIRST, _AFTER_CANONICAL, _AFTER_LOOSE = _statement(">=", ">="), _statement(">", ">="), _statement(">", ">")
