@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,13 @@ from wfops_pipelines_tests.defs.conftest import Given
 NOON = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 
 
-def scheduled(given: Given, schedule: dg.ScheduleDefinition, at: datetime = NOON) -> Any:
-    context = dg.build_schedule_context(instance=given.instance, scheduled_execution_time=at, resources={"wfops": Wfops()})
-    return schedule(context)
+def scheduled(given: Given, schedule: dg.ScheduleDefinition, at: datetime = NOON, *,
+              runs: dg.DagsterInstance | None = None) -> Any:
+    """What a schedule answers. It looks only at an instance that is on disk: ``runs``, or an empty one."""
+    with ExitStack() as stack:
+        instance = runs or stack.enter_context(dg.DagsterInstance.local_temp())
+        context = dg.build_schedule_context(instance=instance, scheduled_execution_time=at, resources={"wfops": Wfops()})
+        return schedule(context)
 
 
 def sensed(given: Given, sensor: dg.SensorDefinition) -> list[Any]:
@@ -74,6 +79,16 @@ def test_the_drift_schedule_leaves_an_environment_alone_that_an_operation_holds(
         work.leases.take(prod.id, operation, {"host": "elsewhere"}, context.now())
     assert scheduled(given, drift_detection).tags["wfops/due"] == "1"
     assert sweep(given)[0]["counts"] == {"checked": 1, "skipped_busy": 1}
+
+
+def test_no_sweep_is_asked_for_while_one_has_not_ended(given: Given) -> None:
+    last_checked(given, seconds=500)
+    with dg.DagsterInstance.local_temp() as runs:
+        run = runs.create_run_for_job(defs.resolve_job_def("drift_sweep"), tags={"wfops/sweep": "drift"},
+                                      status=dg.DagsterRunStatus.STARTED)
+        assert isinstance(scheduled(given, drift_detection, runs=runs), dg.SkipReason)
+        runs.report_run_failed(run)
+        assert isinstance(scheduled(given, drift_detection, runs=runs), dg.RunRequest)
 
 
 def test_a_tick_is_skipped_while_nothing_is_due(given: Given) -> None:

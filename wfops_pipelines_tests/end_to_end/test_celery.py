@@ -250,4 +250,5 @@ def test_workers_that_die_in_the_middle_of_a_sweep_cost_no_environment_its_check
     assert {key for key, row in operations.items() if row.attempts > 1} <= {first.key, second.key}
     assert given.rows("SELECT 1 FROM environment_leases WHERE released_at IS NULL") == []
     sweeps = Counter(row.state for row in given.rows("SELECT state FROM sweeps"))
-    assert (sweeps["died"], sweeps["running"]) == (2, 0)
+    # The second worker may end its share between being seen at work and being killed: then only the first sweep died.
+    assert sweeps["running"] == 0 and sweeps["died"] in (1, 2), sweeps

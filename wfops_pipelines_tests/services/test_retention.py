@@ -111,7 +111,7 @@ def journal(fleet: FleetUnderTest, prod: Environment, *states: str, ended: bool 
 def test_nothing_goes_that_is_not_old_enough(fleet: FleetUnderTest, prod: Environment) -> None:
     closed(prod, 1)
     fleet.clock.pass_time(days=80)
-    assert retain(fleet).as_json() == {"dry_run": False, "removed": [], "total": 0, "waiting": [], "failed": []}
+    assert retain(fleet).as_json() == {"dry_run": False, "removed": [], "total": 0, "waiting": [], "failed": [], "paused": []}
     assert "retention.removed" not in fleet.actions()
 
 

@@ -59,7 +59,8 @@ TABLE = [
     row(4, "**offset pagination**", "test_a_cursor_is_base64_of_limit_and_offset test_the_limit_of_the_cursor_wins "
            "test_a_bad_cursor_is_400 test_a_delete_between_two_pages_shifts_a_row_out_of_sight"),
     row(4, "Cursors can be forged", "test_a_cursor_can_be_forged test_offset_is_a_parameter_of_2x_alone"),
-    row(4, "Order: id ascending", "test_rows_are_in_the_order_of_their_ids test_ids_are_16_letters_and_digits"),
+    row(4, "Order: id ascending", "test_rows_are_in_the_order_of_their_ids test_ids_are_16_letters_and_digits "
+           "test_a_listing_that_nobody_changed_is_byte_for_byte_the_same"),
     row(4, "Filters: `active`", "test_the_filter_active test_the_filter_tags_takes_names_and_means_all_of_them "
            "test_an_empty_tags_filter_is_refused_by_1x_and_ignored_by_2x test_the_filter_name_is_part_of_the_name_in_any_case "
            "test_an_unknown_project_is_an_empty_list test_archived_is_no_filter test_archived_workflows_are_in_the_list"),
