@@ -221,15 +221,18 @@ def copy(installed: Installation, fleet: N8nFleet, prepared: Prepared) -> None:
     with psycopg.connect(admin_url) as admin:
         admin.execute("SET session_replication_role = replica")
         tables = read_catalogue(admin)
+        generated = {tuple(row) for row in admin.execute(
+            "SELECT table_name, column_name FROM information_schema.columns WHERE is_generated = 'ALWAYS'")}
         for table in in_order(tables):
             if not table.name.startswith("audit_"):
+                copied = {name: kind for name, kind in table.columns.items() if (table.name, name) not in generated}
                 columns = [sql.SQL("md5(g::text || {0}::text)::uuid" if kind == "uuid" else "{0}").format(sql.Identifier(name))
-                           for name, kind in table.columns.items()]
+                           for name, kind in copied.items()]
                 admin.execute(sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {} CROSS JOIN generate_series(1, {}) g").format(
-                    sql.Identifier(table.name), sql.SQL(", ").join(map(sql.Identifier, table.columns)),
+                    sql.Identifier(table.name), sql.SQL(", ").join(map(sql.Identifier, copied)),
                     sql.SQL(", ").join(columns) if table.name != "tenants" else sql.SQL(", ").join(
                         sql.SQL("'t' || g") if name == "slug" else column
-                        for name, column in zip(table.columns, columns, strict=True)),
+                        for name, column in zip(copied, columns, strict=True)),
                     sql.Identifier(table.name), sql.Literal(others)))
         for tenant_id, slug in admin.execute("SELECT tenant_id, slug FROM tenants").fetchall():
             number, repository = int(slug[1:]), fleet.repository(slug)
