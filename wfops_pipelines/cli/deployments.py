@@ -20,6 +20,7 @@ from wfops_pipelines.cli.session import Session, failure_of, open_session
 from wfops_pipelines.cli.watching import follow
 from wfops_pipelines.domain.deployment import DeploymentStatus
 from wfops_pipelines.domain.errors import UsageError
+from wfops_pipelines.domain.run_tags import DEPLOYMENT_TAG, SOURCE_TAG, TARGET_TAG
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -172,8 +173,8 @@ def run(name: One, dry_run: DryRun = False, as_json: Json = False) -> None:
         if dry_run:
             _plan(session, before, as_json=as_json)
             return
-        tags = {"wfops/target": f"{named.tenant}/{named.target}", "wfops/source": before.source,
-                "wfops/deployment": str(named.deployment_id)}
+        tags = {TARGET_TAG: f"{named.tenant}/{named.target}", SOURCE_TAG: before.source,
+                DEPLOYMENT_TAG: str(named.deployment_id)}
         with terminal.progress(f"Deploying {before.source} → {before.target} of {before.tenant}"):
             launched = session.run("run_deployment", {"deploy": {"deployment": str(named.deployment_id)}},
                                    tenant=named.tenant, environment=named.target, tags=tags)

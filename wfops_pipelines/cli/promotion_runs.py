@@ -10,6 +10,7 @@ from wfops_pipelines.cli.failures import error_json
 from wfops_pipelines.cli.interruption import interrupted
 from wfops_pipelines.cli.session import Session, failure_of
 from wfops_pipelines.domain.errors import WfopsError
+from wfops_pipelines.domain.run_tags import PROMOTION_TAG, SOURCE_TAG, TARGET_TAG
 
 _OPS: Final = {"promote": ("plan", "gates", "execute", "outcome"), "restore": ("plan_restore", "execute_restore"),
                "rollback": ("roll_back",), "recover": ("finish",)}
@@ -26,8 +27,8 @@ class PromotionRuns:
         self._tenant = tenant
         self._target = target
         self._promotion = promotion
-        self._tags = {"wfops/target": f"{tenant}/{target}", **({"wfops/source": source} if source else {}),
-                      **({"wfops/promotion": promotion} if promotion else {})}
+        self._tags = {TARGET_TAG: f"{tenant}/{target}", **({SOURCE_TAG: source} if source else {}),
+                      **({PROMOTION_TAG: promotion} if promotion else {})}
 
     def run(self, job: str, doing: str, config: Mapping[str, Any]) -> dict[str, Any]:
         """Run a job here: ``promote``, ``restore``, ``rollback`` or ``recover``; its result.

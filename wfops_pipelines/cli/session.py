@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 from wfops_pipelines.cli import terminal
 from wfops_pipelines.cli.options import even_paused
 from wfops_pipelines.domain.errors import Denied, StoreUnavailable, WfopsError
+from wfops_pipelines.domain.run_tags import ENVIRONMENT_TAG, TENANT_TAG
 
 if TYPE_CHECKING:
     from sqlalchemy import Row
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from wfops_pipelines.services.services import Services
     from wfops_pipelines.settings import Settings
 
-TENANT_TAG, ENVIRONMENT_TAG = "wfops/tenant", "wfops/environment"
 
 
 @dataclass(frozen=True)

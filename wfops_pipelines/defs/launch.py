@@ -32,10 +32,9 @@ from wfops_pipelines.defs.partitions import sync_partitions
 from wfops_pipelines.defs.run_process import process_tags
 from wfops_pipelines.defs.storage import STORAGE_VARIABLE
 from wfops_pipelines.domain.errors import QueueFull, WfopsError
+from wfops_pipelines.domain.run_tags import REQUEST_TAG, TENANT_TAG
 
-TENANT_TAG = "wfops/tenant"
 EVEN_PAUSED_TAG = _EVEN_PAUSED
-REQUEST_TAG = "wfops/request"  # what was asked for: the same is not queued twice
 Interrupted = dg.DagsterExecutionInterruptedError
 """What Ctrl-C becomes while a job runs in this process; it is no ``Exception``."""
 StorageUnreachable = DagsterPostgresException

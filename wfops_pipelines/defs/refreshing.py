@@ -4,13 +4,13 @@ What a run over several partitions does, its environments do concurrently, each 
 check on its partition and an error in the log, and no failure of its neighbours.
 """
 
-import asyncio
 from collections.abc import Collection, Iterator, Sequence
 
 import dagster as dg
 
 from wfops_pipelines.defs import metadata
 from wfops_pipelines.defs.failures import error_metadata
+from wfops_pipelines.defs.interrupts import run_interruptibly
 from wfops_pipelines.defs.partitions import Key
 from wfops_pipelines.defs.resources import Wfops
 from wfops_pipelines.domain.errors import StoreUnavailable, UnknownEnvironment, UnknownTenant
@@ -55,7 +55,7 @@ def refresh_targets(wfops: Wfops, log: dg.DagsterLogManager, targets: Sequence[T
             return  # the run's log is in the same server: each line would wait some ten seconds for it
         if outcome.error is not None:
             log.error(f"{outcome.part} of {outcome.target.name}: {outcome.error.kind}: {outcome.error}")
-    return asyncio.run(refresh(wfops.services, targets, parts, check_type=check_type, report=report))
+    return run_interruptibly(refresh(wfops.services, targets, parts, check_type=check_type, report=report))
 
 
 def sweep_fleet(wfops: Wfops, log: dg.DagsterLogManager, run: dg.DagsterRun, *,
@@ -63,7 +63,7 @@ def sweep_fleet(wfops: Wfops, log: dg.DagsterLogManager, run: dg.DagsterRun, *,
     """Sweep what is due; the outcomes that are worth events. What failed otherwise than before is told in the log, in one
     line: each costs the store a write."""
     told: list[Outcome] = []
-    report = asyncio.run(sweep(wfops.services, interval=wfops.settings.drift_check_interval_seconds,
+    report = run_interruptibly(sweep(wfops.services, interval=wfops.settings.drift_check_interval_seconds,
                                actor=wfops.actor_of(run), run_id=run.run_id, step=step, report=told.append))
     errors = [(o.target.name, o.error or getattr(o.result, "error", None)) for o in told if o.part is Part.DRIFT]
     failed = [f"{name}: {error.kind}: {error}" for name, error in errors if error is not None]
@@ -111,6 +111,15 @@ def _evaluation(part: Part, name: str, outcome: Outcome, key: str, *, passed: bo
 
 def _no_errors(outcome: Outcome) -> bool:
     return getattr(outcome.result, "errors", 0) == 0
+
+
+def log_events(context: dg.OpExecutionContext, wfops: Wfops, outcomes: Sequence[Outcome]) -> None:
+    """Log the checks that outcomes decide, and a materialisation of each part that was refreshed."""
+    for evaluation in evaluations(outcomes):
+        context.log_event(evaluation)  # type: ignore[arg-type]  # it takes them; the annotation lags behind
+    for outcome in outcomes:
+        if outcome.result is not None:
+            context.log_event(materialization(outcome, wfops))
 
 
 def unknown(keys: Sequence[Key]) -> UnknownEnvironment:

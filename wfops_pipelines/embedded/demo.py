@@ -21,6 +21,7 @@ from wfops_pipelines.defs import launch
 from wfops_pipelines.defs.partitions import sync_partitions
 from wfops_pipelines.domain.errors import Broken, OperationRunning, UsageError, WfopsError
 from wfops_pipelines.domain.fleet import SecretReference, load_fleet
+from wfops_pipelines.domain.run_tags import TENANT_TAG
 from wfops_pipelines.embedded import demo_fleet as fleet
 from wfops_pipelines.embedded.dagster_web import DagsterWeb, asset_page
 from wfops_pipelines.embedded.demo_screen import Screen
@@ -268,7 +269,7 @@ class _Demo:
     def _run(self, job: str, ops: Mapping[str, Mapping[str, Any]], tenant: str | None = None) -> list[dict[str, Any]]:
         try:
             done = launch.run_job(self._installation, job, ops, actor=ACTOR,
-                                  tags={"wfops/tenant": tenant} if tenant else None)
+                                  tags={TENANT_TAG: tenant} if tenant else None)
         except launch.Interrupted:  # what Dagster makes of Ctrl-C
             raise KeyboardInterrupt from None
         if not done.success:

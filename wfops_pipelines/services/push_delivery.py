@@ -23,12 +23,12 @@ from sqlalchemy import Row
 from wfops_pipelines.domain import pushes
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import Denied, MalformedDelivery, SecretUnreadable
+from wfops_pipelines.services.push_dispatch import ACTOR
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
 log = logging.getLogger("wfops.pushes")
 
-ACTOR = "system:webhook"
 _NAMES = ("clone_url", "ssh_url", "git_url", "html_url")
 
 

@@ -178,7 +178,7 @@ class RepositoryPoll:
         context = Context(row.tenant_id, row.tenant_slug, ACTOR, services.now, services.new_id)
         began = services.now()  # an answer is as old as its question
         try:
-            head, error = self._head(context, row), None
+            head, error = services.head_of(context, row), None
         except StoreError:
             raise
         except WfopsError as failed:
@@ -199,15 +199,6 @@ class RepositoryPoll:
                 failing_since=known.failing_since if known is not None and known.failing_since else now,
                 next_look_at=pushes.next_attempt(now, branch.name, failures, interval))
             return f"{row.tenant_slug}/{row.slug}: {error} ({failures} in a row)"
-
-    def _head(self, context: Context, row: Row[Any]) -> str | None:
-        opened = self._services.repository_of(context, row)
-        assert opened is not None  # noqa: S101 - the row has a repository
-        repository, branch, _ = opened
-        try:
-            return repository.head(branch)
-        finally:
-            repository.close()
 
 
 def _in_turns(branches: Sequence[Branch]) -> Iterator[Branch]:

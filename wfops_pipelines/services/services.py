@@ -135,6 +135,17 @@ class Services:
         cache = self.tenants_root / context.tenant_slug / "git"
         return (self.open_repository(source, cache=cache), environment.branch or row.branch, environment.folder or "")
 
+    def head_of(self, context: Context, environment: Row[Any]) -> str | None:
+        """The commit that the environment's branch stands at, none without branch or repository; raises what Git says."""
+        opened = self.repository_of(context, environment)
+        if opened is None:
+            return None
+        repository, branch, _ = opened
+        try:
+            return repository.head(branch)
+        finally:
+            repository.close()
+
     def source_key(self, environment: Row[Any], work_repositories: dict[UUID, Row[Any]]) -> str:
         """What the environment's Git content is read from; when it changes, the last head means nothing any more."""
         row = work_repositories[environment.repository_id]

@@ -55,23 +55,13 @@ class Heads:
 
     async def _ask_in_time(self, context: Context, environment: Row[Any]) -> str | None:
         loop, patience = asyncio.get_running_loop(), self._services.limits.sweep_patience
-        asking = loop.run_in_executor(self._threads, self._head, context, environment)
+        asking = loop.run_in_executor(self._threads, self._services.head_of, context, environment)
         done, _ = await asyncio.wait({asking}, timeout=patience)
         if not done:
             asking.add_done_callback(lambda late: late.cancelled() or late.exception())
             raise Unreachable(f"the repository did not say its head within {patience:.0f} s", target=environment.on_branch,
                               fix="is the Git server running, and not overloaded?")
         return asking.result()
-
-    def _head(self, context: Context, environment: Row[Any]) -> str | None:
-        opened = self._services.repository_of(context, environment)
-        if opened is None:
-            return None
-        repository, branch, _ = opened
-        try:
-            return repository.head(branch)
-        finally:
-            repository.close()
 
     def close(self) -> None:
         """Ask nobody any more; what hangs is not waited for."""

@@ -33,6 +33,7 @@ from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import StoreError, WfopsError
 from wfops_pipelines.domain.sweep import Done, fair_order, is_due, lag, next_due, phase_of
 from wfops_pipelines.services import holder
+from wfops_pipelines.services.pausing import pauses_now
 from wfops_pipelines.services.reconcile import reconcile
 from wfops_pipelines.services.refresh import Outcome, Part, Target
 from wfops_pipelines.services.services import Limits, Services
@@ -67,24 +68,14 @@ async def sweep(services: Services, *, interval: float, actor: str, run_id: str 
 def due(services: Services, interval: float) -> int:
     """How many environments a sweep that starts now would visit: cheap enough to ask each minute. Tenants that are paused
     have none."""
-    now = services.now()
-    resting = _resting(services)
+    now, pauses = services.now(), pauses_now(services)
     with services.store.sweep_reads() as system:
         rows, clock = system.last_checks(), system.clock()
     return sum(1 for row in rows
-               if row.id not in resting
+               if row.tenant_id not in pauses
                and is_due(row.last_drift_check_at, now, interval=interval, phase=phase_of(row.id, interval))
                and not _is_busy(services, row, clock)
                and not (row.circuit_base_url == row.base_url and row.probe_at is not None and row.probe_at > now))
-
-
-def _resting(services: Services) -> set[UUID]:
-    """Environments of tenants that are paused (§20): they stay due."""
-    with services.store.system() as system:
-        pauses = system.pauses()
-        if pauses.everything is None and not pauses.tenants:
-            return set()
-        return {row.id for row in system.environments() if row.tenant_id in pauses}
 
 
 def _bounded(limits: Limits) -> Limits:
@@ -194,9 +185,9 @@ class _Sweep:
             rows, clock = system.environments(), system.clock()
         found: list[Visit] = []
         contexts: dict[UUID, Context] = {}
-        resting = _resting(services)
+        pauses = pauses_now(services)
         for row in rows:
-            if row.id in resting:
+            if row.tenant_id in pauses:  # §20: they stay due
                 continue
             phase = phase_of(row.id, interval)
             if not is_due(row.last_drift_check_at, now, interval=interval, phase=phase):

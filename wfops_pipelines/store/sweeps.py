@@ -136,11 +136,11 @@ class SweepReads:
             .order_by(tenants.c.slug, environments.c.position, environments.c.slug)))
 
     def last_checks(self) -> list[Row[Any]]:
-        """The same environments with the little that tells which are due: ``id``, ``last_drift_check_at``, whether somebody
-        ``held`` them a moment ago, and ``probe_at`` of an open circuit."""
+        """The same environments with the little that tells which are due: ``tenant_id``, ``id``, ``last_drift_check_at``,
+        whether somebody ``held`` them a moment ago, and ``probe_at`` of an open circuit."""
         return list(self._connection.execute(
-            select(environments.c.id, environments.c.last_drift_check_at, environments.c.base_url, leases.c.holder,
-                   leases.c.heartbeat_at, instance_circuits.c.probe_at,
+            select(environments.c.tenant_id, environments.c.id, environments.c.last_drift_check_at, environments.c.base_url,
+                   leases.c.holder, leases.c.heartbeat_at, instance_circuits.c.probe_at,
                    instance_circuits.c.base_url.label("circuit_base_url"))
             .join(tenants, tenants.c.tenant_id == environments.c.tenant_id)
             .outerjoin(leases, (leases.c.tenant_id == environments.c.tenant_id) & leases.c.released_at.is_(None)

@@ -15,6 +15,7 @@ from wfops_pipelines.defs.location import defs
 from wfops_pipelines.defs.maintenance.cancelling import cancel_run, refuse_ended, run_of_operation_stops, run_status
 from wfops_pipelines.domain.errors import ForbiddenTransition, QueueFull
 from wfops_pipelines.domain.operation import OperationKind
+from wfops_pipelines.domain.run_tags import REQUEST_TAG
 from wfops_pipelines.services import refresh
 from wfops_pipelines.services.operation_control import cancel_operation
 from wfops_pipelines.services.operations import run_operation
@@ -45,7 +46,7 @@ def test_a_run_that_waits_never_starts(instance: dg.DagsterInstance) -> None:
 
 def test_the_same_is_not_queued_twice_and_who_asks_is_told_which(instance: dg.DagsterInstance) -> None:
     assert launch._waiting(instance, "refresh", CONFIG, TAGS, 5) is None
-    run = waiting(instance, **{launch.REQUEST_TAG: launch._request("refresh", CONFIG, TAGS)})
+    run = waiting(instance, **{REQUEST_TAG: launch._request("refresh", CONFIG, TAGS)})
     found = launch._waiting(instance, "refresh", CONFIG, TAGS, 5)
     assert found is not None and (found.run_id, found.waited_already) == (run.run_id, True)
     assert launch._waiting(instance, "export", CONFIG, TAGS, 5) is None  # another job

@@ -1,6 +1,5 @@
 """A deployment as a job (§12, §24): asked for by the sensor when its time has come, or by somebody who wants it now."""
 
-import asyncio
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -11,20 +10,21 @@ import dagster as dg
 from pydantic import Field
 
 from wfops_pipelines.defs.failures import as_failure, error_metadata
+from wfops_pipelines.defs.interrupts import run_interruptibly
 from wfops_pipelines.defs.metadata import Metadata, table
 from wfops_pipelines.defs.ownership import OWNERS, TAGS
-from wfops_pipelines.defs.promotion.jobs import PRIORITY, PROMOTION_TAG, SOURCE_TAG, target_tags
+from wfops_pipelines.defs.promotion.jobs import target_tags
 from wfops_pipelines.defs.resources import DISCARDING, Wfops
 from wfops_pipelines.domain.deployment import DeploymentStatus, ResultStatus
 from wfops_pipelines.domain.diff_text import visible
 from wfops_pipelines.domain.errors import WfopsError
+from wfops_pipelines.domain.run_tags import BATCH_TAG, DEPLOYMENT_TAG, NEVER_AGAIN, PRIORITY_TAG, PROMOTION_TAG, SOURCE_TAG
 from wfops_pipelines.services.deployment_reports import DeploymentReport, named_deployment, report_of
 from wfops_pipelines.services.deployment_run import run_deployment
 from wfops_pipelines.services.services import Services
 
 AHEAD: Final = timedelta(seconds=10)
 """So long before its time a run is asked for: it takes seconds until one runs, and then it waits for the moment."""
-DEPLOYMENT_TAG, BATCH_TAG = "wfops/deployment", "wfops/batch"
 _WORDS = {ResultStatus.SUCCESS: "✅ written and read back", ResultStatus.FAILED: "❌ failed",
           ResultStatus.SKIPPED: "– skipped"}
 
@@ -70,7 +70,8 @@ def deploy(context: dg.OpExecutionContext, wfops: Wfops, config: DeploymentConfi
             context.log.info(f"deployment {named.deployment_id} was called off before its time")
             yield dg.Output([{"result": before.as_json(), "error": None}])
             return
-        done = asyncio.run(run_deployment(services, use, named.deployment_id, run_alive=run_alive_in(context.instance)))
+        done = run_interruptibly(run_deployment(services, use, named.deployment_id,
+                                                run_alive=run_alive_in(context.instance)))
     except WfopsError as error:
         yield dg.Output([{"result": None, "error": error}])
         raise as_failure(error) from error
@@ -103,7 +104,7 @@ def _metadata(done: DeploymentReport) -> Metadata:
 
 
 @dg.job(name="run_deployment", executor_def=dg.in_process_executor, owners=OWNERS,
-        tags={**TAGS, "dagster/max_retries": "0", PRIORITY: "10"},
+        tags={**TAGS, **NEVER_AGAIN, PRIORITY_TAG: "10"},
         description="Carry out a deployment: the promotion that it stands for, with a result for each workflow. Asked for "
                     "by the sensor scheduled_deployments when its time has come.")
 def deployment_job() -> None:

@@ -8,17 +8,11 @@ import dagster as dg
 from sqlalchemy import Row
 
 from wfops_pipelines.defs.cadence import sensor_status_of
-from wfops_pipelines.defs.deployment.jobs import (
-    AHEAD,
-    DEPLOYMENT_TAG,
-    DeploymentConfig,
-    deployment_job,
-    deployment_tags,
-    run_alive_in,
-)
+from wfops_pipelines.defs.deployment.jobs import AHEAD, DeploymentConfig, deployment_job, deployment_tags, run_alive_in
 from wfops_pipelines.defs.ownership import OWNERS, TAGS
 from wfops_pipelines.defs.resources import ACTOR_TAG, Wfops
 from wfops_pipelines.domain.errors import ForbiddenTransition
+from wfops_pipelines.domain.run_tags import DEPLOYMENT_TAG
 from wfops_pipelines.services.deployment_batches import move_batches
 from wfops_pipelines.services.deployment_run import end_stale
 from wfops_pipelines.services.deployments import cancel_deployment, due_deployments, fail_missed, fail_unstarted

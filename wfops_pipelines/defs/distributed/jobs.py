@@ -5,7 +5,6 @@ of them than a slow one. A step may begin a second time, after its worker died o
 (``distributed.broker``): it finds what is left, and nothing that was done.
 """
 
-import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,8 +16,9 @@ from pydantic import Field
 from wfops_pipelines.defs.distributed.broker import installation_celery
 from wfops_pipelines.defs.distributed.event_log_values import EVENT_LOG
 from wfops_pipelines.defs.failures import as_failure
+from wfops_pipelines.defs.interrupts import run_interruptibly
 from wfops_pipelines.defs.ownership import OWNERS, TAGS
-from wfops_pipelines.defs.refreshing import evaluations, materialization
+from wfops_pipelines.defs.refreshing import log_events
 from wfops_pipelines.defs.resources import Wfops
 from wfops_pipelines.domain.errors import WfopsError
 from wfops_pipelines.domain.sweep import Done
@@ -27,7 +27,6 @@ from wfops_pipelines.services.services import Services
 from wfops_pipelines.services.sweeps import sweep
 
 JOB = "distributed_sweep"
-_BY_HAND = 60  # seconds between checks, for a sweep that somebody starts where the schedule is switched off
 _WINDOW = 4  # chunks under way in a step: what hangs is among them
 
 
@@ -49,18 +48,13 @@ def divide_sweep(wfops: Wfops, config: DistributedSweepConfig) -> Iterator[dg.Dy
        description="Check the environments that are due, beside the other steps; one that fails fails no other.")
 def sweep_share(context: dg.OpExecutionContext, wfops: Wfops, share: dict[str, Any]) -> dict[str, Any]:
     told: list[Outcome] = []
-    interval = wfops.settings.drift_check_interval_seconds or _BY_HAND
     try:
-        report = asyncio.run(sweep(
-            _by_turns(wfops.services, share["chunk_size"]), interval=interval, actor=wfops.actor_of(context.run),
-            run_id=context.run_id, step=context.op.name, report=told.append))
+        report = run_interruptibly(sweep(
+            _by_turns(wfops.services, share["chunk_size"]), interval=wfops.settings.drift_check_interval_seconds,
+            actor=wfops.actor_of(context.run), run_id=context.run_id, step=context.op.name, report=told.append))
     except WfopsError as error:
         raise as_failure(error) from error
-    for evaluation in evaluations(told):
-        context.log_event(evaluation)  # type: ignore[arg-type]  # it takes them; the annotation lags behind
-    for outcome in told:
-        if outcome.result is not None:
-            context.log_event(materialization(outcome, wfops))
+    log_events(context, wfops, told)
     context.add_output_metadata({**report.as_json(), "events": len(told)})
     return report.as_json()
 

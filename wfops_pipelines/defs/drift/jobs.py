@@ -7,7 +7,7 @@ import dagster as dg
 
 from wfops_pipelines.defs.failures import as_failure
 from wfops_pipelines.defs.ownership import OWNERS, TAGS
-from wfops_pipelines.defs.refreshing import evaluations, materialization, sweep_fleet
+from wfops_pipelines.defs.refreshing import log_events, sweep_fleet
 from wfops_pipelines.defs.resources import DISCARDING, Wfops
 from wfops_pipelines.domain.errors import WfopsError
 
@@ -20,11 +20,7 @@ def sweep_environments(context: dg.OpExecutionContext, wfops: Wfops) -> Iterator
         report, told = sweep_fleet(wfops, context.log, context.run, step=context.op.name)
     except WfopsError as error:
         raise as_failure(error) from error
-    for evaluation in evaluations(told):
-        context.log_event(evaluation)  # type: ignore[arg-type]  # it takes them; the annotation lags behind
-    for outcome in told:
-        if outcome.result is not None:
-            context.log_event(materialization(outcome, wfops))
+    log_events(context, wfops, told)
     context.add_output_metadata({
         "due": report.due, **{str(done): count for done, count in sorted(report.counts.items())},
         "statuses": dict(report.statuses), "duration_seconds": report.duration_ms / 1000,

@@ -8,6 +8,7 @@ from wfops_pipelines.defs.inventory.jobs import RefreshConfig, refresh_job
 from wfops_pipelines.defs.ownership import OWNERS, TAGS
 from wfops_pipelines.defs.partitions import Key
 from wfops_pipelines.defs.resources import ACTOR_TAG, Wfops
+from wfops_pipelines.domain.run_tags import DUE_TAG, SWEEP_TAG
 from wfops_pipelines.services.pausing import said_of_pauses
 from wfops_pipelines.services.refresh import Part
 from wfops_pipelines.services.sweeps import due
@@ -24,13 +25,13 @@ _UNENDED = [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.QUEUED, dg.Dags
                          "WFOPS_DRIFT_CHECK_INTERVAL_SECONDS (default 5 minutes): each minute a look whether any is due, "
                          "and one run for those that are.")
 def drift_detection(context: dg.ScheduleEvaluationContext, wfops: Wfops) -> dg.RunRequest | dg.SkipReason:
-    if context.instance.get_runs(dg.RunsFilter(tags={"wfops/sweep": "drift"}, statuses=_UNENDED), limit=1):
+    if context.instance.get_runs(dg.RunsFilter(tags={SWEEP_TAG: "drift"}, statuses=_UNENDED), limit=1):
         return dg.SkipReason("the sweep before has not ended: what came due meanwhile is the next one's")
     count = due(wfops.services, wfops.settings.drift_check_interval_seconds)
     if not count:
         return dg.SkipReason("no staging or production environment with Git is due" + said_of_pauses(wfops.services))
     return dg.RunRequest(run_key=f"drift-{context.scheduled_execution_time:%Y%m%d%H%M}",
-                         tags={ACTOR_TAG: "system:drift_detection", "wfops/sweep": "drift", "wfops/due": str(count)})
+                         tags={ACTOR_TAG: "system:drift_detection", SWEEP_TAG: "drift", DUE_TAG: str(count)})
 
 
 @dg.schedule(cron_schedule=cron_of(process_settings().sync_interval_seconds), job=refresh_job, name="environment_sync",
@@ -50,4 +51,4 @@ def environment_sync(context: dg.ScheduleEvaluationContext, wfops: Wfops) -> dg.
         return dg.SkipReason("there are no environments, or all are paused")
     config = RefreshConfig(partitions=keys, parts=[str(Part.ENVIRONMENT)], check_type="scheduled", all_events=False)
     return dg.RunRequest(run_key=f"sync-{tick:%Y%m%d%H%M}", run_config=dg.RunConfig({"refresh_environments": config}),
-                         tags={ACTOR_TAG: "system:environment_sync", "wfops/sweep": "sync"})
+                         tags={ACTOR_TAG: "system:environment_sync", SWEEP_TAG: "sync"})

@@ -3,7 +3,6 @@
 Steps are light: one transaction. Reconciling writes to n8n or Git, and shows what it would do unless ``dry_run`` is false.
 """
 
-import asyncio
 from collections.abc import Iterator
 from enum import Enum
 from typing import Any
@@ -13,17 +12,18 @@ from pydantic import Field
 
 from wfops_pipelines.defs import metadata
 from wfops_pipelines.defs.failures import as_failure
+from wfops_pipelines.defs.interrupts import run_interruptibly
 from wfops_pipelines.defs.ownership import OWNERS, TAGS
 from wfops_pipelines.defs.resources import DISCARDING, Wfops
 from wfops_pipelines.domain.approval import ApprovalKind
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import UsageError, WfopsError
 from wfops_pipelines.domain.incident import IncidentEvent, Resolution
+from wfops_pipelines.domain.run_tags import ENVIRONMENT_TAG, INCIDENT_TAG, NEVER_AGAIN, TENANT_TAG
 from wfops_pipelines.services.incident_names import NamedIncident, may_force, named_incident, named_request
 from wfops_pipelines.services.incident_resolution import Choice, reconcile_incident
 from wfops_pipelines.services.incident_steps import IncidentStep, decide_request, extend, take
 
-TENANT_TAG, ENVIRONMENT_TAG, INCIDENT_TAG = "wfops/tenant", "wfops/environment", "wfops/incident"
 _INCIDENT = "Which incident: TENANT#NUMBER as in acme#12, its id, or the first 8 characters of its id."
 
 
@@ -96,7 +96,7 @@ def reconcile(context: dg.OpExecutionContext, wfops: Wfops, config: ReconcileCon
         choice = Choice(Resolution(config.resolution.value), reason=config.reason, version=config.version,
                         prune=config.prune, allow_irreversible=config.allow_irreversible, forced=config.forced,
                         plan=config.plan)
-        done = asyncio.run(reconcile_incident(wfops.services, use, named.number, choice, dry_run=config.dry_run))
+        done = run_interruptibly(reconcile_incident(wfops.services, use, named.number, choice, dry_run=config.dry_run))
     except WfopsError as error:
         yield dg.Output([{"result": None, "error": error}])
         raise as_failure(error) from error
@@ -106,7 +106,7 @@ def reconcile(context: dg.OpExecutionContext, wfops: Wfops, config: ReconcileCon
     yield dg.Output([{"result": done.as_json(), "error": None}])
 
 
-@dg.job(name="reconcile_incident", executor_def=dg.in_process_executor, tags={**TAGS, "dagster/max_retries": "0"},
+@dg.job(name="reconcile_incident", executor_def=dg.in_process_executor, tags={**TAGS, **NEVER_AGAIN},
         owners=OWNERS, description="Resolve a drift incident: revert, promote, replace, or acknowledge that it stays. A dry "
                                    "run by default: it shows what would be written.")
 def reconcile_job() -> None:
@@ -127,7 +127,7 @@ def take_step(context: dg.OpExecutionContext, wfops: Wfops, config: StepConfig) 
     yield dg.Output([{"result": done.as_json(), "error": None}])
 
 
-@dg.job(name="incident_step", executor_def=dg.in_process_executor, tags={**TAGS, "dagster/max_retries": "0"}, owners=OWNERS,
+@dg.job(name="incident_step", executor_def=dg.in_process_executor, tags={**TAGS, **NEVER_AGAIN}, owners=OWNERS,
         description="Take a step of a drift incident: acknowledge, stabilise, close, cancel, extend its time, approve or "
                     "reject what somebody asked for.")
 def step_job() -> None:

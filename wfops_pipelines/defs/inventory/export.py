@@ -1,6 +1,5 @@
 """Canonical sync, n8n → Git (§7): the job, and its schedule for ``dev`` environments that ask for it (off by default)."""
 
-import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,12 +8,14 @@ from pydantic import Field
 
 from wfops_pipelines.defs.cadence import cron_of, is_due, status_of
 from wfops_pipelines.defs.failures import as_failure
+from wfops_pipelines.defs.interrupts import run_interruptibly
 from wfops_pipelines.defs.maintenance.cancelling import end_as_cancelled
 from wfops_pipelines.defs.ownership import OWNERS, TAGS
 from wfops_pipelines.defs.partitions import Key
 from wfops_pipelines.defs.refreshing import targets_of, unknown
 from wfops_pipelines.defs.resources import ACTOR_TAG, DISCARDING, Wfops
 from wfops_pipelines.domain.errors import WfopsError
+from wfops_pipelines.domain.run_tags import ENVIRONMENT_TAG, NEVER_AGAIN, TENANT_TAG
 from wfops_pipelines.services.export_environment import export_environment
 from wfops_pipelines.services.export_text import left_out
 from wfops_pipelines.services.pausing import said_of_pauses
@@ -39,7 +40,7 @@ def export_to_git(context: dg.OpExecutionContext, wfops: Wfops, config: ExportCo
         raise as_failure(unknown(absent))
     target = targets[0]
     try:
-        export = asyncio.run(export_environment(wfops.services, target.context, target.environment, prune=config.prune,
+        export = run_interruptibly(export_environment(wfops.services, target.context, target.environment, prune=config.prune,
                                                 dry_run=config.dry_run, ambiguous_as_new=config.ambiguous_as_new))
     except WfopsError as error:
         yield dg.Output([{"result": None, "error": error}])
@@ -53,7 +54,7 @@ def export_to_git(context: dg.OpExecutionContext, wfops: Wfops, config: ExportCo
     yield dg.Output([{"result": export.as_json(), "error": None}])
 
 
-@dg.job(name="export", executor_def=dg.in_process_executor, tags={**TAGS, "dagster/max_retries": "0"}, owners=OWNERS,
+@dg.job(name="export", executor_def=dg.in_process_executor, tags={**TAGS, **NEVER_AGAIN}, owners=OWNERS,
         description="Export an environment's workflows from n8n to Git (canonical sync, first baseline, backup).")
 def export_job() -> None:
     export_to_git()
@@ -78,4 +79,4 @@ def canonical_sync(context: dg.ScheduleEvaluationContext, wfops: Wfops) -> Itera
             run_key=f"{row.id}-{context.scheduled_execution_time:%Y%m%d%H%M}",
             run_config=dg.RunConfig({
                 "export_to_git": ExportConfig(partition=str(Key(row.tenant_slug, row.slug)), dry_run=False)}),
-            tags={ACTOR_TAG: "system:canonical_sync", "wfops/tenant": row.tenant_slug, "wfops/environment": row.slug})
+            tags={ACTOR_TAG: "system:canonical_sync", TENANT_TAG: row.tenant_slug, ENVIRONMENT_TAG: row.slug})

@@ -14,7 +14,7 @@ from wfops_pipelines.defs.failures import as_failure
 from wfops_pipelines.defs.maintenance.cancelling import end_as_cancelled
 from wfops_pipelines.defs.ownership import OWNERS, TAGS
 from wfops_pipelines.defs.partitions import Key
-from wfops_pipelines.defs.refreshing import evaluations, materialization, refresh_targets, targets_of, unknown
+from wfops_pipelines.defs.refreshing import log_events, refresh_targets, targets_of, unknown
 from wfops_pipelines.defs.resources import DISCARDING, Wfops
 from wfops_pipelines.domain.errors import Cancelled
 from wfops_pipelines.services.detect_drift import CheckType, DriftCheck
@@ -43,11 +43,7 @@ def refresh_environments(context: dg.OpExecutionContext, wfops: Wfops, config: R
     check_type: CheckType = "scheduled" if config.check_type == "scheduled" else "manual"
     outcomes = refresh_targets(wfops, context.log, targets, {Part(p) for p in config.parts}, check_type=check_type)
     told = outcomes if config.all_events else [o for o in outcomes if _changed(o)]
-    for evaluation in evaluations(told):
-        context.log_event(evaluation)  # type: ignore[arg-type]  # it takes them; the annotation lags behind
-    for outcome in told:
-        if outcome.result is not None:
-            context.log_event(materialization(outcome, wfops))
+    log_events(context, wfops, told)
     failed = sum(o.error is not None for o in outcomes)
     context.add_output_metadata({"environments": len(targets), "failed": failed, "events": len(told)})
     yield dg.Output([_told(outcome) for outcome in outcomes])

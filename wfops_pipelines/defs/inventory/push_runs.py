@@ -10,10 +10,9 @@ from wfops_pipelines.defs.partitions import Key
 from wfops_pipelines.defs.resources import ACTOR_TAG
 from wfops_pipelines.domain.errors import UnknownPartition
 from wfops_pipelines.domain.pushes import LANES, Partition, RefreshRun
+from wfops_pipelines.domain.run_tags import PRIORITY_TAG, SWEEP_TAG
 from wfops_pipelines.services.refresh import Part
 
-ACTOR = "system:repository_poll"
-SWEEP_TAG, PRIORITY_TAG = "wfops/sweep", "dagster/priority"
 PARTS = (Part.REPOSITORY, Part.DIFF, Part.DRIFT)
 _OP = "refresh_environments"
 _ENDING = frozenset({dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.CANCELING})

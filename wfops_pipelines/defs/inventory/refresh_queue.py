@@ -22,8 +22,9 @@ from sqlalchemy.exc import OperationalError
 from wfops_pipelines.defs.inventory import push_runs
 from wfops_pipelines.domain.errors import StoreUnavailable
 from wfops_pipelines.domain.pushes import Partition, RefreshRun
+from wfops_pipelines.services.push_dispatch import ACTOR
 
-LOCATION, REFRESH_JOB, WEBHOOK = "wfops", "refresh", "system:webhook"
+LOCATION, REFRESH_JOB = "wfops", "refresh"
 _CODE = JobPythonOrigin(REFRESH_JOB, RepositoryPythonOrigin(
     executable_path=sys.executable, code_pointer=ModuleCodePointer("wfops_pipelines.definitions", "defs"),
     container_image=os.environ.get("DAGSTER_CURRENT_IMAGE"), entry_point=["dagster"]))
@@ -48,7 +49,7 @@ class DagsterRefreshQueue:
         config = {"ops": {"refresh_environments": {"config": push_runs.config_of(partitions).model_dump()}}}
         with _queue_errors():
             run = self._instance.create_run_for_job(
-                self._job, run_config=config, tags={**self._job.run_tags, **push_runs.tags_of(lane, WEBHOOK)},
+                self._job, run_config=config, tags={**self._job.run_tags, **push_runs.tags_of(lane, ACTOR)},
                 remote_job_origin=self._origin(), job_code_origin=_CODE)
             self._instance.report_dagster_event(dg.DagsterEvent.job_enqueue(run), run_id=run.run_id)  # the queue is a state
         return run.run_id

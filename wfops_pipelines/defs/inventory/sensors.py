@@ -8,13 +8,13 @@ import dagster as dg
 
 from wfops_pipelines.defs.cadence import sensor_status_of
 from wfops_pipelines.defs.inventory.jobs import refresh_job
-from wfops_pipelines.defs.inventory.push_runs import ACTOR, config_of, runs_of, tags_of
+from wfops_pipelines.defs.inventory.push_runs import config_of, runs_of, tags_of
 from wfops_pipelines.defs.ownership import OWNERS, TAGS
 from wfops_pipelines.defs.resources import Wfops
 from wfops_pipelines.domain import pushes
 from wfops_pipelines.services.pausing import said_of_pauses
 from wfops_pipelines.services.push_dispatch import Left, left_behind, note_launched
-from wfops_pipelines.services.repository_poll import Moved, RepositoryPoll
+from wfops_pipelines.services.repository_poll import ACTOR, Moved, RepositoryPoll
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.settings import process_settings
 

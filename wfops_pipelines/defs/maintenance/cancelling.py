@@ -4,9 +4,10 @@ import dagster as dg
 
 from wfops_pipelines.defs.run_process import PID_TAG
 from wfops_pipelines.domain.errors import Cancelled, ForbiddenTransition, WfopsError
+from wfops_pipelines.domain.run_tags import ENVIRONMENT_TAG, TARGET_TAG
 
 _WAITING = {dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED}
-_ONE_TARGET = ("wfops/environment", "wfops/target")  # a run with one of these tags works for one environment
+_ONE_TARGET = (ENVIRONMENT_TAG, TARGET_TAG)  # a run with one of these tags works for one environment
 
 
 def run_status(instance: dg.DagsterInstance, run_id: str) -> str | None:

@@ -1,6 +1,5 @@
 """The job that goes on with an operation that failed (§20)."""
 
-import asyncio
 from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
@@ -9,10 +8,12 @@ import dagster as dg
 from pydantic import Field
 
 from wfops_pipelines.defs.failures import as_failure
+from wfops_pipelines.defs.interrupts import run_interruptibly
 from wfops_pipelines.defs.maintenance.cancelling import end_as_cancelled
 from wfops_pipelines.defs.ownership import OWNERS, TAGS
 from wfops_pipelines.defs.resources import DISCARDING, Wfops
 from wfops_pipelines.domain.errors import UsageError, WfopsError
+from wfops_pipelines.domain.run_tags import NEVER_AGAIN, PRIORITY_TAG
 from wfops_pipelines.services.operation_control import resume_operation
 
 
@@ -29,7 +30,7 @@ class ResumeConfig(dg.Config):
 def go_on(context: dg.OpExecutionContext, wfops: Wfops, config: ResumeConfig) -> Iterator[Any]:
     try:
         use = wfops.context_of(config.tenant, context.run, step=context.op.name, person=True)
-        done = asyncio.run(resume_operation(wfops.services, use, _id(config.operation), afresh=config.afresh))
+        done = run_interruptibly(resume_operation(wfops.services, use, _id(config.operation), afresh=config.afresh))
     except WfopsError as error:
         yield dg.Output([{"result": None, "error": error}])
         end_as_cancelled(context, error)
@@ -47,7 +48,7 @@ def _id(text: str) -> UUID:
 
 
 @dg.job(name="resume_operation", executor_def=dg.in_process_executor, owners=OWNERS,
-        tags={**TAGS, "dagster/max_retries": "0", "dagster/priority": "15"},
+        tags={**TAGS, **NEVER_AGAIN, PRIORITY_TAG: "15"},
         description="Go on with an operation that failed: from the last finished batch of a sync, from its journal.")
 def resume_operation_job() -> None:
     go_on()

@@ -10,6 +10,7 @@ from wfops_pipelines.defs.cadence import sensor_status_of
 from wfops_pipelines.defs.failures import as_failure
 from wfops_pipelines.defs.ownership import OWNERS, TAGS
 from wfops_pipelines.defs.resources import ACTOR_TAG, DISCARDING, Wfops
+from wfops_pipelines.domain.run_tags import NEVER_AGAIN, SWEEP_TAG
 from wfops_pipelines.services.retention import run_retention
 from wfops_pipelines.settings import process_settings
 
@@ -43,7 +44,7 @@ def remove_old_rows(context: dg.OpExecutionContext, wfops: Wfops, config: Retent
         raise as_failure(next(iter(done.failed.values())))
 
 
-@dg.job(name="retention", executor_def=dg.in_process_executor, tags={**TAGS, "dagster/max_retries": "0"}, owners=OWNERS,
+@dg.job(name="retention", executor_def=dg.in_process_executor, tags={**TAGS, **NEVER_AGAIN}, owners=OWNERS,
         description="Remove what has been kept long enough: payloads of ended incidents, journals of writes, snapshots that "
                     "nobody took by hand, the history of drift checks, messages, and contents that nothing refers to any "
                     "more. Open incidents and audit events stay.")
@@ -60,4 +61,4 @@ def retention(context: dg.SensorEvaluationContext, wfops: Wfops) -> dg.RunReques
     period = int(wfops.services.now().timestamp()) // max(60, wfops.settings.retention_cleanup_interval_seconds)
     return dg.RunRequest(run_key=f"retention-{period}",
                          run_config=dg.RunConfig({"remove_old_rows": RetentionConfig(dry_run=False)}),
-                         tags={ACTOR_TAG: "system:retention", "wfops/sweep": "retention"})
+                         tags={ACTOR_TAG: "system:retention", SWEEP_TAG: "retention"})

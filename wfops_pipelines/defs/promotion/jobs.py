@@ -4,7 +4,6 @@
 it is: a dry run and what waits for somebody after the gates, with the ops that follow skipped.
 """
 
-import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +11,7 @@ import dagster as dg
 from pydantic import Field
 
 from wfops_pipelines.defs.failures import as_failure
+from wfops_pipelines.defs.interrupts import run_interruptibly
 from wfops_pipelines.defs.maintenance.cancelling import end_as_cancelled
 from wfops_pipelines.defs.ownership import OWNERS, TAGS
 from wfops_pipelines.defs.promotion import shown
@@ -21,6 +21,15 @@ from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import Blocked, UsageError, WfopsError
 from wfops_pipelines.domain.gates import Gate, GateOutcome
 from wfops_pipelines.domain.promotion import PromotionStatus
+from wfops_pipelines.domain.run_tags import (
+    ENVIRONMENT_TAG,
+    NEVER_AGAIN,
+    PRIORITY_TAG,
+    PROMOTION_TAG,
+    SOURCE_TAG,
+    TARGET_TAG,
+    TENANT_TAG,
+)
 from wfops_pipelines.services.incident_names import may_force
 from wfops_pipelines.services.promotion_execution import execute_promotion
 from wfops_pipelines.services.promotion_names import named_promotion
@@ -29,11 +38,6 @@ from wfops_pipelines.services.promotion_recovery import recover_environment
 from wfops_pipelines.services.promotion_request import report_of, request_promotion
 from wfops_pipelines.services.promotion_rollback import roll_back_promotion
 
-TENANT_TAG, ENVIRONMENT_TAG, PROMOTION_TAG, SOURCE_TAG = (
-    "wfops/tenant", "wfops/environment", "wfops/promotion", "wfops/source")
-TARGET_TAG = "wfops/target"  # tenant/environment: the queue lets one run at a time have a value (dagster.yaml)
-PRIORITY = "dagster/priority"
-_NEVER_AGAIN = {"dagster/max_retries": "0"}  # whoever holds the target next finishes what a dead run left
 _PROMOTION = "TENANT/pNUMBER as in acme/p12, its id, or the first 8 characters of its id."
 
 
@@ -90,7 +94,7 @@ _OUT: dict[str, Any] = {"io_manager_key": WITHIN_RUN, "is_required": False}
                    "dry run, the promotion begins here: approved, waiting for approval, or blocked.")
 def plan(context: dg.OpExecutionContext, wfops: Wfops, config: PromoteConfig) -> Iterator[Any]:
     try:
-        report = asyncio.run(_planned(context, wfops, config)).as_json()
+        report = run_interruptibly(_planned(context, wfops, config)).as_json()
     except WfopsError as error:
         yield dg.Output([{"result": None, "error": error}])
         end_as_cancelled(context, error)
@@ -174,7 +178,8 @@ def execute(context: dg.OpExecutionContext, wfops: Wfops, approved: list[Any]) -
     report, by_name = approved[0]["result"], approved[0]["exists"]
     use = wfops.context_of(report["tenant"], context.run, step=context.op.name, person=not by_name)
     try:
-        done = asyncio.run(execute_promotion(wfops.services, use, report["number"], checksum=report["checksum"])).as_json()
+        executed = execute_promotion(wfops.services, use, report["number"], checksum=report["checksum"])
+        done = run_interruptibly(executed).as_json()
     except WfopsError as error:
         after = report_of(wfops.services, use, report["number"]).as_json()
         context.add_output_metadata(shown.of_results(after))
@@ -196,7 +201,7 @@ def outcome(context: dg.OpExecutionContext, executed: list[Any]) -> Any:
     return executed
 
 
-@dg.job(name="promote", executor_def=dg.in_process_executor, owners=OWNERS, tags={**TAGS, **_NEVER_AGAIN, PRIORITY: "10"},
+@dg.job(name="promote", executor_def=dg.in_process_executor, owners=OWNERS, tags={**TAGS, **NEVER_AGAIN, PRIORITY_TAG: "10"},
         description="Promote workflows from one environment to the next: planned, judged by the gates of the stage, "
                     "written, read back, verified, committed. A dry run by default: it shows the plan.")
 def promote_job() -> None:
@@ -212,7 +217,7 @@ def roll_back(context: dg.OpExecutionContext, wfops: Wfops, config: RollbackConf
         named = named_promotion(wfops.services, config.promotion)
         use = wfops.context_of(named.tenant, context.run, step=context.op.name, person=True)
         _tag(context, named.tenant, named.source, named.target, str(named))
-        done = asyncio.run(roll_back_promotion(wfops.services, use, named.number, reason=config.reason,
+        done = run_interruptibly(roll_back_promotion(wfops.services, use, named.number, reason=config.reason,
                                                dry_run=config.dry_run)).as_json()
     except WfopsError as error:
         yield dg.Output([{"result": None, "error": error}])
@@ -222,7 +227,8 @@ def roll_back(context: dg.OpExecutionContext, wfops: Wfops, config: RollbackConf
     yield dg.Output([{"result": done, "error": None}])
 
 
-@dg.job(name="rollback", executor_def=dg.in_process_executor, owners=OWNERS, tags={**TAGS, **_NEVER_AGAIN, PRIORITY: "20"},
+@dg.job(name="rollback", executor_def=dg.in_process_executor, owners=OWNERS,
+        tags={**TAGS, **NEVER_AGAIN, PRIORITY_TAG: "20"},
         description="Roll a completed promotion back, to the snapshot before it. A dry run by default: it shows what would "
                     "be written.")
 def rollback_job() -> None:
@@ -237,7 +243,7 @@ def finish(context: dg.OpExecutionContext, wfops: Wfops, config: RecoverConfig) 
         use: Context = wfops.context_of(config.tenant, context.run, step=context.op.name)
         environment = wfops.services.environment(use, config.environment)
         _tag(context, config.tenant, None, environment.slug, None)
-        done = asyncio.run(recover_environment(wfops.services, use, environment))
+        done = run_interruptibly(recover_environment(wfops.services, use, environment))
     except WfopsError as error:
         yield dg.Output([{"result": None, "error": error}])
         end_as_cancelled(context, error)
@@ -250,7 +256,7 @@ def finish(context: dg.OpExecutionContext, wfops: Wfops, config: RecoverConfig) 
     yield dg.Output([{"result": done.as_json(), "error": None}])
 
 
-@dg.job(name="recover", executor_def=dg.in_process_executor, owners=OWNERS, tags={**TAGS, **_NEVER_AGAIN, PRIORITY: "15"},
+@dg.job(name="recover", executor_def=dg.in_process_executor, owners=OWNERS, tags={**TAGS, **NEVER_AGAIN, PRIORITY_TAG: "15"},
         description="Finish what was left in an environment: writes of a process that died, commits that Git refused. Asked "
                     "for by the sensor unfinished_promotions; it can be launched by hand at any time.")
 def recover_job() -> None:

@@ -6,16 +6,9 @@ import dagster as dg
 
 from wfops_pipelines.defs.cadence import sensor_status_of
 from wfops_pipelines.defs.ownership import OWNERS, TAGS
-from wfops_pipelines.defs.promotion.jobs import (
-    PROMOTION_TAG,
-    SOURCE_TAG,
-    PromoteConfig,
-    RecoverConfig,
-    promote_job,
-    recover_job,
-    target_tags,
-)
+from wfops_pipelines.defs.promotion.jobs import PromoteConfig, RecoverConfig, promote_job, recover_job, target_tags
 from wfops_pipelines.defs.resources import ACTOR_TAG, Wfops
+from wfops_pipelines.domain.run_tags import PROMOTION_TAG, SOURCE_TAG
 from wfops_pipelines.services.promotion_due import ReadyPromotion, ready_promotions, unfinished_environments
 from wfops_pipelines.settings import process_settings
 

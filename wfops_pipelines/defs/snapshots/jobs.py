@@ -1,6 +1,5 @@
 """Snapshots as a job (§13, §24): of one environment or of many, from the launchpad, the command line, or the sensor."""
 
-import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,10 +7,12 @@ import dagster as dg
 from pydantic import Field
 
 from wfops_pipelines.defs.failures import as_failure
+from wfops_pipelines.defs.interrupts import run_interruptibly
 from wfops_pipelines.defs.ownership import OWNERS, TAGS
 from wfops_pipelines.defs.partitions import Key
 from wfops_pipelines.defs.refreshing import targets_of, unknown
 from wfops_pipelines.defs.resources import DISCARDING, Wfops
+from wfops_pipelines.domain.run_tags import NEVER_AGAIN
 from wfops_pipelines.domain.snapshot import SnapshotKind
 from wfops_pipelines.services.snapshot_sweep import SnapshotOutcome, take_snapshots
 
@@ -44,7 +45,7 @@ def take_environment_snapshots(context: dg.OpExecutionContext, wfops: Wfops, con
                                 f"{outcome.report.unreadable} workflows could not be read")
 
     kind = SnapshotKind.SCHEDULED if config.scheduled else SnapshotKind.MANUAL_BACKUP
-    outcomes = [each for each in asyncio.run(take_snapshots(
+    outcomes = [each for each in run_interruptibly(take_snapshots(
         wfops.services, targets, kind=kind, name=config.name, tell=tell)) if each.was_due]
     failed = [outcome.error for outcome in outcomes if outcome.error is not None]
     context.add_output_metadata({
@@ -66,7 +67,7 @@ def _record(outcome: SnapshotOutcome) -> dg.TableRecord:
         str(outcome.error) if outcome.error is not None else ""), strict=True)))
 
 
-@dg.job(name="snapshot", executor_def=dg.in_process_executor, tags={**TAGS, "dagster/max_retries": "0"}, owners=OWNERS,
+@dg.job(name="snapshot", executor_def=dg.in_process_executor, tags={**TAGS, **NEVER_AGAIN}, owners=OWNERS,
         description="Take a snapshot of environments: what their workflows are now, to compare with and to restore from. It "
                     "reads n8n and writes nothing there.")
 def snapshot_job() -> None:

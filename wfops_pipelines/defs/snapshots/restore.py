@@ -1,6 +1,5 @@
 """Restoring an environment from a snapshot as a job (§13, §24): from the launchpad, or the command line."""
 
-import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,13 +7,15 @@ import dagster as dg
 from pydantic import Field
 
 from wfops_pipelines.defs.failures import as_failure
+from wfops_pipelines.defs.interrupts import run_interruptibly
 from wfops_pipelines.defs.ownership import OWNERS, TAGS
 from wfops_pipelines.defs.promotion import shown
-from wfops_pipelines.defs.promotion.jobs import PRIORITY, PROMOTION_TAG, target_tags
+from wfops_pipelines.defs.promotion.jobs import target_tags
 from wfops_pipelines.defs.promotion.passing import WITHIN_RUN
 from wfops_pipelines.defs.resources import DISCARDING, Wfops
 from wfops_pipelines.domain.errors import WfopsError
 from wfops_pipelines.domain.promotion import PromotionStatus
+from wfops_pipelines.domain.run_tags import NEVER_AGAIN, PRIORITY_TAG, PROMOTION_TAG
 from wfops_pipelines.services.incident_names import may_force
 from wfops_pipelines.services.promotion_execution import execute_promotion
 from wfops_pipelines.services.promotion_options import PromotionOptions, PromotionReport
@@ -58,7 +59,7 @@ class RestoreConfig(dg.Config):
 def plan_restore(context: dg.OpExecutionContext, wfops: Wfops, config: RestoreConfig) -> Iterator[Any]:
     context.instance.add_run_tags(context.run_id, target_tags(config.tenant, config.environment))
     try:
-        report = asyncio.run(_planned(context, wfops, config)).as_json()
+        report = run_interruptibly(_planned(context, wfops, config)).as_json()
     except WfopsError as error:
         yield dg.Output([{"result": None, "error": error}], "result")
         raise as_failure(error) from error
@@ -97,7 +98,8 @@ def execute_restore(context: dg.OpExecutionContext, wfops: Wfops, planned: list[
     report = planned[0]["result"]
     use = wfops.context_of(report["tenant"], context.run, step=context.op.name, person=True)
     try:
-        done = asyncio.run(execute_promotion(wfops.services, use, report["number"], checksum=report["checksum"])).as_json()
+        executed = execute_promotion(wfops.services, use, report["number"], checksum=report["checksum"])
+        done = run_interruptibly(executed).as_json()
     except WfopsError as error:
         after = report_of(wfops.services, use, report["number"]).as_json()
         context.add_output_metadata(shown.of_results(after))
@@ -108,7 +110,7 @@ def execute_restore(context: dg.OpExecutionContext, wfops: Wfops, planned: list[
 
 
 @dg.job(name="restore", executor_def=dg.in_process_executor, owners=OWNERS,
-        tags={**TAGS, "dagster/max_retries": "0", PRIORITY: "20"},
+        tags={**TAGS, **NEVER_AGAIN, PRIORITY_TAG: "20"},
         description="Restore an environment from a snapshot, as of its id or of a time, whole or chosen workflows: planned, "
                     "written, read back, committed. A dry run by default: it shows the plan.")
 def restore_job() -> None:

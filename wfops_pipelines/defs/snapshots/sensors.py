@@ -9,6 +9,7 @@ from wfops_pipelines.defs.ownership import OWNERS, TAGS
 from wfops_pipelines.defs.partitions import Key
 from wfops_pipelines.defs.resources import ACTOR_TAG, Wfops
 from wfops_pipelines.defs.snapshots.jobs import SnapshotConfig, snapshot_job
+from wfops_pipelines.domain.run_tags import SWEEP_TAG
 from wfops_pipelines.services.pausing import said_of_pauses
 from wfops_pipelines.services.snapshot_sweep import due_environments
 from wfops_pipelines.settings import process_settings
@@ -32,4 +33,4 @@ def scheduled_snapshots(context: dg.SensorEvaluationContext, wfops: Wfops) -> dg
     state = hashlib.sha256(repr([period, *((row.id, row.last_taken, row.last_failed) for row in rows)]).encode()).hexdigest()
     config = SnapshotConfig(partitions=[str(Key(row.tenant_slug, row.slug)) for row in rows], scheduled=True)
     return dg.RunRequest(run_key=f"snapshots-{state[:24]}", run_config=dg.RunConfig({"take_snapshots": config}),
-                         tags={ACTOR_TAG: "system:scheduled_snapshots", "wfops/sweep": "snapshots"})
+                         tags={ACTOR_TAG: "system:scheduled_snapshots", SWEEP_TAG: "snapshots"})
