@@ -1,7 +1,8 @@
 """Secrets in a text that are certain: keys of a provider's own form, whole, and not made up for an example (§11.5).
 
 Masking (``secret_shapes``) errs towards hiding; what stops a promotion must err towards silence. So only forms that their
-provider issues exactly so count here, and none that repeats itself or says that somebody is to fill it in.
+provider issues exactly so count here, and none that repeats itself or says that somebody is to fill it in. Each of them is
+masked, too: where masking finds nothing, there is nothing certain.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_FORMS: Final = {
+FORMS: Final = {
     "Anthropic": r"sk-ant-[a-z0-9]{3,8}-[\w-]{60,}",
     "OpenAI": r"sk-(?:proj|svcacct|admin)-[\w-]{40,}|sk-[A-Za-z0-9]{20}T3BlbkFJ[A-Za-z0-9]{20}|sk-[A-Za-z0-9]{48}",
     "OpenRouter": r"sk-or-v1-[0-9a-f]{64}",
@@ -31,14 +32,14 @@ _FORMS: Final = {
     "DigitalOcean": r"do[op]_v1_[0-9a-f]{64}",
 }
 _KEY: Final = re.compile("|".join(
-    rf"(?<![A-Za-z0-9_-])(?P<f{index}>{form})(?![A-Za-z0-9_-])" for index, form in enumerate(_FORMS.values())))
+    rf"(?<![A-Za-z0-9_-])(?P<f{index}>{form})(?![A-Za-z0-9_-])" for index, form in enumerate(FORMS.values())))
 # One of these stands in every key above: looked for first, since most texts have none and all are looked through.
 _HINTS: Final = (
     "sk-", "_live_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "npm_", "xox", "hooks.slack",
     "/webhooks/", "AIza", "GOCSPX-", "SG.", "shpat_", "shpca_", "shppa_", "shpss_", "hf_", "gsk_", ":AA", "pat", "ntn_",
     "_v1_", "PRIVATE KEY",
 )
-_PROVIDERS: Final = tuple(_FORMS)
+_PROVIDERS: Final = tuple(FORMS)
 _PEM: Final = re.compile(
     r"-----BEGIN (?:[A-Z]{2,10} )?PRIVATE KEY-----((?:[A-Za-z0-9+/=\s]|\\[nr]){200,20000})-----END ")
 _MADE_UP: Final = re.compile(

@@ -117,7 +117,8 @@ def _masked_value(change: Change, value: Any) -> Any:
     shown = mask_known(value, secret=change.secret)
     if change.kind in (ChangeKind.NODE_ADDED, ChangeKind.NODE_REMOVED) and isinstance(value.get("credentials"), dict):
         # Types and names of credentials: a type such as jwtAuth says nothing about what stands under it.
-        shown["credentials"] = {kind: mask_known(name, secret=False) for kind, name in value["credentials"].items()}
+        names = {kind: mask_known(name, secret=False) for kind, name in value["credentials"].items()}
+        return {**shown, "credentials": names}
     return shown
 
 

@@ -174,11 +174,11 @@ def _secrets(content: Content, _: LintContext) -> Iterator[LintFinding]:
         likely: list[str] = []
         parameters = node.get("parameters")
         prose = node.get("type") == STICKY_NOTE  # not worth the time that masking takes: only what is certain counts there
-        for path, text, masked in _leaves(parameters, parameters if prose else mask(parameters), ""):
+        for path, text in _leaves(parameters, "") if prose else _hidden(parameters, mask(parameters), ""):
             if providers := providers_of_secrets(text):
                 for provider in providers:
                     certain.setdefault(provider, []).append(path)
-            elif masked != text and not is_placeholder(text):
+            elif not prose and not is_placeholder(text):
                 likely.append(path)
         if providers := providers_of_secrets(str(node.get("notes") or "")):
             certain.setdefault(providers[0], []).append("notes")
@@ -327,19 +327,32 @@ def _writes(node: JsonObject) -> bool:
     return isinstance(operation, str) and _WRITING.match(operation) is not None
 
 
-def _leaves(value: Any, masked: Any, path: str) -> Iterator[tuple[str, str, Any]]:
-    """Every text of a JSON value with its path and what is shown of it."""
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Every text of a JSON value, with its path."""
     if isinstance(value, str):
-        yield path or "parameters", value, masked
+        yield path or "parameters", value
     elif isinstance(value, dict):
-        sides = list(masked.values()) if isinstance(masked, dict) else []
-        for index, (key, item) in enumerate(value.items()):
-            shown = sides[index] if len(sides) == len(value) else item
-            yield from _leaves(item, shown, f"{path}.{key}" if path else f"parameters.{key}")
+        for key, item in value.items():
+            yield from _leaves(item, f"{path}.{key}" if path else f"parameters.{key}")
     elif isinstance(value, list):
-        sides = masked if isinstance(masked, list) else []
         for index, item in enumerate(value):
-            yield from _leaves(item, sides[index] if len(sides) == len(value) else item, f"{path}[{index}]")
+            yield from _leaves(item, f"{path}[{index}]")
+
+
+def _hidden(value: Any, masked: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Every text of a JSON value that masking changed, with its path. What it did not change is the same object."""
+    if masked is value:
+        return
+    if isinstance(value, str):
+        yield path or "parameters", value
+    elif isinstance(value, dict):
+        alike = len(masked) < len(value)  # keys that hold secrets, and are one when masked
+        sides = [mask(item, key) for key, item in value.items()] if alike else masked.values()
+        for (key, item), shown in zip(value.items(), sides, strict=True):
+            yield from _hidden(item, shown, f"{path}.{key}" if path else f"parameters.{key}")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _hidden(item, masked[index], f"{path}[{index}]")
 
 
 def _whose(provider: str) -> str:

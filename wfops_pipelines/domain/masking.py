@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import lru_cache
+from operator import is_not
 from typing import Any, Final
 
 from wfops_pipelines.domain.secret_names import hides, is_secret_key
@@ -32,24 +33,30 @@ _MAX_SECRETS: Final = 500  # of one document, each of which is looked for in the
 
 
 def mask(value: Any, key: str | None = None) -> Any:
-    """A copy of any JSON value where what looks like a secret is ``‹masked›``; ``key`` is the name it stands under."""
+    """Any JSON value, where what looks like a secret is ``‹masked›``; ``key`` is the name it stands under. The value itself
+    is never changed; what needs no masking is shared with it."""
     return mask_known(value, secret=key is not None and is_secret_key(key))
 
 
 def mask_known(value: Any, *, secret: bool) -> Any:
     """Like :func:`mask` where the caller knows from the surroundings whether the whole value is a secret."""
     if isinstance(value, str):
-        return hide_whole(value) if secret else mask_text(value)
+        shown = hide_whole(value) if secret else mask_text(value)
+        return value if shown == value else shown
     if isinstance(value, Mapping):
         result: dict[Any, Any] = {}
+        changed = False
         for key, item in value.items():  # one frame a level: documents may nest hundreds of levels
-            result[_mask_key(key)] = mask_known(item, secret=hides(value, key, secret=secret))
-        return result
+            name = mask_text(key) if isinstance(key, str) else key
+            shown = mask_known(item, secret=hides(value, key, secret=secret))
+            changed = changed or shown is not item or name != key
+            result[name] = shown
+        return result if changed else value
     if isinstance(value, list | tuple):
         items: list[Any] = []
         for item in value:
             items.append(mask_known(item, secret=secret))
-        return items
+        return items if any(map(is_not, items, value)) else value
     if secret and isinstance(value, int | float) and not isinstance(value, bool):
         return MASKED
     return value
@@ -81,10 +88,6 @@ def forget() -> None:
     """Remember no text any longer."""
     _mask_short.cache_clear()
     _mask_long.cache_clear()
-
-
-def _mask_key(key: Any) -> Any:
-    return mask_text(key) if isinstance(key, str) else key
 
 
 def _mask_document(text: str) -> str:

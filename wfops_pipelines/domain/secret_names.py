@@ -77,7 +77,11 @@ _TELLING: Final = re.compile("|".join(map(re.escape, _shortest(
 def may_name_secrets(text: str) -> bool:
     """Whether a name that stands anywhere in ``text`` may be a secret's. Where this is false none is, and nobody has to
     look for them: so it is with most texts."""
-    return not text.isascii() or _TELLING.search(text.lower().replace("_", "").replace("-", "")) is not None
+    return not text.isascii() or _TELLING.search(_squeezed(text)) is not None
+
+
+def _squeezed(text: str) -> str:
+    return text.lower().replace("_", "").replace("-", "")
 
 
 @lru_cache(maxsize=4096)
@@ -108,7 +112,7 @@ def holds_secret(key: str, value: Any) -> bool:
         return True
     if isinstance(value, list | tuple):
         return holds_secrets(key, value)
-    return isinstance(value, str) and key.lower().replace("_", "").replace("-", "") in _EITHER and looks_random(value)
+    return isinstance(value, str) and _squeezed(key) in _EITHER and looks_random(value)
 
 
 def holds_secrets(key: str, values: Iterable[Any]) -> bool:
@@ -118,7 +122,7 @@ def holds_secrets(key: str, values: Iterable[Any]) -> bool:
     single = _single(key)
     if not texts or single is None:
         return False
-    plain = single.lower().replace("_", "").replace("-", "")
+    plain = _squeezed(single)
     if plain == "token" or plain in _EITHER:
         return any(map(looks_random, texts))
     return is_secret_key(single)
@@ -139,11 +143,19 @@ def looks_random(value: str) -> bool:
     return changes >= 3 and any(c.isalpha() for c in value) and "://" not in value and "T00:" not in value
 
 
+@lru_cache(maxsize=4096)
+def _may_hide(key: str) -> bool:
+    """Whether there is any value that would be a secret under ``key``, which is not inside of one: under most, none is."""
+    names = {key, single} if (single := _single(key)) is not None else {key}
+    return key in _PAIR_VALUES or key in _COMPARED or any(
+        is_secret_key(name) or _squeezed(name) in _EITHER or _squeezed(name) == "token" for name in names)
+
+
 def hides(holder: Mapping[Any, Any], key: Any, *, secret: bool) -> bool:
     """Whether the value under ``key`` of ``holder`` is a secret: ``holder`` is all of it one (``secret``; words such as
     ``mode`` only describe it), the key says so, or another field does: the name beside the value of a header, what a
     condition compares with."""
-    if not isinstance(key, str):
+    if not isinstance(key, str) or not (secret or _may_hide(key)):
         return secret
     value = holder.get(key)
     if secret and (key not in _KEPT_UNDER_SECRET or (isinstance(value, str) and looks_random(value))):

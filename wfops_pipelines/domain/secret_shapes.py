@@ -18,7 +18,7 @@ MASKED: Final = "‹masked›"
 _PROVIDER_SHAPES: Final = (
     r"eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*",                       # JWT
     r"sk-[\w-]{16,}", r"(?:sk|rk|pk)_(?:live|test)_\w{8,}", r"whsec_[\w+/=]{16,}",  # OpenAI, Anthropic; Stripe
-    r"gh[pousr]_\w{20,}", r"github_pat_\w{20,}", r"glpat-[\w-]{16,}", r"npm_\w{30,}", r"dop_v1_\w{32,}",
+    r"gh[pousr]_\w{20,}", r"github_pat_\w{20,}", r"glpat-[\w-]{16,}", r"npm_\w{30,}", r"do[op]_v1_\w{32,}",
     r"xox[abeoprs]-[\w-]{8,}", r"xapp-[\w-]{16,}",            # Slack
     r"(?:AKIA|ASIA)[0-9A-Z]{16}", r"AIza[\w-]{30,}", r"ya29\.[\w-]{16,}", r"GOCSPX-[\w-]{16,}",
     r"SG\.[\w-]{16,}\.[\w-]{16,}", r"key-[0-9a-f]{32}", r"shp(?:at|ca|pa|ss)_[0-9a-fA-F]{16,}",
@@ -28,7 +28,7 @@ _PROVIDER_SHAPES: Final = (
     r"hvs\.[\w-]{20,}", r"lin_api_\w{20,}", r"glsa_\w{20,}", r"dckr_pat_[\w-]{16,}", r"figd_[\w-]{20,}",
     r"sbp_[0-9a-f]{32,}", r"PMAK-[0-9a-f-]{32,}", r"NRAK-[0-9A-Z]{20,}",
     r"pypi-[\w-]{32,}", r"sq0(?:csp|atp)-[\w-]{20,}", r"SK[0-9a-f]{32}",
-    r"\d{8,10}:[\w-]{35}",                                    # Telegram bots
+    r"(?:bot)?\d{8,10}:[\w-]{35}",                            # Telegram bots
 )
 _QUOTE: Final = r"""(?:\"{3}|'{3}|\\{0,8}["'`])"""  # also inside a string that is JSON inside a string …
 _SCHEMES: Final = r"Bearer|Basic|bearer|basic|Token|ApiKey|Api-Key"
@@ -48,11 +48,11 @@ _WEBHOOK: Final = re.compile(
     r"([\w/@:.-]{8,400})")
 _QUERY: Final = re.compile(r"([?&#]([\w.-]{1,60})=)([^&\s#\"'`{}<>]{4,2000})")
 _ENCODED_QUERY: Final = re.compile(r"((?:%3F|%26)([\w.-]{1,60})%3D)([^&%\s#\"'`{}<>]{4,2000})")
-_FORM: Final = re.compile(r"(?<![\w$.-])(([A-Za-z][\w.-]{0,60})=)([^\s&;\"'`{}<>$]{4,2000})(?=[&;])")
-_VARIABLE: Final = re.compile(r"(?<![\w$])(([A-Z][A-Z0-9_]{2,60})=)([^\s\"'`{}$]{6,400})")  # NAME=value of a .env file
-_HEADER_LINE: Final = re.compile(r"(?<![\w$])(([A-Za-z][\w-]{2,60}): ?(?:(?:[Tt]oken|[Bb]ot|[Dd]igest) )?)"
+_FORM: Final = re.compile(r"(?<![\w$.-])(([A-Za-z][\w.-]{0,60}+)=)([^\s&;\"'`{}<>$]{4,2000})(?=[&;])")
+_VARIABLE: Final = re.compile(r"(?<![\w$])(([A-Z][A-Z0-9_]{2,60}+)=)([^\s\"'`{}$]{6,400})")  # NAME=value of a .env file
+_HEADER_LINE: Final = re.compile(r"(?<![\w$])(([A-Za-z][\w-]{2,60}+): ?(?:(?:[Tt]oken|[Bb]ot|[Dd]igest) )?)"
                                  r"([^\s\"'`{}$<>,;()\[\].]{8,400})")
-_BARE: Final = re.compile(r"(?<![\w$.-])(([A-Za-z][\w-]{1,60})(?:\\{0,8}[\"'])?\s{0,2}[=:]\s{0,2})"
+_BARE: Final = re.compile(r"(?<![\w$.-])(([A-Za-z][\w-]{1,60}+)(?:\\{0,8}[\"'])?\s{0,2}[=:]\s{0,2})"
                           r"([^\s\"'`{}$<>&;,()\[\]]{6,400}+)(?!\s?[(\[])")
 _OPTION: Final = re.compile(r"(?<![\w-])(--([a-z][\w-]{1,60})[= ][\"']?)([^\s\"'$-][^\s\"']{3,400})")
 _USER: Final = re.compile(r"((?<!\S)(?:-u|--user|--proxy-user)[ =]?[\"']?[^\s:\"'{}]{1,100}:)([^\s\"'${}]{1,200})")
@@ -61,14 +61,14 @@ _SQL: Final = re.compile(r"(\b(?:PASSWORD|IDENTIFIED\s{1,4}BY)\s{1,4}[\"'])([^\"
 _ELEMENT: Final = re.compile(r"(<(?:[\w.-]{1,40}:)?([\w.-]{1,80})(?:\s[^<>]{0,300})?>)([^<>\n{}$]{4,4000})(?=</)")
 # name: "value", name = 'value', name: string = "value", x['name'] = "value", x.name === "value": up to the quote.
 _ASSIGNED: Final = re.compile(
-    rf"""(?<![\w$-])([\w$-]{{1,80}})(?:\s?{_QUOTE})?(?:\s?\])?\s{{0,8}}"""
+    rf"""(?<![\w$-])([\w$-]{{1,80}}+)(?:\s?{_QUOTE})?(?:\s?\])?\s{{0,8}}"""
     rf"""(?::(?:\s?[A-Za-z<>|\[\]]{{1,30}}\s?=)?|=>|([=!]==?)|=)(?:\s|\\{{1,8}}[nrt]){{0,8}}({_QUOTE})""")
 # setHeader('Authorization', 'value'), environ.get("TOKEN", "value"): up to the second quote.
 _ARGUMENT: Final = re.compile(rf"""({_QUOTE})\s?([\w$-]{{1,80}})\s?\1\s{{0,4}},\s{{0,8}}({_QUOTE})""")
 _MAX_LITERAL: Final = 4000
 # names = ["value", "value"], x["names"]: ('value', 'value'), names = {'a': 'value'}: up to the bracket that opens.
 _LISTED: Final = re.compile(
-    rf"""(?<![\w$-])([\w$-]{{1,80}})(?:(?:\s?{_QUOTE})?(?:\s?\])?\s{{0,8}}(?::(?:\s?[A-Za-z<>|\[\]]{{1,30}}\s?=)?|=>|=)\s{{0,8}}"""
+    rf"""(?<![\w$-])([\w$-]{{1,80}}+)(?:(?:\s?{_QUOTE})?(?:\s?\])?\s{{0,8}}(?::(?:\s?[A-Za-z<>|\[\]]{{1,30}}\s?=)?|=>|=)\s{{0,8}}"""
     r"""(?:new Set\()?([\[({]))""")
 _CLOSING: Final = {"[": "]", "(": ")", "{": "}"}
 _ITEM: Final = re.compile(rf"""({_QUOTE})((?:(?!\1)[^\n]){{1,400}})(\1)""")
@@ -78,7 +78,7 @@ _MADE_OF: Final = re.compile(
     rf"""\(\s{{0,8}})({_QUOTE})([A-Za-z0-9+/=_.~:-]{{16,400}})(?=\2\s{{0,8}}[,)])""")
 _NO_CLIENTS: Final = re.compile(r"(?:.*\W)?(?:Date|URL|RegExp|Error|Set|Map|Symbol|String|Number|BigInt|ObjectI[dD]|UUID"
                                 r"|Buffer|Decimal|File|Path|Blob|\w*Error)\(\s*", re.DOTALL)
-_STATEMENT: Final = re.compile(r"(?<![\w$-])([\w$-]{1,80})(\s{0,4}(?::|=(?!=))\s{0,4}[A-Za-z_$(])([^\n;]{1,300})")
+_STATEMENT: Final = re.compile(r"(?<![\w$-])([\w$-]{1,80}+)(\s{0,4}(?::|=(?!=))\s{0,4}[A-Za-z_$(])([^\n;]{1,300})")
 _ALTERNATIVE: Final = re.compile(r"""((?:\|\||\?\?|\bor|\?:|[?:+])\s{0,4}(["'`]))([^"'`\n]{6,400})(?=\2)""")
 _NAME: Final = (rf"""{_QUOTE}(?:name|key|id|field|column)\\{{0,8}}["']\s{{0,4}}:"""
                 r"""\s{0,4}\\{0,8}["']\s?([\w$-]{1,80})\s?""")

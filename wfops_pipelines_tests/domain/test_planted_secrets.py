@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import string
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wfops_pipelines.domain.certain_secrets import FORMS, providers_of_secrets
 from wfops_pipelines.domain.errors import MalformedWorkflow
 from wfops_pipelines.domain.masking import MASKED, mask, mask_text
 from wfops_pipelines.domain.workflow import parse_json, read_content
@@ -126,3 +128,12 @@ def pairs(before: Any, after: Any) -> list[tuple[str, str]]:
     if isinstance(before, list):
         return [pair for one, other in zip(before, after, strict=True) for pair in pairs(one, other)]
     return []
+
+
+@given(st.sampled_from(sorted(FORMS.items())), st.sampled_from(["{}", "const key = '{}'", "https://api.example/{}/send",
+       "first line\\n{}\\nlast line", '{{"note": "use {} here"}}', "={{{{ $json.x }}}} {}"]), st.data())
+def test_what_is_certainly_a_secret_is_masked_too(form: tuple[str, str], around: str, data: st.DataObject) -> None:
+    provider, expression = form
+    text = around.format(data.draw(st.from_regex(re.compile(expression, re.ASCII), fullmatch=True)))
+    if provider in providers_of_secrets(text):
+        assert mask_text(text) != text
