@@ -114,6 +114,8 @@ def _bar(progress: Mapping[str, Any]) -> str:
 def _options(options: Mapping[str, Any]) -> str:
     words = [f"workflows {', '.join(options['workflows'])}"] if options.get("workflows") else []
     words += ["prune"] if options.get("prune") else []
+    words += [f"activation of the {'source' if options['activation'] == 'source' else 'target'}"] if options.get(
+        "activation") else []
     words += [f"large: {options['allow_large']}"] if options.get("allow_large") else []
     words += ["irreversible steps allowed"] if options.get("allow_irreversible") else []
     words += [f"reason: {options['reason']}"] if options.get("reason") else []

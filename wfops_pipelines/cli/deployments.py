@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -15,17 +16,17 @@ from wfops_pipelines.cli.deployment_screen import (
     progress_line,
     scheduled_text,
 )
-from wfops_pipelines.cli.options import AllowIrreversible, AllowLarge, DryRun, Json, Limit, Prune, Reason, Workflows
+from wfops_pipelines.cli.options import AllowIrreversible, AllowLarge, DryRun, Json, Limit, Prune, Reason, RunsAs, Workflows
 from wfops_pipelines.cli.session import Session, failure_of, open_session
 from wfops_pipelines.cli.watching import follow
 from wfops_pipelines.domain.deployment import DeploymentStatus
-from wfops_pipelines.domain.errors import UsageError
+from wfops_pipelines.domain.errors import Cancelled, UsageError
 from wfops_pipelines.domain.run_tags import DEPLOYMENT_TAG, SOURCE_TAG, TARGET_TAG
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from wfops_pipelines.services.deployment_reports import DeploymentReport
+    from wfops_pipelines.services.deployment_reports import DeploymentReport, NamedDeployment
     from wfops_pipelines.services.promotion_options import PromotionOptions
 
 deploy = typer.Typer(no_args_is_help=True, help="Promotions that start at their time, for one tenant or for many in waves.")
@@ -46,7 +47,8 @@ def schedule(
     tenant: Annotated[str | None, typer.Argument(metavar="[TENANT]",
                                                  help="The tenant's slug; not with --promotion.")] = None,
     source: From = None, target: To = None, at: At = None, workflow: Workflows = None, prune: Prune = False,
-    allow_large: AllowLarge = None, allow_irreversible: AllowIrreversible = False, reason: Reason = None,
+    activation: RunsAs = None, allow_large: AllowLarge = None, allow_irreversible: AllowIrreversible = False,
+    reason: Reason = None,
     promotion: Annotated[str | None, typer.Option(
         "--promotion", metavar="TENANT/pNUMBER", help="In place of --from and --to: a promotion that is approved, or will "
                                                       "be by then.")] = None,
@@ -69,8 +71,9 @@ def schedule(
 
         wfops deploy schedule --promotion acme/p12 --at 2026-11-22T22:00+01:00 --json | jq -r .deployment_id
     """
-    if promotion is not None and (tenant, source, target, workflow) != (None, None, None, None):
-        raise UsageError("--promotion says everything about it", fix="leave TENANT, --from, --to and --workflow out")
+    chosen = (tenant, source, target, workflow, prune, activation, allow_large, allow_irreversible, reason)
+    if promotion is not None and any(chosen):
+        raise UsageError("--promotion says everything about it", fix="leave all out but --at")
     if promotion is None and (tenant is None or source is None or target is None):
         raise UsageError("a deployment has a tenant, a source and a target",
                          fix="give TENANT, --from and --to, or --promotion for one that is approved")
@@ -80,8 +83,8 @@ def schedule(
         starts_at = _time(at)
         if tenant is not None and source is not None and target is not None:
             ends = [session.environments(tenant, [slug])[0] for slug in (source, target)]
-            options = _options(workflow, prune=prune, allow_large=allow_large, allow_irreversible=allow_irreversible,
-                               reason=reason)
+            options = _options(workflow, prune=prune, activation=activation, allow_large=allow_large,
+                               allow_irreversible=allow_irreversible, reason=reason)
             report = schedule_deployment(session.services, session.context(tenant), ends[0], ends[1], options, at=starts_at,
                                          dry_run=dry_run)
         else:
@@ -157,7 +160,7 @@ def run(name: One, dry_run: DryRun = False, as_json: Json = False) -> None:
     With --dry-run both environments are read, and the plan is shown that it would carry out now.
 
     Exit codes: 0 completed, 1 failed, 2 no such deployment, 4 a gate said no or not now, it runs already, or waits for its
-    wave, 5 unreachable.
+    wave, 5 unreachable, 7 Ctrl-C: it says what became of it.
 
     Examples:
 
@@ -175,9 +178,13 @@ def run(name: One, dry_run: DryRun = False, as_json: Json = False) -> None:
             return
         tags = {TARGET_TAG: f"{named.tenant}/{named.target}", SOURCE_TAG: before.source,
                 DEPLOYMENT_TAG: str(named.deployment_id)}
-        with terminal.progress(f"Deploying {before.source} → {before.target} of {before.tenant}"):
-            launched = session.run("run_deployment", {"deploy": {"deployment": str(named.deployment_id)}},
-                                   tenant=named.tenant, environment=named.target, tags=tags)
+        doing, since = f"Deploying {before.source} → {before.target} of {before.tenant}", session.services.now()
+        try:
+            with terminal.progress(doing):
+                launched = session.run("run_deployment", {"deploy": {"deployment": str(named.deployment_id)}},
+                                       tenant=named.tenant, environment=named.target, tags=tags)
+        except KeyboardInterrupt:
+            raise _interrupted(session, named, doing, since=since) from None
     told: dict[str, Any] = launched.outputs[0] if launched.outputs else {"result": None, "error": None}
     if told["result"] is None:
         raise told["error"] or failure_of(launched)
@@ -226,8 +233,9 @@ def batch(
     then: Annotated[int | None, typer.Option("--then", min=1, help="Tenants of each later wave; all the rest "
                                                                    "without.")] = None,
     tolerate: Annotated[int, typer.Option("--tolerate", min=0, help="Failures that do not stop it.")] = 0,
-    at: At = None, workflow: Workflows = None, prune: Prune = False, allow_large: AllowLarge = None,
-    allow_irreversible: AllowIrreversible = False, reason: Reason = None, dry_run: DryRun = False, as_json: Json = False,
+    at: At = None, workflow: Workflows = None, prune: Prune = False, activation: RunsAs = None,
+    allow_large: AllowLarge = None, allow_irreversible: AllowIrreversible = False, reason: Reason = None,
+    dry_run: DryRun = False, as_json: Json = False,
 ) -> None:
     """Deploy to many tenants, in waves: each begins when all of the wave before it ended well.
 
@@ -249,8 +257,8 @@ def batch(
     with open_session() as session:
         from wfops_pipelines.services.deployment_batches import BatchTemplate, schedule_batch
 
-        options = _options(workflow, prune=prune, allow_large=allow_large, allow_irreversible=allow_irreversible,
-                           reason=reason)
+        options = _options(workflow, prune=prune, activation=activation, allow_large=allow_large,
+                           allow_irreversible=allow_irreversible, reason=reason)
         template = BatchTemplate(source, target, options, first=first, then=then, tolerated=tolerate)
         report = schedule_batch(session.services, chosen, template, actor=session.actor, at=_time(at), dry_run=dry_run)
     shown = report.as_json()
@@ -288,16 +296,29 @@ def _plan(session: Session, deployment: DeploymentReport, *, as_json: bool) -> N
     terminal.write(terminal.json_text(plan) if as_json else plan_text(plan, colour=terminal.colours()))
 
 
+def _interrupted(session: Session, named: NamedDeployment, doing: str, *, since: datetime) -> Cancelled:
+    """The end of one that somebody interrupted: what became of its promotion, where it has one by now."""
+    from wfops_pipelines.cli.interruption import interrupted
+    from wfops_pipelines.services.deployment_reports import report_of
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would keep us from telling
+    now = report_of(session.services, session.context(named.tenant), named.deployment_id)
+    if now.promotion is None:
+        return Cancelled(f"interrupted while {doing[:1].lower()}{doing[1:]}: nothing was written, and it is {now.status}",
+                         fix=f"look: wfops deploy show {now.deployment_id}")
+    return interrupted(session, doing, now.tenant, now.target, since=since, promotion=now.promotion)
+
+
 def _text(shown: dict[str, Any]) -> str:
     return batch_text(shown) if "waves" in shown else deployment_text(shown)
 
 
-def _options(workflows: list[str] | None, *, prune: bool, allow_large: str | None, allow_irreversible: bool,
-             reason: str | None) -> PromotionOptions:
+def _options(workflows: list[str] | None, *, prune: bool, activation: str | None, allow_large: str | None,
+             allow_irreversible: bool, reason: str | None) -> PromotionOptions:
     from wfops_pipelines.services.promotion_options import PromotionOptions
 
-    return PromotionOptions(workflows=tuple(workflows) if workflows else None, prune=prune, allow_large=allow_large,
-                            allow_irreversible=allow_irreversible, reason=reason)
+    return PromotionOptions(workflows=tuple(workflows) if workflows else None, prune=prune, activation=activation,
+                            allow_large=allow_large, allow_irreversible=allow_irreversible, reason=reason)
 
 
 def _time(at: str | None) -> datetime | None:

@@ -56,5 +56,6 @@ def _became(left: LeftBehind, name: str, tenant: str, target: str, *, rolling_ba
         (left.status in ("approved", "pending_approval"), f"nothing was written, and {is_now} still", later),
         (left.status == "rolled_back" and not rolling_back,
          f"all that it had written to n8n {tenant}/{target} was taken back, and {is_now}", ""),
+        (left.status == "failed", f"nothing of it is left in n8n {tenant}/{target}, and {is_now}", ""),
         (left.git_status == "pending", f"n8n is written, {is_now}, and Git has to follow", next_one))
     return next(((became, way) for holds, became, way in cases if holds), (is_now, ""))

@@ -49,6 +49,9 @@ Workflows = Annotated[list[str] | None, typer.Option(
 Prune = Annotated[bool, typer.Option("--prune", help="Also remove what only the target has (n8n 2.x archives it).")]
 AllowLarge = Annotated[str | None, typer.Option(
     "--allow-large", metavar="REASON", help="Change or remove more than 30 % of an environment of ten workflows or more.")]
+RunsAs = Annotated[str | None, typer.Option(
+    "--activation", metavar="keep|source", help="Whether what both have runs as it does in the target, or as in the source; "
+                                                "without it, what the stage says.")]
 AllowIrreversible = Annotated[bool, typer.Option("--allow-irreversible", help="Do what n8n's API could not undo.")]
 Override = Annotated[str | None, typer.Option(
     "--override", metavar="REASON", help="Go past drift of the environment that is written, where its policy has "

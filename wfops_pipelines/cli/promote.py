@@ -16,6 +16,7 @@ from wfops_pipelines.cli.options import (
     Override,
     Prune,
     Reason,
+    RunsAs,
     Tenant,
     Workflows,
     Yes,
@@ -32,12 +33,8 @@ def promote(
     workflow: Workflows = None,
     needs: Annotated[bool, typer.Option("--needs/--no-needs", help="With --workflow: also the sub-workflows and error "
                                                                    "workflows that it needs.")] = True,
-    prune: Prune = False,
-    activation: Annotated[str | None, typer.Option(
-        "--activation", metavar="keep|source", help="Whether what both have runs as it does in the target, or as in the "
-                                                    "source; without it, what the stage says.")] = None,
-    allow_large: AllowLarge = None, allow_irreversible: AllowIrreversible = False, override: Override = None,
-    reason: Reason = None,
+    prune: Prune = False, activation: RunsAs = None, allow_large: AllowLarge = None,
+    allow_irreversible: AllowIrreversible = False, override: Override = None, reason: Reason = None,
     manual: Annotated[bool, typer.Option(
         "--manual", help="Once it is approved or its time has come, wait for `wfops promotion execute`.")] = False,
     dry_run: DryRun = False, yes: Yes = False, detach: Detach = False, as_json: Json = False,

@@ -70,6 +70,23 @@ def test_a_failed_one_says_why_and_leaves_with_the_code_of_that(applied: Fleet) 
     assert wfops("deploy", "show", made, "--watch").code == 1
 
 
+def test_one_that_somebody_interrupts_says_what_became_of_it(applied: Fleet) -> None:
+    wfops, staging = applied.wfops, applied.sandboxes["staging"]
+    made = wfops("deploy", "schedule", "acme", *WAY, "--activation", "source", "--json").json
+    assert made["options"]["activation"] == "source"
+    assert "activation of the source" in wfops("deploy", "show", made["deployment_id"]).out
+    before = sorted(staging.state.workflows)
+    fault = staging.faults.add("latency", method="POST", path=r"/workflows$", ms=60_000, times=1)
+    stopped = wfops.interrupted("deploy", "run", made["deployment_id"], when=lambda: fault.hits > 0)
+    staging.faults.clear()
+    promotion = wfops("deploy", "show", made["deployment_id"], "--json").json["promotion"]
+    assert stopped.code == 7 and "interrupted while deploying dev → staging of acme: nothing of it is left in n8n acme/staging" in stopped.err
+    assert f"wfops promotion show {promotion}" in stopped.err
+    assert sorted(staging.state.workflows) == before
+    assert wfops("deploy", "schedule", "--promotion", promotion, "--activation", "keep").code == 2
+    assert wfops("deploy", "schedule", "acme", *WAY, "--activation", "both").code == 2
+
+
 def test_a_batch_is_one_view(applied: Fleet) -> None:
     wfops = applied.wfops
     planned = wfops("deploy", "batch", "--all", *WAY, "--dry-run")
