@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
+from wfops_pipelines.domain.chance import chance_of
 from wfops_pipelines.domain.errors import MalformedDelivery
 
 COMMITS_TOLD = 20  # of a push with more, what it touched is not trusted to be listed whole
@@ -184,7 +185,7 @@ def next_look(now: datetime, name: str, interval: float) -> datetime:
     """When a branch is looked at next: at its own place in the interval, which its name decides, and so not together with
     all the others. Half an interval at least lies between, and one and a half at most, also after a late look."""
     since = now.timestamp() + interval / 2
-    wait = (_share(name) * interval - since) % interval
+    wait = (chance_of(name) * interval - since) % interval
     return datetime.fromtimestamp(since + wait, UTC)
 
 
@@ -193,12 +194,7 @@ def next_attempt(now: datetime, name: str, failures: int, interval: float) -> da
     at most."""
     longest = max(LONGEST_BACKOFF, interval)
     wait = min(interval * 2 ** min(failures - 1, 20), longest)
-    return now + timedelta(seconds=wait * (0.75 + _share(f"{name}/{failures}") / 2))
-
-
-def _share(name: str) -> float:
-    """Between 0 and 1, the same for a name each time."""
-    return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:8], "big") / 2**64
+    return now + timedelta(seconds=wait * (0.75 + chance_of(f"{name}/{failures}") / 2))
 
 
 @dataclass(frozen=True, slots=True)

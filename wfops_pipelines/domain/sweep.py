@@ -7,7 +7,6 @@ shifted for each environment by some seconds that are its own (:func:`phase_of`)
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable
@@ -15,6 +14,8 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TypeVar
 from uuid import UUID
+
+from wfops_pipelines.domain.chance import chance_of
 
 T = TypeVar("T")
 
@@ -35,12 +36,6 @@ class Done(StrEnum):
     BROKEN = "broken"  # an error of ours
 
 
-def chance_of(environment_id: UUID, purpose: str = "") -> float:
-    """A number in [0, 1) that is always the same for an environment and a purpose."""
-    digest = hashlib.blake2b(environment_id.bytes + purpose.encode(), digest_size=7).digest()
-    return int.from_bytes(digest, "big") / 2.0 ** 56
-
-
 def jitter_of(interval: float) -> float:
     """How far due times lie from the interval's grid at most."""
     return min(interval * _JITTER, _LONGEST_JITTER)
@@ -48,7 +43,7 @@ def jitter_of(interval: float) -> float:
 
 def phase_of(environment_id: UUID, interval: float) -> float:
     """The environment's own shift of the grid."""
-    return (2.0 * chance_of(environment_id) - 1.0) * jitter_of(interval)
+    return (2.0 * chance_of(str(environment_id)) - 1.0) * jitter_of(interval)
 
 
 def next_due(last: datetime | None, *, interval: float, phase: float) -> datetime | None:
@@ -81,7 +76,7 @@ def lag(last: datetime | None, now: datetime, *, interval: float, phase: float) 
 def whole_check_due(environment_id: UUID, checked_at: datetime, now: datetime) -> bool:
     """Whether the environment is read and compared whole though nothing changed, once within each day, at its own time: so
     that what a partition shows in the UI is never older, and a mistake of ours heals."""
-    shift = chance_of(environment_id, "whole") * DAY
+    shift = chance_of(f"{environment_id}/whole") * DAY
     return math.floor((now.timestamp() - shift) / DAY) != math.floor((checked_at.timestamp() - shift) / DAY)
 
 

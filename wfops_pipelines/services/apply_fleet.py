@@ -73,9 +73,8 @@ def apply_fleet(services: Services, fleet: Fleet, resolve: ResolveSecret, *, act
         known = {row.slug for row in system.tenants()}
     for spec in fleet.tenants:
         with _turn(services, spec.slug, alone=not dry_run) as row:
-            context = Context(
-                tenant_id=row.tenant_id if row is not None else services.new_id(), tenant_slug=spec.slug, actor=actor,
-                now=services.now, new_id=services.new_id, run_id=run_id)
+            context = services.context_of(row.tenant_id if row is not None else services.new_id(), spec.slug, actor,
+                                          run_id=run_id)
             plan.changes += _apply_tenant(services, context, spec, secrets, prune=prune, dry_run=dry_run)
     for slug in sorted(known - {spec.slug for spec in fleet.tenants}):
         if prune and not dry_run and not _delete_tenant(services, slug, actor):
@@ -91,7 +90,7 @@ def _check_tables(services: Services, fleet: Fleet, actor: str, *, prune: bool) 
         with services.store.system() as system:
             row = system.tenant(spec.slug)
         if row is not None:
-            context = Context(row.tenant_id, row.slug, actor, services.now, services.new_id)
+            context = services.context_of(row.tenant_id, row.slug, actor)
             with services.store.read(context) as work:
                 check_declared(work, spec, prune=prune)
 
@@ -244,7 +243,7 @@ def _delete_tenant(services: Services, slug: str, actor: str) -> bool:
     with _turn(services, slug, alone=True) as row:
         if row is None:
             return False
-        context = Context(row.tenant_id, row.slug, actor, services.now, services.new_id)
+        context = services.context_of(row.tenant_id, row.slug, actor)
         with services.store.unit_of_work(context, "apply.delete_tenant") as work:
             for environment in work.fleet.environments():
                 work.fleet.set_environment(environment.id, deleted_at=context.now())

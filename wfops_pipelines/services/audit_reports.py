@@ -45,7 +45,8 @@ def verify_chains(services: Services, slugs: Collection[str], anchors: Sequence[
     tenants = _tenants(services, slugs)
     rows = []
     for tenant in tenants:
-        verdict = verify_tenant(services, _context(services, tenant, actor), by_tenant.get(tenant.tenant_id))
+        context = services.context_of(tenant.tenant_id, tenant.slug, actor)
+        verdict = verify_tenant(services, context, by_tenant.get(tenant.tenant_id))
         rows.append({"tenant": tenant.slug, "tenant_id": str(tenant.tenant_id), "deleted": tenant.deleted_at is not None,
                      "events": verdict.events, "head": verdict.head, "ok": verdict.ok,
                      "anchored": tenant.tenant_id in by_tenant, "problem": verdict.problem, "sequence": verdict.sequence})
@@ -60,7 +61,7 @@ def export_anchors(services: Services, slugs: Collection[str], *, actor: str) ->
     """How far each chain goes now: to be kept where nobody who can write the database can write."""
     anchors = []
     for tenant in _tenants(services, slugs):
-        with services.store.read(_context(services, tenant, actor)) as work:
+        with services.store.read(services.context_of(tenant.tenant_id, tenant.slug, actor)) as work:
             events, head = work.audit.head()
         anchors.append({"tenant": tenant.slug, **Anchor(tenant.tenant_id, events, head).to_json()})
     return {"version": 1, "at": services.now().isoformat(), "anchors": anchors}
@@ -84,8 +85,3 @@ def _tenants(services: Services, slugs: Collection[str]) -> list[Row[Any]]:
     if unknown:
         raise UnknownTenant(f"there is no tenant {unknown[0]!r}", fix="`wfops tenants` lists them")
     return [row for row in rows if not slugs or row.slug in slugs]
-
-
-def _context(services: Services, tenant: Row[Any], actor: str) -> Context:
-    return Context(tenant_id=tenant.tenant_id, tenant_slug=tenant.slug, actor=actor, now=services.now,
-                   new_id=services.new_id)

@@ -67,9 +67,7 @@ def escalate_incidents(services: Services, *, actor: str, limit: int = MOST) -> 
     sweep, now = TtlSweep(), services.now()
 
     def of_tenant(tenant: _Tenant, ids: Sequence[UUID]) -> tuple[list[Escalated], WfopsError | None]:
-        context = Context(tenant_id=tenant.id, tenant_slug=tenant.slug, actor=actor, now=services.now,
-                          new_id=services.new_id, base_url=services.base_url)
-        return _of_tenant(services, context, ids, now)
+        return _of_tenant(services, services.context_of(tenant.id, tenant.slug, actor), ids, now)
 
     with ThreadPoolExecutor(AT_ONCE, "wfops-ttl") as threads:
         for page in _pages(services, now, limit):

@@ -22,7 +22,7 @@ from wfops_pipelines.domain.snapshot import SnapshotKind
 from wfops_pipelines.services import recovery
 from wfops_pipelines.services.detect_drift import check_drift
 from wfops_pipelines.services.export_environment import export_environment
-from wfops_pipelines.services.operations import is_running
+from wfops_pipelines.services.operations import declare_dead, is_running
 from wfops_pipelines.services.promotion_recovery import recover_environment
 from wfops_pipelines.services.reconcile import reconcile
 from wfops_pipelines.services.services import Services
@@ -212,9 +212,7 @@ async def resume_operation(services: Services, context: Context, operation_id: U
             _has_something_left(work, row, kind)
         else:
             _has_checkpoint(work, row, afresh=afresh)
-            if row.state == OperationState.RUNNING:  # its process died: whoever goes on says so first
-                work.operations.end(row.id, OperationState.FAILED, now=context.now(), metrics=row.metrics,
-                                    error_kind="holder_died", error_message="the process that ran it died")
+            declare_dead(work, row.id, context.now())  # if its process died, whoever goes on says so first
             if afresh:
                 work.operations.checkpoint(row.id, None)
         work.record("operation.resumed", "operation", str(row.id), environment=place.slug, afresh=afresh,

@@ -227,7 +227,7 @@ def _take(services: Services, context: Context, kind: OperationKind, environment
             alive = holders.is_alive(lease.holder, lease.heartbeat_at, beat_at, services.limits.lease_stale)
             if alive and Held(environment.id, lease.epoch) not in _unended:
                 return lease.operation_id
-            _declare_dead(work, lease.operation_id, now)
+            declare_dead(work, lease.operation_id, now)
         resumed = _asked_for(work, environment, kind) or _interrupted(work, environment, kind)
         operation_id = resumed.id if resumed is not None else context.new_id()
         within = context.within(operation_id)
@@ -269,7 +269,8 @@ def _asked_for(work: UnitOfWork, environment: Row[Any], kind: OperationKind) -> 
     return row if row.state == OperationState.FAILED else None
 
 
-def _declare_dead(work: UnitOfWork, operation_id: UUID, now: datetime) -> None:
+def declare_dead(work: UnitOfWork, operation_id: UUID, now: datetime) -> None:
+    """End an operation that says that it runs, and whose process is gone."""
     dead = work.operations.get(operation_id)
     if dead is not None and dead.state == OperationState.RUNNING:
         work.operations.end(operation_id, OperationState.FAILED, now=now, metrics=dead.metrics, error_kind=_HOLDER_DIED,

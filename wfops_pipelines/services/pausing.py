@@ -119,7 +119,7 @@ def _everything(services: Services, actor: str, what: str, decide: Any, *,
                 dry_run: bool) -> tuple[Pause | None, Pause | None]:
     """In one transaction with an event in every tenant's trail."""
     with services.store.system() as system:
-        contexts = [Context(row.tenant_id, row.slug, actor, services.now, services.new_id) for row in system.tenants()]
+        contexts = [services.context_of(row.tenant_id, row.slug, actor) for row in system.tenants()]
         before = system.pauses().everything
     if dry_run:
         return before, decide(before)

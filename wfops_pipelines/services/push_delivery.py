@@ -91,8 +91,8 @@ def _candidates(services: Services, delivery: Delivery) -> list[tuple[Row[Any], 
     keys = pushes.named_remotes(delivery.document)
     with services.store.system() as system:
         rows = system.pushes.repositories(sorted({key.partition("/")[2] for key in keys}))
-    return [(row, Context(row.tenant_id, row.tenant_slug, ACTOR, services.now, services.new_id, base_url=services.base_url))
-            for row in rows if pushes.remote_key(row.url) in keys]
+    return [(row, services.context_of(row.tenant_id, row.tenant_slug, ACTOR)) for row in rows
+            if pushes.remote_key(row.url) in keys]
 
 
 def _signed_by(services: Services, context: Context, row: Row[Any], delivery: Delivery, app_secret: str | None) -> bool:

@@ -18,7 +18,6 @@ from sqlalchemy import Row
 
 from wfops_pipelines import failpoints
 from wfops_pipelines.domain import pushes
-from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.pushes import Partition
 from wfops_pipelines.services.services import Services
 
@@ -97,7 +96,7 @@ def note_launched(services: Services, waiting: Sequence[Row[Any]], runs: Mapping
     for row in waiting:
         by_tenant.setdefault(row.tenant_id, []).append(row)
     for tenant_id, rows in by_tenant.items():
-        context = Context(tenant_id, rows[0].tenant_slug, ACTOR, services.now, services.new_id)
+        context = services.context_of(tenant_id, rows[0].tenant_slug, ACTOR)
         asked: dict[str | None, dict[UUID, str | None]] = {}
         with services.store.bookkeeping(context, "push.launched") as work:
             ids = {row.slug: row.id for row in work.fleet.environments()}

@@ -27,7 +27,6 @@ from sqlalchemy import Row
 
 from wfops_pipelines import failpoints
 from wfops_pipelines.domain import pushes
-from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import StoreError, WfopsError
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.services.sync_repository import LOOK_AGAIN
@@ -125,7 +124,7 @@ class RepositoryPoll:
         for one in moved:
             by_tenant.setdefault(one.tenant_id, []).append(one)
         for tenant_id, ones in by_tenant.items():
-            context = Context(tenant_id, ones[0].tenant, ACTOR, self._services.now, self._services.new_id)
+            context = self._services.context_of(tenant_id, ones[0].tenant, ACTOR)
             with self._services.store.bookkeeping(context, "poll.asked") as work:
                 work.pushes.ask({one.environment_id: one.head for one in ones}, by="poll", now=context.now(), run_id=run_id)
 
@@ -175,7 +174,7 @@ class RepositoryPoll:
     def _look(self, branch: Branch, interval: float) -> str | None:
         """One look, noted; what stood in its way, for the log."""
         services, row = self._services, branch.environment
-        context = Context(row.tenant_id, row.tenant_slug, ACTOR, services.now, services.new_id)
+        context = services.context_of(row.tenant_id, row.tenant_slug, ACTOR)
         began = services.now()  # an answer is as old as its question
         try:
             head, error = services.head_of(context, row), None

@@ -11,7 +11,6 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import SecretUnreadable
 from wfops_pipelines.domain.operation import OperationKind, OperationState
 from wfops_pipelines.services.services import Services
@@ -57,7 +56,7 @@ def rotate_secrets(services: Services, own: Callable[[bool], int], *, actor: str
 
 
 def _rotate_tenant(services: Services, tenant: Row[Any], actor: str) -> int:
-    context = Context(tenant.tenant_id, tenant.slug, actor, services.now, services.new_id)
+    context = services.context_of(tenant.tenant_id, tenant.slug, actor)
     operation_id = services.new_id()
     try:
         with services.store.bookkeeping(context.within(operation_id), "secrets.rotate") as work:

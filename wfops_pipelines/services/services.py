@@ -73,7 +73,12 @@ class Services:
             if row is None:
                 known = [t.slug for t in system.tenants()]
                 raise UnknownTenant(f"there is no tenant {tenant!r}", fix=_suggest(known, "tenants"))
-        return Context(tenant_id=row.tenant_id, tenant_slug=row.slug, actor=actor, now=self.now, new_id=self.new_id,
+        return self.context_of(row.tenant_id, row.slug, actor, run_id=run_id, step=step)
+
+    def context_of(self, tenant_id: UUID, tenant_slug: str, actor: str, *, run_id: str | None = None,
+                   step: str | None = None) -> Context:
+        """A context for a tenant that is known: whoever goes through the tenants of the store has a row of each."""
+        return Context(tenant_id=tenant_id, tenant_slug=tenant_slug, actor=actor, now=self.now, new_id=self.new_id,
                        run_id=run_id, step=step, base_url=self.base_url)
 
     def environments(self, context: Context, slugs: list[str] | None = None) -> list[Row[Any]]:

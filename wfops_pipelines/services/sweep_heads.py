@@ -40,7 +40,7 @@ class Heads:
         return await asyncio.shield(self._asked[key])
 
     async def _ask(self, context: Context, environment: Row[Any]) -> str | None:
-        host = urlsplit(environment.source.split("|")[1]).netloc
+        host = urlsplit(environment.repository_url).netloc
         async with self._places:
             if host and self._failures[host] >= _AWAY:
                 raise Unreachable(f"{_AWAY} repositories of {host} could not be reached just before", target=host,

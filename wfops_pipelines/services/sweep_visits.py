@@ -11,11 +11,12 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import Row
 
+from wfops_pipelines.domain.chance import chance_of
 from wfops_pipelines.domain.circuit import Circuit, CircuitPolicy, Passage, answered, failed, passage, probing
 from wfops_pipelines.domain.drift import EnvironmentDriftStatus
 from wfops_pipelines.domain.errors import OperationRunning, Unreachable, WfopsError
 from wfops_pipelines.domain.normalize import NORMALIZER_VERSION
-from wfops_pipelines.domain.sweep import Done, chance_of, whole_check_due
+from wfops_pipelines.domain.sweep import Done, whole_check_due
 from wfops_pipelines.n8n.provider import KnownPage
 from wfops_pipelines.services.detect_drift import UNSEEN, DriftCheck, check_drift, note_unseen
 from wfops_pipelines.services.holder import monotonic_ms
@@ -131,7 +132,7 @@ class Visits:
                             return False  # a whole check comes again when it is told to
                         if visit.circuit is not None or monotonic_ms() - started > 1000 * _SLOW:
                             raise
-                    await asyncio.sleep(_AGAIN + chance_of(visit.id, "again"))
+                    await asyncio.sleep(_AGAIN + chance_of(f"{visit.id}/again"))
                     return await ask()
             except TimeoutError:
                 raise Unreachable(f"no whole answer within {whole:.0f} s", target=provider.base_url,
@@ -174,7 +175,7 @@ class Visits:
         if not isinstance(error, Unreachable) or not _is_instance(visit.environment, error):
             return
         circuit = failed(visit.circuit, visit.context.now(), reason=error.kind, message=str(error), policy=POLICY,
-                         chance=chance_of(visit.id, str(visit.circuit.openings if visit.circuit else 0)))
+                         chance=chance_of(f"{visit.id}/{visit.circuit.openings if visit.circuit else 0}"))
         await asyncio.to_thread(self._save_circuit, visit, circuit)
 
     def _save_circuit(self, visit: Visit, circuit: Circuit) -> None:

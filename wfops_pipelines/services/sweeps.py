@@ -199,9 +199,8 @@ class _Sweep:
             elif passage(circuit, now) is Passage.NONE:
                 self.result.count(Done.CIRCUIT_OPEN, row.drift_status)
             else:
-                context = contexts.setdefault(row.tenant_id, Context(
-                    tenant_id=row.tenant_id, tenant_slug=row.tenant_slug, actor=self._actor, now=services.now,
-                    new_id=services.new_id, run_id=self._run_id, step=self._step, base_url=services.base_url))
+                context = contexts.setdefault(row.tenant_id, services.context_of(
+                    row.tenant_id, row.tenant_slug, self._actor, run_id=self._run_id, step=self._step))
                 found.append(Visit(context, row, circuit))
         return fair_order(found, tenant=lambda visit: visit.context.tenant_id, due=lambda visit: next_due(
             visit.environment.last_drift_check_at, interval=interval, phase=phase_of(visit.id, interval)))

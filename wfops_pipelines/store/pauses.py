@@ -12,12 +12,12 @@ from sqlalchemy.dialects.postgresql import insert
 
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.pause import Pause, Pauses
+from wfops_pipelines.store import tenancy
 from wfops_pipelines.store.audit import AuditTrail
 from wfops_pipelines.store.tables.fleet import tenants
 from wfops_pipelines.store.tables.pauses import cancelled_runs, installation_pause, tenant_pauses
 
 KEPT_CANCELLATIONS = timedelta(days=30)
-_SET_TENANT = text("SELECT set_config('wfops.tenant_id', :tenant, true)")
 
 
 def _pause(row: Row[Any], tenant: str | None) -> Pause:
@@ -94,7 +94,7 @@ class InstallationWrites:
     def record(self, contexts: Sequence[Context], action: str, **details: Any) -> None:
         """The same event in the trail of each of these tenants; always in the order of their ids."""
         for context in sorted(contexts, key=lambda one: one.tenant_id):
-            self._connection.execute(_SET_TENANT, {"tenant": str(context.tenant_id)})
+            tenancy.become(self._connection, context.tenant_id)
             trail = AuditTrail(self._connection, context, self._audit_key)
             trail.add(action, "tenant", context.tenant_slug, environment=None, before=None, after=None, details=details)
             trail.flush()

@@ -18,6 +18,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.dialects.postgresql import UUID as UUID_TYPE
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from wfops_pipelines.store import tenancy
 from wfops_pipelines.store.tables.drift import drift_check_history as history
 from wfops_pipelines.store.tables.fleet import environments, repositories, secrets, tenants
 from wfops_pipelines.store.tables.operations import environment_leases as leases
@@ -90,7 +91,6 @@ _REPEAT = text("""
     FROM looked JOIN repeated ON repeated.id = looked.check_id
     WHERE e.tenant_id = looked.tenant_id AND e.id = looked.environment_id RETURNING e.id""").bindparams(
         bindparam("rows", type_=JSONB))
-_SET_TENANT = text("SELECT set_config('wfops.tenant_id', :tenant, true)")
 
 
 def states(connection: Connection, environment_ids: Collection[UUID], version: int) -> dict[UUID, str | None]:
@@ -109,8 +109,9 @@ class SweepReads:
 
     def environments(self) -> list[Row[Any]]:
         """Every environment that a schedule checks (§9: not dev, Git configured), as ``environments`` has it, and with
-        ``tenant_slug``, the repository's ``source`` and ``on_branch``, the lease (``holder`` none where nobody holds it),
-        its last check (``check_id``, ``check_type``), its known listing (``known_*``) and circuit (``circuit_*``)."""
+        ``tenant_slug``, the repository's ``repository_url``, ``source`` and ``on_branch``, the lease (``holder`` none where
+        nobody holds it), its last check (``check_id``, ``check_type``), its known listing (``known_*``) and circuit
+        (``circuit_*``)."""
         last = (select(history.c.id, history.c.type).where(
             history.c.tenant_id == environments.c.tenant_id, history.c.environment_id == environments.c.id)
             .order_by(history.c.last_at.desc()).limit(1).lateral("last_check"))
@@ -119,6 +120,7 @@ class SweepReads:
         branch = func.coalesce(environments.c.branch, repositories.c.branch)
         return list(self._connection.execute(
             select(environments, tenants.c.slug.label("tenant_slug"), branch.label("on_branch"),
+                   repositories.c.url.label("repository_url"),
                    func.concat(repositories.c.provider, "|", repositories.c.url, "|", branch, "|",
                                func.coalesce(environments.c.folder, "")).label("source"),
                    leases.c.holder, leases.c.heartbeat_at, last.c.id.label("check_id"), last.c.type.label("check_type"),
@@ -254,19 +256,19 @@ class SweepWrites:
         """Checks that found what the one before found (``environment_id``, its ``check_id``, when it was (``last``),
         ``at``, ``duration_ms``, whether both sides were ``read``, else the ``message``) are counted in the history; the
         environments of those that were."""
-        self._of(tenant_id)
+        tenancy.become(self._connection, tenant_id)
         return set(self._connection.execute(_REPEAT, {"tenant": tenant_id, "rows": list(rows)}).scalars())
 
     def missed(self, tenant_id: UUID, environment_ids: Collection[UUID]) -> None:
         """Their listings were other bytes than those that are known."""
-        self._of(tenant_id)
+        tenancy.become(self._connection, tenant_id)
         self._connection.execute(update(known_listings).where(
             known_listings.c.tenant_id == tenant_id, known_listings.c.environment_id.in_(environment_ids)
         ).values(misses=known_listings.c.misses + 1))
 
     def circuits(self, tenant_id: UUID) -> InstanceCircuits:
         """A tenant's circuits."""
-        self._of(tenant_id)
+        tenancy.become(self._connection, tenant_id)
         return InstanceCircuits(self._connection, tenant_id)
 
     # -- the sweep itself ----------------------------------------------------------------------------------------------
@@ -284,6 +286,3 @@ class SweepWrites:
     def change(self, sweep_id: UUID, **values: Any) -> None:
         """Columns of a sweep."""
         self._connection.execute(update(sweeps).where(sweeps.c.id == sweep_id).values(**values))
-
-    def _of(self, tenant_id: UUID) -> None:
-        self._connection.execute(_SET_TENANT, {"tenant": str(tenant_id)})

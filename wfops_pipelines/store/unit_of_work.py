@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import Connection, Engine, text
@@ -24,7 +24,7 @@ from sqlalchemy import Connection, Engine, text
 from wfops_pipelines import failpoints
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import Broken
-from wfops_pipelines.store import installation
+from wfops_pipelines.store import installation, tenancy
 from wfops_pipelines.store.alerts import Alerts
 from wfops_pipelines.store.audit import AuditTrail
 from wfops_pipelines.store.deployments import Deployments
@@ -52,12 +52,9 @@ from wfops_pipelines.store.snapshots import Snapshots
 from wfops_pipelines.store.sweeps import Claims, InstanceCircuits, KnownListings, SweepReads, SweepWrites
 from wfops_pipelines.store.system import SystemReads
 
-_SET_TENANT = text("SELECT set_config('wfops.tenant_id', :tenant, true)")
-_SET_TENANT_UNFLUSHED = text(
-    "SELECT set_config('wfops.tenant_id', :tenant, true), set_config('synchronous_commit', 'off', true)")
 _UNFLUSHED = text("SELECT set_config('synchronous_commit', 'off', true)")
 _ALONE = text("SELECT pg_advisory_xact_lock(hashtextextended(:what, 6))")
-_ISOLATION = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+_ONE_VIEW: Final[dict[str, Any]] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}  # said by its BEGIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +149,8 @@ class Store:
     def read(self, context: Context) -> Iterator[UnitOfWork]:
         """One consistent, read-only view of the tenant's rows."""
         key = self.audit_key  # before a connection is taken: it may need one itself
-        with connected(self._app) as connection, connection.begin() as transaction:
-            connection.execute(_ISOLATION)
-            connection.execute(_SET_TENANT, {"tenant": str(context.tenant_id)})
+        with connected(self._app) as connection, connection.execution_options(**_ONE_VIEW).begin() as transaction:
+            tenancy.become(connection, context.tenant_id)
             yield UnitOfWork(connection, context, self.secrets, key, read_only=True)
             transaction.rollback()
 
@@ -219,7 +215,7 @@ class Store:
     def _transaction(self, context: Context, name: str, held: Held | None, *, flush: bool = True) -> Iterator[UnitOfWork]:
         key = self.audit_key
         with connected(self._app) as connection, connection.begin() as transaction:
-            connection.execute(_SET_TENANT if flush else _SET_TENANT_UNFLUSHED, {"tenant": str(context.tenant_id)})
+            tenancy.become(connection, context.tenant_id, flush=flush)
             work = UnitOfWork(connection, context, self.secrets, key)
             if held is not None:
                 work.leases.assert_held(held.environment_id, held.epoch)

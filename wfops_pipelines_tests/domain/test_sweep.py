@@ -9,9 +9,9 @@ from uuid import UUID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wfops_pipelines.domain.chance import chance_of
 from wfops_pipelines.domain.sweep import (
     DAY,
-    chance_of,
     fair_order,
     is_due,
     jitter_of,
@@ -86,7 +86,7 @@ def test_sweeps_that_begin_each_interval_take_every_environment_each_time(one: U
 def test_the_jitter_is_the_environments_own_and_small(one: UUID, interval: float) -> None:
     assert phase_of(one, interval) == phase_of(UUID(str(one)), interval)
     assert abs(phase_of(one, interval)) <= jitter_of(interval) <= min(30, interval / 10)
-    assert 0 <= chance_of(one, "x") < 1
+    assert 0 <= chance_of(f"{one}/x") < 1
 
 
 @settings(deadline=None)

@@ -7,29 +7,26 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, rule
 
 from wfops_pipelines import failpoints
 from wfops_pipelines.domain.layout import read_file
 from wfops_pipelines.domain.normalize import content_hash
 from wfops_pipelines.domain.workflow import read_content
 from wfops_pipelines.failpoints import FailpointReached
-from wfops_pipelines.n8n.sandbox import workflows as sandbox_workflows
 from wfops_pipelines.services.mapping_commands import ignore, link, unignore, unlink
 from wfops_pipelines.services.matrix import workflow_matrix
-from wfops_pipelines_tests.model.world import Content, File, Flow, Place, World
+from wfops_pipelines_tests.model.in_git import InGit
+from wfops_pipelines_tests.model.in_n8n import InN8n
+from wfops_pipelines_tests.model.meant import NAMES, PLACES, SLUGS, TEXTS, WHICH
+from wfops_pipelines_tests.model.world import Content, Place
 from wfops_pipelines_tests.services.child import run_in_child
-from wfops_pipelines_tests.services.fleet import Environment, FleetUnderTest, NewFleet, file_bytes, run, workflow
-from wfops_pipelines_tests.services.promotions import promoting_fleet
+from wfops_pipelines_tests.services.fleet import run, workflow
 from wfops_pipelines_tests.services.walked_use_cases import nobody_beats
 
-SLUGS = ("dev", "prod")
-NAMES, TEXTS, PATHS, TAGS = "ABC", "xyz", "pqrs", "uv"
-PLACES = st.sampled_from(SLUGS)
-WHICH = st.integers(0, 3)
 CONTENTS = st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(TEXTS)), max_size=3)
 POINTS: dict[str, tuple[str, ...]] = {
     "sync": ("operation.acquire.after_commit", "n8n.list_workflows.before", "n8n.list_workflows.after", "sync.page.received",
@@ -49,54 +46,8 @@ POINTS: dict[str, tuple[str, ...]] = {
 }
 
 
-def fleet_of_two(new_fleet: NewFleet) -> FleetUnderTest:
-    """dev and prod, with a stage from one to the other; drift in prod opens incidents. Batches are small."""
-    fleet = promoting_fleet(new_fleet, SLUGS, drift_policy={"auto_create_incidents": True})
-    fleet.with_limits(batch_size=2)
-    return fleet
-
-
-class WorkflowMachine(RuleBasedStateMachine):
+class WorkflowMachine(InN8n, InGit):
     """One fleet, whatever happens to it."""
-
-    new_fleet: ClassVar[Any]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.fleet: FleetUnderTest = self.new_fleet.as_left_by(fleet_of_two)
-        self.world = World(*SLUGS)
-        self.world.places["prod"].incidents = True
-        self.ids: dict[str, str] = {}  # of canonical workflows, by what the world calls them
-        self.number = 0
-        self.stage: dict[str, str] = {}
-
-    def teardown(self) -> None:
-        failpoints.disarm()
-        try:
-            assert self.fleet.chain_verifies()
-        finally:
-            self.fleet.services.store.close()
-
-    # -- who is meant --------------------------------------------------------------------------------------------------
-
-    def both(self, slug: str) -> tuple[Environment, Place]:
-        return self.fleet[slug], self.world.places[slug]
-
-    def flow(self, slug: str, which: int, *, archived: bool = False) -> str | None:
-        """The n8n id of a workflow."""
-        found = sorted(i for i, flow in self.world.places[slug].flows.items() if flow.archived is archived)
-        return found[which % len(found)] if found else None
-
-    def file(self, slug: str, which: int) -> str | None:
-        """The path of a file."""
-        found = sorted(self.world.places[slug].files)
-        return found[which % len(found)] if found else None
-
-    def known(self, slug: str, which: int) -> str | None:
-        found = sorted(self.world.places[slug].known)
-        return found[which % len(found)] if found else None
-
-    # -- what people do in n8n -----------------------------------------------------------------------------------------
 
     @initialize(dev=CONTENTS, prod=CONTENTS, exported=st.sampled_from(["", "dev", "prod", "both", "both"]))
     def begin(self, dev: list[Content], prod: list[Content], exported: str) -> None:
@@ -106,207 +57,6 @@ class WorkflowMachine(RuleBasedStateMachine):
                 self.create(slug, name, text)
             if exported in (slug, "both"):
                 self.export(slug)
-
-    @rule(slug=PLACES, name=st.sampled_from(NAMES), text=st.sampled_from(TEXTS))
-    def create(self, slug: str, name: str, text: str) -> None:
-        self._create(slug, Flow(name, text), None)
-
-    @rule(slug=PLACES, which=WHICH)
-    def copy(self, slug: str, which: int) -> None:
-        """Duplicated, under the same name."""
-        workflow_id = self.flow(slug, which)
-        if workflow_id is not None:
-            flow = self.world.places[slug].flows[workflow_id]
-            self._create(slug, Flow(flow.name, flow.draft), None)
-
-    @rule(slug=PLACES, which=WHICH, text=st.sampled_from(TEXTS))
-    def recreate(self, slug: str, which: int, text: str) -> None:
-        """One that was there before comes back under its id, with another content."""
-        place = self.world.places[slug]
-        gone = sorted(set(place.known) - set(place.flows))
-        if gone:
-            workflow_id = gone[which % len(gone)]
-            self._create(slug, Flow(place.known[workflow_id].flow.name, text), workflow_id)
-
-    @rule(source=PLACES, which=WHICH)
-    def carry_over(self, source: str, which: int) -> None:
-        """Imported by hand into the other environment."""
-        workflow_id = self.flow(source, which)
-        if workflow_id is not None:
-            name, text = self.world.places[source].flows[workflow_id].live
-            self._create("dev" if source == "prod" else "prod", Flow(name, text), None)
-
-    def _create(self, slug: str, flow: Flow, workflow_id: str | None) -> None:
-        environment, place = self.both(slug)
-        if workflow_id is None:
-            self.number += 1
-            workflow_id = f"w{self.number:02}"
-        environment.create_in_n8n(workflow(flow.name, text=flow.draft, id=workflow_id))
-        place.flows[workflow_id] = flow
-
-    @rule(slug=PLACES, which=WHICH, text=st.sampled_from(TEXTS), publish=st.booleans())
-    def edit(self, slug: str, which: int, text: str, publish: bool) -> None:
-        workflow_id = self.flow(slug, which)
-        if workflow_id is None:
-            return
-        environment, place = self.both(slug)
-        flow = place.flows[workflow_id]
-        environment.edit_in_n8n(workflow_id, text, publish=publish)
-        place.flows[workflow_id] = replace(flow, draft=text, published=text if flow.active and publish else flow.published)
-
-    @rule(slug=PLACES, which=WHICH, name=st.sampled_from(NAMES))
-    def rename(self, slug: str, which: int, name: str) -> None:
-        workflow_id = self.flow(slug, which)
-        if workflow_id is not None:
-            environment, place = self.both(slug)
-            environment.edit_in_n8n(workflow_id, publish=False, name=name)
-            place.flows[workflow_id] = replace(place.flows[workflow_id], name=name)
-
-    @rule(slug=PLACES, which=WHICH, tag=st.sampled_from(TAGS))
-    def tag(self, slug: str, which: int, tag: str) -> None:
-        workflow_id = self.flow(slug, which)
-        if workflow_id is not None:
-            environment, place = self.both(slug)
-            environment.tag_in_n8n(workflow_id, tag)
-            place.flows[workflow_id] = replace(place.flows[workflow_id], tags=(tag,))
-
-    @rule(slug=PLACES, which=WHICH, active=st.booleans())
-    def switch(self, slug: str, which: int, active: bool) -> None:
-        """Published as its draft is, or unpublished."""
-        workflow_id = self.flow(slug, which)
-        if workflow_id is not None:
-            environment, place = self.both(slug)
-            environment.activate_in_n8n(workflow_id, active)
-            flow = place.flows[workflow_id]
-            place.flows[workflow_id] = replace(flow, published=flow.draft if active else None)
-
-    @rule(slug=PLACES, which=WHICH)
-    def archive(self, slug: str, which: int) -> None:
-        workflow_id = self.flow(slug, which)
-        if workflow_id is not None:
-            environment, place = self.both(slug)
-            environment.archive_in_n8n(workflow_id)
-            place.flows[workflow_id] = replace(place.flows[workflow_id], published=None, archived=True)
-
-    @rule(slug=PLACES, which=WHICH)
-    def unarchive(self, slug: str, which: int) -> None:
-        workflow_id = self.flow(slug, which, archived=True)
-        if workflow_id is not None:
-            environment, place = self.both(slug)
-            with environment.sandbox.state.lock:
-                sandbox_workflows.unarchive(environment.sandbox.state, workflow_id)
-            place.flows[workflow_id] = replace(place.flows[workflow_id], archived=False)
-
-    @rule(slug=PLACES, which=WHICH)
-    def delete(self, slug: str, which: int) -> None:
-        workflow_id = self.flow(slug, which)
-        if workflow_id is not None:
-            environment, place = self.both(slug)
-            environment.delete_in_n8n(workflow_id)
-            del place.flows[workflow_id]
-
-    # -- what people do in Git -----------------------------------------------------------------------------------------
-
-    def push(self, slug: str, files: dict[str, File | None]) -> None:
-        """Commit files of an environment's folder; a commit that changes nothing is none."""
-        environment, place = self.both(slug)
-        data = {path: None if file is None else self.render(file) for path, file in files.items()}
-        now = {path: file.data for path, file in place.files.items()}
-        if all(now.get(path) == content for path, content in data.items()):
-            return
-        environment.push_files(data)
-        for path, file in files.items():
-            if file is None:
-                place.files.pop(path, None)
-            else:
-                place.files[path] = replace(file, data=data[path] or b"")
-        self.world.committed()
-
-    def render(self, file: File) -> bytes:
-        if file.broken:
-            return b"{ not JSON"
-        wanted = {name: value for name, value in (("active", file.active), ("tags", file.tags)) if value is not None}
-        document = workflow(file.content[0], text=file.content[1])
-        return file_bytes(document | ({"id": file.workflow_id} if file.workflow_id else {}),
-                          key=self.ids[file.key] if file.key is not None else None, **wanted)
-
-    @rule(slug=PLACES, path=st.sampled_from(PATHS), name=st.sampled_from(NAMES), text=st.sampled_from(TEXTS),
-          which=st.none() | WHICH, key=st.none() | WHICH, active=st.none() | st.booleans())
-    def write_file(self, slug: str, path: str, name: str, text: str, which: int | None, key: int | None,
-                   active: bool | None) -> None:
-        """A file by hand: for a workflow of n8n or none, with the key of a canonical workflow that there is, or none."""
-        workflow_id = self.flow(slug, which) if which is not None else None
-        keys = sorted(self.ids)
-        self.push(slug, {f"workflows/{path}.json": File(
-            (name, text), workflow_id, keys[key % len(keys)] if keys and key is not None else None, active)})
-
-    @rule(slug=PLACES, which=WHICH, text=st.sampled_from(TEXTS))
-    def edit_file(self, slug: str, which: int, text: str) -> None:
-        path = self.file(slug, which)
-        if path is not None:
-            file = self.world.places[slug].files[path]
-            self.push(slug, {path: replace(file, content=(file.content[0], text), broken=False)})
-
-    @rule(slug=PLACES, which=WHICH, name=st.sampled_from(NAMES))
-    def rename_in_file(self, slug: str, which: int, name: str) -> None:
-        path = self.file(slug, which)
-        if path is not None:
-            file = self.world.places[slug].files[path]
-            self.push(slug, {path: replace(file, content=(name, file.content[1]), broken=False)})
-
-    @rule(slug=PLACES, which=WHICH)
-    def break_file(self, slug: str, which: int) -> None:
-        path = self.file(slug, which)
-        if path is not None:
-            self.push(slug, {path: replace(self.world.places[slug].files[path], broken=True)})
-
-    @rule(slug=PLACES, which=WHICH)
-    def drop_key(self, slug: str, which: int) -> None:
-        """Exported by n8n itself, which knows no keys."""
-        path = self.file(slug, which)
-        if path is not None:
-            file = self.world.places[slug].files[path]
-            self.push(slug, {path: replace(file, key=None, active=None, tags=None)})
-
-    @rule(slug=PLACES, which=WHICH, to=st.sampled_from(PATHS))
-    def move_file(self, slug: str, which: int, to: str) -> None:
-        path = self.file(slug, which)
-        if path is not None and path != f"workflows/{to}.json":
-            self.push(slug, {f"workflows/{to}.json": self.world.places[slug].files[path], path: None})
-
-    @rule(slug=PLACES, which=WHICH, to=st.sampled_from(PATHS), into=PLACES)
-    def copy_file(self, slug: str, which: int, to: str, into: str) -> None:
-        """Beside itself, or into the other environment's folder."""
-        path = self.file(slug, which)
-        if path is not None:
-            self.push(into, {f"workflows/{to}.json": self.world.places[slug].files[path]})
-
-    @rule(slug=PLACES, which=WHICH)
-    def delete_file(self, slug: str, which: int) -> None:
-        path = self.file(slug, which)
-        if path is not None:
-            self.push(slug, {path: None})
-
-    @precondition(lambda self: len(self.world.commits) > 2)
-    @rule(back=st.integers(1, 3), anew=st.booleans())
-    def force_push(self, back: int, anew: bool) -> None:
-        """The branch is what it was some commits ago; ``anew``: with a history of its own."""
-        repository = self.fleet.repository
-        folders = self.world.commits[max(1, len(self.world.commits) - 1 - back)]
-        files: dict[str | bytes, bytes | tuple[str, bytes] | None] = {
-            f"{slug}/{path}": file.data for slug, folder in folders.items() for path, file in folder.items()}
-        self.number += 1
-        files["README.md"] = f"{self.number}".encode()
-        if anew:
-            repository.commit(files, orphan=True)
-        else:
-            now = repository.files()
-            if int(repository.text("rev-list", "--count", "main")) > 1:
-                repository.git("update-ref", "refs/heads/main", f"{repository.head()}~1")
-            repository.commit({**dict.fromkeys(set(now) | set(repository.files())), **files})
-        for slug, folder in folders.items():
-            self.world.places[slug].files = dict(folder)
-        self.world.committed()
 
     # -- what WorkflowOps does -----------------------------------------------------------------------------------------
 
