@@ -31,8 +31,9 @@ from wfops_pipelines.services.alert_rules import remove_rule, set_rule
 from wfops_pipelines.services.canonical_deletion import delete_canonical, undelete_canonical
 from wfops_pipelines.services.compare import Side, compare_workflow
 from wfops_pipelines.services.credential_commands import CredentialName, map_credential
+from wfops_pipelines.services.deployment_reports import list_deployments
 from wfops_pipelines.services.deployment_run import run_deployment
-from wfops_pipelines.services.deployments import cancel_deployment, due_deployments, schedule_deployment
+from wfops_pipelines.services.deployments import cancel_deployment, schedule_deployment
 from wfops_pipelines.services.detect_drift import check_drift
 from wfops_pipelines.services.escalate_incidents import escalate_incidents
 from wfops_pipelines.services.evaluate_alerts import evaluate_alerts
@@ -81,13 +82,16 @@ def nothing(_: FleetUnderTest) -> None:
 @dataclass(frozen=True)
 class UseCase:
     """What is done, from which moment on. ``before`` happens right before it, ``mend`` before it is done
-    again, and ``actor`` does it."""
+    again, and ``actor`` does it. ``fails_whole``: once it has failed it is not done again, and nothing of it is left. ``or_as``: it may
+    end as that one does, if it fails before what makes the difference."""
 
     act: Act
     scene: Build
     before: Callable[[FleetUnderTest], None] = nothing
     mend: Callable[[FleetUnderTest], None] = nothing
     actor: str = ACTOR
+    fails_whole: bool = False
+    or_as: str | None = None
 
 
 def on_prod(use_case: Callable[..., Any], **options: Any) -> Act:
@@ -299,11 +303,12 @@ USE_CASES: dict[str, UseCase] = {
     "decision": UseCase(lambda services, context: decide_promotion(services, context, 3, approve=True), scenes.promotable,
                         approval_asked_for, actor="local:grace"),
     "small promotion": UseCase(lambda services, context: execute_promotion(services, context, 3), scenes.promotable,
-                               asked_for),
+                               asked_for, fails_whole=True),
     "promotion of another plan": UseCase(lambda services, context: execute_promotion(services, context, 3),
-                                         scenes.promotable, asked_for_something_else),
+                                         scenes.promotable, asked_for_something_else, fails_whole=True),
     "promotion that n8n stops for good": UseCase(lambda services, context: execute_promotion(services, context, 3),
-                                                 scenes.promotable, refused_for_good),
+                                                 scenes.promotable, refused_for_good, fails_whole=True,
+                                                 or_as="small promotion"),
     "recovery of it": UseCase(on_prod(check_drift), scenes.promotable, stopped_for_good),
     "restore": UseCase(lambda services, context: request_restore(
         services, context, services.environment(context, "prod"), _snapshot(services, context), PromotionOptions()),
@@ -311,7 +316,7 @@ USE_CASES: dict[str, UseCase] = {
     "small rollback": UseCase(lambda services, context: roll_back_promotion(services, context, 2, reason="it was wrong"),
                               scenes.promotable),
     "rollback that n8n stops for good": UseCase(lambda services, context: roll_back_promotion(
-        services, context, 2, reason="it was wrong"), scenes.promotable, refused_for_good),
+        services, context, 2, reason="it was wrong"), scenes.promotable, refused_for_good, or_as="small rollback"),
     "recovery of a killed one": UseCase(on_prod(check_drift), scenes.promotable, killed_in_the_middle),
     "unblocking": UseCase(on("prod", partial(unblock, reason="it is mended")), scenes.promotable, stopped_for_good),
     # deployments
@@ -321,7 +326,7 @@ USE_CASES: dict[str, UseCase] = {
     "deployment that is called off": UseCase(lambda services, context: cancel_deployment(
         services, context, _deployment(services)), scenes.promotable, scheduled),
     "deployment": UseCase(lambda services, context: run_deployment(services, context, _deployment(services), patience=0),
-                          scenes.promotable, scheduled),
+                          scenes.promotable, scheduled, fails_whole=True),
     # what is declared by hand
     "policy": UseCase(lambda services, context: set_fields(services, context, {"enforce_sla": False}), scenes.detected),
     "credential": UseCase(lambda services, context: map_credential(services, context, "k", "httpBasicAuth", {
@@ -359,7 +364,8 @@ def _snapshot(services: Services, context: Context) -> UUID:
 
 
 def _deployment(services: Services) -> UUID:
-    return UUID(str(_first(due_deployments(services, services.now())).id))
+    """The one that is to be carried out, or that a process which died was carrying out."""
+    return UUID(_first(list_deployments(services, statuses=["scheduled", "running"]))["deployment_id"])
 
 
 def _ignore_rule(services: Services, context: Context) -> str:
