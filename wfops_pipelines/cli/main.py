@@ -6,7 +6,7 @@ called by editors and hooks, and answer in a fraction of a second.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -131,9 +131,13 @@ app.add_typer(retention.retention, name="retention", rich_help_panel=SYSTEM)
 app.add_typer(secrets.secrets, name="secrets", rich_help_panel=SYSTEM)
 
 
+COMMAND: Final = typer.main.get_command(app)
+"""All commands, put together once."""
+
+
 def main() -> None:
     """The entry point of the ``wfops`` command."""
-    app(prog_name="wfops")
+    COMMAND(prog_name="wfops")
 
 
 if __name__ == "__main__":

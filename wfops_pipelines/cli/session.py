@@ -71,7 +71,6 @@ class Session:
         own = {TENANT_TAG: tenant} | ({ENVIRONMENT_TAG: environment} if environment is not None else {})
         own |= {launch.EVEN_PAUSED_TAG: "true"} if self.even_paused else {}
         with _storage_errors(), _interrupts(), redirect_stderr(cast(TextIO, _ErrorStream(sys.stderr))):
-            launch.follow_fleet(self.installation)
             launched = launch.run_job(self.installation, job, ops, actor=self.actor, tags={**own, **(tags or {})},
                                       detach=detach)
         if launched.waited_already:

@@ -95,7 +95,8 @@ def follow_fleet(installation: Installation) -> None:
 
 def run_job(installation: Installation, job: str, ops: Mapping[str, Mapping[str, Any]], *, actor: str,
             tags: Mapping[str, str] | None = None, detach: bool = False) -> Launched:
-    """Run a job with the config of its ops, here, or with ``detach`` through the queue of the running daemon.
+    """Run a job with the config of its ops, here, or with ``detach`` through the queue of the running daemon. Dagster's
+    partitions follow the fleet first.
 
     :class:`Interrupted` when Ctrl-C ended it here: its operations have recorded that they were cancelled.
     """
@@ -104,6 +105,7 @@ def run_job(installation: Installation, job: str, ops: Mapping[str, Mapping[str,
     run_id = str(uuid.uuid4())
     proved = {**(tags or {}), **actor_tags(actor, run_id, installation.services.store.audit_key)}
     with dagster_instance(installation) as instance:
+        sync_partitions(instance, installation.services)
         if detach:
             with installation.services.store.one_at_a_time(f"queue of {(tags or {}).get(TENANT_TAG, '')}"):
                 waiting = _waiting(instance, job, config, proved, installation.settings.longest_queue)

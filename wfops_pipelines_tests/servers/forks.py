@@ -38,9 +38,15 @@ from wfops_pipelines_tests.servers.processes import child_environment
 
 WARM = (
     "wfops_pipelines.cli.main", "wfops_pipelines.bootstrap", "wfops_pipelines.services.apply_fleet",
-    "wfops_pipelines.services.send_notifications", "wfops_pipelines.defs.drift.checks",
-    "wfops_pipelines.defs.incidents.jobs", "wfops_pipelines.defs.inventory.assets", "wfops_pipelines.defs.inventory.jobs",
-    "wfops_pipelines.defs.observability.assets", "wfops_pipelines.defs.storage", "dagster_postgres",
+    "wfops_pipelines.services.send_notifications", "wfops_pipelines.services.deployment_batches",
+    "wfops_pipelines.services.evaluate_alerts", "wfops_pipelines.services.promotion_due",
+    "wfops_pipelines.services.push_dispatch", "wfops_pipelines.services.repository_poll",
+    "wfops_pipelines.services.snapshot_sweep", "wfops_pipelines.defs.deployment.jobs", "wfops_pipelines.defs.drift.checks",
+    "wfops_pipelines.defs.drift.jobs", "wfops_pipelines.defs.incidents.jobs", "wfops_pipelines.defs.inventory.assets",
+    "wfops_pipelines.defs.inventory.jobs", "wfops_pipelines.defs.maintenance.dead_runs",
+    "wfops_pipelines.defs.maintenance.resuming", "wfops_pipelines.defs.observability.assets",
+    "wfops_pipelines.defs.promotion.jobs", "wfops_pipelines.defs.snapshots.restore", "wfops_pipelines.defs.storage",
+    "wfops_pipelines.cli.deployments", "wfops_pipelines.cli.promotion_runs", "dagster_postgres", "dagster._grpc.client",
     "dagster._core.execution.execute_in_process", "dagster._core.instance.factory",
     "dagster._core.storage.local_compute_log_manager", "dagster._grpc.server", "anyio._backends._asyncio",
     "fsspec.implementations.local", "httpcore", "psycopg2.extras", "trio", "upath.implementations.local",
