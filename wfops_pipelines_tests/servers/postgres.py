@@ -48,45 +48,54 @@ class PostgresServer:
     admin_url: str = field(repr=False)
     urls: Urls
     box: SecretBox
+    _admin: list[psycopg.Connection] = field(default_factory=list, repr=False, compare=False)
+
+    @property
+    def admin(self) -> psycopg.Connection:
+        """The administrator's connection, kept: databases come and go all the time."""
+        if not self._admin or self._admin[0].closed:
+            self._admin[:] = [psycopg.connect(self.admin_url, autocommit=True)]
+        return self._admin[0]
+
+    def close(self) -> None:
+        """Leave the server."""
+        for connection in self._admin:
+            connection.close()
 
     def create_database(self, migrate: Migration | None = None) -> Urls:
         """A new store database for the roles, empty or migrated as ``migrate(owner_url)`` does it (once per run, then copied)."""
         name = f"t_{secrets.token_hex(6)}"
-        with psycopg.connect(self.admin_url, autocommit=True) as admin:
-            template = "template0" if migrate is None else self._template(admin, migrate, owner="wfops_owner", url=self.urls.owner)
-            admin.execute(_CREATE.format(sql.Identifier(name), sql.Identifier("wfops_owner"), sql.Identifier(template)))
-            _allow(admin, name)
+        template = "template0" if migrate is None else self._template(migrate, owner="wfops_owner", url=self.urls.owner)
+        self.admin.execute(_CREATE.format(sql.Identifier(name), sql.Identifier("wfops_owner"), sql.Identifier(template)))
+        _allow(self.admin, name)
         return self._urls(name)
 
     def copy_database(self, of: Urls) -> Urls:
         """A new store database with all that another one holds, to which nobody is connected."""
         name = f"t_{secrets.token_hex(6)}"
-        with psycopg.connect(self.admin_url, autocommit=True) as admin:
-            admin.execute(_CREATE.format(sql.Identifier(name), sql.Identifier("wfops_owner"), sql.Identifier(_name(of.owner))))
-            _allow(admin, name)
+        self.admin.execute(_CREATE.format(sql.Identifier(name), sql.Identifier("wfops_owner"), sql.Identifier(_name(of.owner))))
+        _allow(self.admin, name)
         return self._urls(name)
 
     def create_dagster_database(self, prepare: Migration | None = None) -> str:
         """The URL of a new database of the role ``wfops_dagster``, empty or as ``prepare(url)`` makes it (once per run, then
         copied)."""
         name = f"d_{secrets.token_hex(6)}"
-        with psycopg.connect(self.admin_url, autocommit=True) as admin:
-            template = "template0" if prepare is None else self._template(admin, prepare, owner="wfops_dagster",
-                                                                          url=self.urls.dagster)
-            admin.execute(_CREATE.format(sql.Identifier(name), sql.Identifier("wfops_dagster"), sql.Identifier(template)))
+        template = "template0" if prepare is None else self._template(prepare, owner="wfops_dagster", url=self.urls.dagster)
+        self.admin.execute(_CREATE.format(sql.Identifier(name), sql.Identifier("wfops_dagster"), sql.Identifier(template)))
         return in_database(self.urls.dagster, name)
 
     def drop_database(self, url: str) -> None:
         """Drop the database of a URL, whoever is still connected to it."""
-        with psycopg.connect(self.admin_url, autocommit=True) as admin:
-            admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(_name(url))))
+        self.admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(_name(url))))
 
     def _urls(self, database: str) -> Urls:
         return replace(self.urls, owner=in_database(self.urls.owner, database), app=in_database(self.urls.app, database),
                        system=in_database(self.urls.system, database))
 
-    def _template(self, admin: psycopg.Connection, migrate: Migration, *, owner: str, url: str) -> str:
+    def _template(self, migrate: Migration, *, owner: str, url: str) -> str:
         """A database of the ``owner``, whose ``url`` is that of another one, that ``migrate`` was applied to; several workers make one."""
+        admin = self.admin
         origin = f"{getattr(migrate, '__module__', '')}.{getattr(migrate, '__qualname__', repr(migrate))}"
         name = f"template_{hashlib.sha256(origin.encode()).hexdigest()[:12]}"
         admin.execute("SELECT pg_advisory_lock(1, hashtext(%s))", (name,))
@@ -119,7 +128,9 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgr
     """One server for the whole run. The last worker that is done with it stops it and deletes its data."""
     clear_away_servers_of_killed_runs(tmp_path_factory)
     with shared_server(_run_directory(tmp_path_factory)).acquire(ephemeral=True) as holder:
-        yield describe(holder)
+        server = describe(holder)
+        yield server
+        server.close()
 
 
 def describe(holder: Holder) -> PostgresServer:
