@@ -13,12 +13,16 @@ from wfops_pipelines.services.sync_repository import read_repository
 
 
 def versions(operation: RunningOperation, version: str) -> dict[str, Content]:
-    """The contents of the environment's files at a commit, by path."""
-    return {path: read_file(path, data).content for path, data in _files_at(operation, version).items()}
+    """The contents, by path, of the files that drift now, as they were at a commit; :class:`UsageError` where it has none
+    of them."""
+    files = _files_at(operation, version)
+    if not files:
+        raise UsageError(f"commit {version} has none of the files that drift", fix="name another commit")
+    return {path: read_file(path, data).content for path, data in files.items()}
 
 
 def _files_at(operation: RunningOperation, version: str) -> dict[str, bytes]:
-    """The files that drift now, as they were at a commit."""
+    """The files that drift now, as they were at a commit; none where nothing drifts that it has."""
     opened = operation.services.repository_of(operation.context, operation.environment)
     if opened is None:
         raise UsageError(f"{operation.name} has no repository", fix="give the tenant or the environment one in fleet.yaml")
@@ -35,14 +39,15 @@ def _files_at(operation: RunningOperation, version: str) -> dict[str, bytes]:
         files = {path: data for path, blob in entries.items() if (data := found.get(blob)) is not None}
     finally:
         repository.close()
-    if not files:
-        raise UsageError(f"commit {version} has none of the files that drift", fix="name another commit")
     return files
 
 
 async def commit_version(operation: RunningOperation, version: str) -> str | None:
-    """Git's folder gets the same content, as one commit; what says so already is left as it is."""
+    """Git's folder gets the same content, as one commit; what says so already is left as it is. Nothing drifts any more
+    where all of that was done before, and only its end was not told."""
     files = await asyncio.to_thread(_files_at, operation, version)
+    if not files:
+        return None
     for attempt in range(1, ATTEMPTS + 1):
         try:
             commit = await asyncio.to_thread(_commit, operation, files, version)

@@ -6,7 +6,9 @@ import json
 
 import pytest
 
+from wfops_pipelines import failpoints
 from wfops_pipelines.domain.errors import UsageError, WfopsError
+from wfops_pipelines.failpoints import FailpointReached
 from wfops_pipelines_tests.servers.github import GitHubServer
 from wfops_pipelines_tests.services.child import run_in_child
 from wfops_pipelines_tests.services.fleet import Environment, FleetUnderTest, NewFleet, workflow
@@ -137,6 +139,19 @@ def test_replace_needs_a_commit_of_the_branch(new_fleet: NewFleet) -> None:
     with pytest.raises(UsageError, match="needs a commit"):
         resolve(prod, number, "replace")
     assert said(prod, workflow_id) == "edited by hand"
+
+
+def test_a_replacement_that_fails_when_the_drift_is_gone_already_is_ended_by_whoever_comes_next(new_fleet: NewFleet) -> None:
+    prod, _, first, number = edited_twice(new_fleet)
+    failpoints.arm("incident.settled.before_commit=raise@1")
+    with pytest.raises(FailpointReached):
+        resolve(prod, number, "replace", version=first)
+    failpoints.disarm()
+    assert incident(prod, number).status == "closed"
+    assert prod.fleet.reading(lambda work: work.journal.unfinished(prod.row.id))
+    prod.check()
+    assert not prod.fleet.reading(lambda work: work.journal.unfinished(prod.row.id))
+    assert prod.fleet.operations()[-2].state == "completed" and prod.row.drift_status == "IN_SYNC"
 
 
 def test_a_replacement_whose_commit_is_refused_is_undone_in_n8n(new_fleet: NewFleet) -> None:
