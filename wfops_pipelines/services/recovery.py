@@ -34,7 +34,10 @@ async def recover(operation: RunningOperation) -> None:
 
     An operation that writes itself does not begin when that fails; one that only looks goes on, and says so.
     """
-    for journal_id in await asyncio.to_thread(_unfinished, operation):
+    from wfops_pipelines.services.runtime_writes import allow_writes  # noqa: PLC0415 - see _recover
+
+    unfinished, blocked = await asyncio.to_thread(_unfinished, operation)
+    for journal_id in unfinished:
         try:
             await _recover(operation, journal_id)
         except WfopsError as error:
@@ -43,17 +46,21 @@ async def recover(operation: RunningOperation) -> None:
             log.info("%s: writes of operation %s are unfinished still: %s", operation.name, journal_id, error,
                      extra={"tenant": operation.context.tenant_slug, "environment": operation.environment.slug,
                             "operation": str(operation.id), "error": error.kind})
+    if blocked:
+        await asyncio.to_thread(allow_writes, operation)
 
 
-def _unfinished(operation: RunningOperation) -> list[UUID]:
-    """Operations whose writes are unfinished, and the one whose promotion still says that it runs: all of it was undone
-    when its process died, and nobody has said so yet."""
+def _unfinished(operation: RunningOperation) -> tuple[list[UUID], bool]:
+    """Operations whose writes are unfinished, and those whose promotion still says that it runs, or is not restored: all of
+    it was undone when a process died, and nobody has said so yet. And whether the environment takes no writes."""
     with operation.services.store.read(operation.context) as work:
         found = work.journal.unfinished(operation.environment.id)
         running = work.promotions.running_on(operation.environment.id)
-    if running is not None and running.operation_id is not None and running.operation_id not in found:
-        found.append(running.operation_id)
-    return [each for each in found if each != operation.id]
+        untold = work.promotions.restored_untold(operation.environment.id)
+        blocked = work.fleet.environment(operation.environment.id).writes_blocked_at is not None
+    if running is not None and running.operation_id is not None:
+        untold.append(running.operation_id)
+    return [each for each in dict.fromkeys([*found, *untold]) if each != operation.id], blocked
 
 
 async def _recover(operation: RunningOperation, journal_id: UUID) -> None:

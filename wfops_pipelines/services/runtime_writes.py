@@ -73,6 +73,21 @@ async def undo(operation: RunningOperation, provider: WorkflowProvider, journal_
     await _Writer(operation, provider, journal_id).undo(cause)
 
 
+def allow_writes(operation: RunningOperation) -> None:
+    """The environment takes writes again if nothing is left that could not be restored: whoever restored the last of it
+    died before that was told."""
+    with operation.services.store.bookkeeping(operation.context, "runtime.allow", held=operation.held) as work:
+        place = work.fleet.environment(operation.environment.id)
+        if place.writes_blocked_at is not None and not work.journal.unfinished(place.id):
+            _allow(work, operation)
+
+
+def _allow(work: UnitOfWork, operation: RunningOperation) -> None:
+    slug = operation.environment.slug
+    work.fleet.set_environment(operation.environment.id, writes_blocked_at=None, writes_blocked_reason=None)
+    work.record("environment.writes_unblocked", "environment", slug, environment=slug, reason="restored")
+
+
 async def finish(operation: RunningOperation, provider: WorkflowProvider, journal_id: UUID, *,
                  atomic: bool = True) -> list[Written]:
     """Go through the journal of an operation, this one or one that died, to its end: forward, or, once anything of an
@@ -383,5 +398,4 @@ class _Writer:
                 work.record("environment.writes_blocked", "environment", slug, environment=slug,
                             reason="rollback_incomplete", workflows=lost[:50])
             elif blocked:
-                work.fleet.set_environment(operation.environment.id, writes_blocked_at=None, writes_blocked_reason=None)
-                work.record("environment.writes_unblocked", "environment", slug, environment=slug, reason="restored")
+                _allow(work, operation)

@@ -7,9 +7,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, delete, insert, select, text, tuple_, update
+from sqlalchemy import Connection, Row, and_, delete, exists, insert, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from wfops_pipelines.store.tables.incidents import runtime_journal as journal
 from wfops_pipelines.store.tables.promotions import promoted_workflows as promoted
 from wfops_pipelines.store.tables.promotions import promotion_decisions as decisions
 from wfops_pipelines.store.tables.promotions import promotions
@@ -71,6 +72,16 @@ class Promotions:
         return self._connection.execute(
             select(*LISTED).where(self._mine, promotions.c.target_environment_id == environment_id,
                                   text("status = 'running'"))).one_or_none()
+
+    def restored_untold(self, environment_id: UUID) -> list[UUID]:
+        """Operations of promotions whose rollback was incomplete, and is complete by now: whoever restored the last workflow
+        died before that was told."""
+        rows = and_(journal.c.tenant_id == promotions.c.tenant_id, journal.c.operation_id == promotions.c.operation_id)
+        return list(self._connection.execute(
+            select(promotions.c.operation_id).where(
+                self._mine, promotions.c.target_environment_id == environment_id, promotions.c.status == "failed",
+                promotions.c.rollback_incomplete, exists().where(rows), ~exists().where(rows, journal.c.state != "undone"))
+            .order_by(promotions.c.requested_at, promotions.c.id)).scalars())
 
     def with_git_left(self, environment_id: UUID) -> list[Row[Any]]:
         """Those whose commit to the target's folder is still to be made, oldest first."""

@@ -149,6 +149,7 @@ def assert_whole(environment: Environment, point: str) -> None:
     assert not fleet.reading(lambda work: work.journal.unfinished(row.id)), point
     assert not fleet.reading(lambda work: work.promotions.with_git_left(row.id)), point
     assert fleet.reading(lambda work: work.promotions.running_on(row.id)) is None, point
+    assert not fleet.reading(lambda work: work.promotions.restored_untold(row.id)), point
     assert {operation.state for operation in fleet.operations()} <= {"completed", "failed", "compensated"}, point
     held = fleet.reading(lambda work: work.connection.execute(
         text("SELECT count(*) FROM environment_leases WHERE released_at IS NULL")).scalar_one())

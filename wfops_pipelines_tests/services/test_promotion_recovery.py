@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from wfops_pipelines import failpoints
 from wfops_pipelines.domain.errors import NotVerified, RollbackIncomplete, WfopsError
+from wfops_pipelines.failpoints import FailpointReached
 from wfops_pipelines.services.unblocking import unblock
 from wfops_pipelines.store.journal import RuntimeJournal
 from wfops_pipelines_tests.services.child import run_in_child
@@ -158,6 +160,26 @@ def test_what_was_verified_is_told_still_when_an_incomplete_rollback_was_complet
     prod.check()
     restored = told(fleet, 2)
     assert restored.status == "rolled_back" and restored.verification == report.verification and held(prod) == before
+
+
+@pytest.mark.parametrize("point", ["runtime.record.after_commit", "runtime.block.before_commit", "runtime.block.after_commit"])
+def test_a_restored_environment_takes_writes_also_if_whoever_restored_it_could_not_say_so(
+        new_fleet: NewFleet, point: str) -> None:
+    fleet = new_fleet.as_left_by(never_verified)
+    prod = fleet["prod"]
+    before = held(prod)
+    prod.sandbox.faults.add("status", method="DELETE", status=400)
+    with pytest.raises(RollbackIncomplete):
+        execute(fleet, 2)
+    prod.sandbox.faults.clear()
+    failpoints.arm(f"{point}=raise@1")
+    with pytest.raises(FailpointReached):
+        prod.check()
+    failpoints.disarm()
+    prod.check()
+    assert held(prod) == before and prod.row.writes_blocked_at is None
+    report = told(fleet, 2)
+    assert (report.status, report.rollback_incomplete) == ("rolled_back", False)
 
 
 # -- what an admin gave up on ------------------------------------------------------------------------------------------
