@@ -83,6 +83,8 @@ async def settle(operation: RunningOperation, journal_id: UUID, told: Mapping[st
     results: list[VerificationResult] = []
     if PromotionStatus(promotion.status) is PromotionStatus.RUNNING:
         kept = [item for item in writes if item.state in _DONE]
+        if _was_cut_off(writes, error):
+            return  # neither written nor taken back: it runs still, until whoever comes next has brought it to its end
         if error is None and kept:
             results, error = await _verify(operation, journal_id, told, kept, provider)
             promotion, writes = await asyncio.to_thread(_stored, operation, promotion_id, journal_id)
@@ -253,6 +255,13 @@ def _ended_badly(operation: RunningOperation, promotion: Row[Any], writes: Seque
             _tell(work, promotion, NotificationEvent.PROMOTION_ROLLED_BACK, reason)
         else:
             _tell(work, promotion, NotificationEvent.PROMOTION_FAILED, reason)
+
+
+def _was_cut_off(writes: Sequence[Written], error: BaseException | None) -> bool:
+    """Whether taking back what failed was itself cut off: by an error of ours, or a second Ctrl-C. What is there then of
+    one that takes back no more than it has to (:class:`RollbackIncomplete`) stays."""
+    return error is not None and not isinstance(error, RollbackIncomplete) and any(
+        item.state == "intended" or item.state in _DONE for item in writes)
 
 
 def _counts(writes: Sequence[Written]) -> dict[str, int]:
