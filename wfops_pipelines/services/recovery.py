@@ -14,6 +14,7 @@ from wfops_pipelines.domain.errors import (
     WfopsError,
 )
 from wfops_pipelines.domain.operation import OperationKind, OperationState
+from wfops_pipelines.services.write_permission import allow_writes
 
 if TYPE_CHECKING:
     from sqlalchemy import Row
@@ -34,8 +35,6 @@ async def recover(operation: RunningOperation) -> None:
 
     An operation that writes itself does not begin when that fails; one that only looks goes on, and says so.
     """
-    from wfops_pipelines.services.runtime_writes import allow_writes  # noqa: PLC0415 - see _recover
-
     unfinished, blocked = await asyncio.to_thread(_unfinished, operation)
     for journal_id in unfinished:
         try:
@@ -47,7 +46,14 @@ async def recover(operation: RunningOperation) -> None:
                      extra={"tenant": operation.context.tenant_slug, "environment": operation.environment.slug,
                             "operation": str(operation.id), "error": error.kind})
     if blocked:
-        await asyncio.to_thread(allow_writes, operation)
+        await asyncio.to_thread(_allow_if_restored, operation)
+
+
+def _allow_if_restored(operation: RunningOperation) -> None:
+    """Let writes in again where nothing is left to restore: whoever restored the last of it died before that was told."""
+    with operation.services.store.bookkeeping(operation.context, "recovery.allow", held=operation.held) as work:
+        if not work.journal.unfinished(operation.environment.id):
+            allow_writes(work, operation.environment, "restored")
 
 
 def _unfinished(operation: RunningOperation) -> tuple[list[UUID], bool]:

@@ -31,6 +31,7 @@ from wfops_pipelines.n8n.provider import WorkflowProvider
 from wfops_pipelines.services.intended_writes import WantedWorkflow, Written, intend, written
 from wfops_pipelines.services.operations import RunningOperation
 from wfops_pipelines.services.runtime_convergence import Goal, Runtime, Subject, goal_of
+from wfops_pipelines.services.write_permission import allow_writes, block_writes
 from wfops_pipelines.services.written_contents import complete, without_calls_back, without_late_calls
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
@@ -71,21 +72,6 @@ def why_it_ended(error: BaseException) -> str:
 async def undo(operation: RunningOperation, provider: WorkflowProvider, journal_id: UUID, cause: BaseException) -> None:
     """Take back what a journal says was written, because what should have followed did not succeed."""
     await _Writer(operation, provider, journal_id).undo(cause)
-
-
-def allow_writes(operation: RunningOperation) -> None:
-    """The environment takes writes again if nothing is left that could not be restored: whoever restored the last of it
-    died before that was told."""
-    with operation.services.store.bookkeeping(operation.context, "runtime.allow", held=operation.held) as work:
-        place = work.fleet.environment(operation.environment.id)
-        if place.writes_blocked_at is not None and not work.journal.unfinished(place.id):
-            _allow(work, operation)
-
-
-def _allow(work: UnitOfWork, operation: RunningOperation) -> None:
-    slug = operation.environment.slug
-    work.fleet.set_environment(operation.environment.id, writes_blocked_at=None, writes_blocked_reason=None)
-    work.record("environment.writes_unblocked", "environment", slug, environment=slug, reason="restored")
 
 
 async def finish(operation: RunningOperation, provider: WorkflowProvider, journal_id: UUID, *,
@@ -389,13 +375,9 @@ class _Writer:
 
     def _block(self, lost: list[str]) -> None:
         """No writes to the environment while something is not as it was; the block goes with its reason."""
-        operation, slug = self._operation, self._operation.environment.slug
+        operation = self._operation
         with operation.services.store.bookkeeping(operation.context, "runtime.block", held=operation.held) as work:
-            blocked = work.fleet.environment(operation.environment.id).writes_blocked_at is not None
             if lost:
-                work.fleet.set_environment(operation.environment.id, writes_blocked_at=operation.context.now(),
-                                           writes_blocked_reason=f"rollback incomplete: {'; '.join(lost[:5])}")
-                work.record("environment.writes_blocked", "environment", slug, environment=slug,
-                            reason="rollback_incomplete", workflows=lost[:50])
-            elif blocked:
-                _allow(work, operation)
+                block_writes(work, operation.environment, lost)
+            else:
+                allow_writes(work, operation.environment, "restored")

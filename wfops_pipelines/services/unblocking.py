@@ -11,6 +11,7 @@ from wfops_pipelines.domain.errors import UsageError
 from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.services.operations import RunningOperation, run_operation
 from wfops_pipelines.services.services import Services
+from wfops_pipelines.services.write_permission import allow_writes
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +48,7 @@ async def unblock(services: Services, context: Context, environment: str, *, rea
 def _unblock(operation: RunningOperation, blocked_reason: str | None, reason: str) -> Unblocked:
     context, slug = operation.context, operation.environment.slug
     with operation.services.store.bookkeeping(context, "environment.unblock", held=operation.held) as work:
-        changed = work.fleet.environment(operation.environment.id).writes_blocked_at is not None
-        abandoned = work.journal.abandon(operation.environment.id, context.now()) if changed else []
-        if changed:
-            work.fleet.set_environment(operation.environment.id, writes_blocked_at=None, writes_blocked_reason=None)
-            work.record("environment.writes_unblocked", "environment", slug, environment=slug, reason=reason,
-                        abandoned=abandoned, was=blocked_reason)
+        blocked = work.fleet.environment(operation.environment.id).writes_blocked_at is not None
+        abandoned = work.journal.abandon(operation.environment.id, context.now()) if blocked else []
+        changed = allow_writes(work, operation.environment, reason, abandoned=abandoned, was=blocked_reason)
     return Unblocked(context.tenant_slug, slug, changed, blocked_reason, abandoned, dry_run=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from sqlalchemy import Row
@@ -9,6 +10,7 @@ from sqlalchemy import Row
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import Blocked
 from wfops_pipelines.domain.fleet_fields import EnvironmentClass
+from wfops_pipelines.store.unit_of_work import UnitOfWork
 
 CLOSED: Final = "is a production environment, and nothing may be written to it"
 OPEN_IT: Final = "set allow_production: true on it in fleet.yaml, and run `wfops apply`"
@@ -39,3 +41,21 @@ def refuse_writes(context: Context, target: Row[Any]) -> None:
     if target.writes_blocked_at is not None:
         raise Blocked(f"{context.tenant_slug}/{target.slug} takes no writes: {target.writes_blocked_reason}",
                       fix="`wfops drift` tries to restore it once n8n answers again; `wfops unblock` gives up on that")
+
+
+def block_writes(work: UnitOfWork, target: Row[Any], lost: Sequence[str]) -> None:
+    """No writes to an environment while something there is not as it was: ``lost`` names it, and why (§11.7)."""
+    work.fleet.set_environment(target.id, writes_blocked_at=work.context.now(),
+                               writes_blocked_reason=f"rollback incomplete: {'; '.join(lost[:5])}")
+    work.record("environment.writes_blocked", "environment", target.slug, environment=target.slug,
+                reason="rollback_incomplete", workflows=list(lost[:50]))
+
+
+def allow_writes(work: UnitOfWork, target: Row[Any], reason: str, **details: Any) -> bool:
+    """Let writes into an environment again; whether they were blocked. ``details`` are for the audit trail."""
+    if work.fleet.environment(target.id).writes_blocked_at is None:
+        return False
+    work.fleet.set_environment(target.id, writes_blocked_at=None, writes_blocked_reason=None)
+    work.record("environment.writes_unblocked", "environment", target.slug, environment=target.slug, reason=reason,
+                **details)
+    return True

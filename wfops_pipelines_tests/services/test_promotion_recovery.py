@@ -139,6 +139,18 @@ def test_a_process_that_dies_between_a_failed_verification_and_its_rollback_is_r
     assert not fleet.reading(lambda work: work.journal.unfinished(prod.row.id)) and fleet.chain_verifies()
 
 
+def restored_in_part(new_fleet: NewFleet) -> tuple[FleetUnderTest, Any]:
+    """Its verification failed, and n8n refused a part of the rollback, but would not any more; and what prod held before."""
+    fleet = new_fleet.as_left_by(never_verified)
+    prod = fleet["prod"]
+    before = held(prod)
+    prod.sandbox.faults.add("status", method="DELETE", status=400)
+    with pytest.raises(RollbackIncomplete):
+        execute(fleet, 2)
+    prod.sandbox.faults.clear()
+    return fleet, before
+
+
 def test_a_verification_that_fails_rolls_back_and_says_what_was_not_so(new_fleet: NewFleet) -> None:
     fleet = new_fleet.as_left_by(never_verified)
     before = held(fleet["prod"])
@@ -148,15 +160,10 @@ def test_a_verification_that_fails_rolls_back_and_says_what_was_not_so(new_fleet
 
 
 def test_what_was_verified_is_told_still_when_an_incomplete_rollback_was_completed(new_fleet: NewFleet) -> None:
-    fleet = new_fleet.as_left_by(never_verified)
+    fleet, before = restored_in_part(new_fleet)
     prod = fleet["prod"]
-    before = held(prod)
-    prod.sandbox.faults.add("status", method="DELETE", status=400)
-    with pytest.raises(RollbackIncomplete):
-        execute(fleet, 2)
     report = told(fleet, 2)
     assert report.status == "failed" and report.rollback_incomplete and report.verification
-    prod.sandbox.faults.clear()
     prod.check()
     restored = told(fleet, 2)
     assert restored.status == "rolled_back" and restored.verification == report.verification and held(prod) == before
@@ -183,13 +190,8 @@ def test_a_rollback_that_is_cut_off_itself_is_not_told_as_one(new_fleet: NewFlee
 @pytest.mark.parametrize("point", ["runtime.record.after_commit", "runtime.block.before_commit", "runtime.block.after_commit"])
 def test_a_restored_environment_takes_writes_also_if_whoever_restored_it_could_not_say_so(
         new_fleet: NewFleet, point: str) -> None:
-    fleet = new_fleet.as_left_by(never_verified)
+    fleet, before = restored_in_part(new_fleet)
     prod = fleet["prod"]
-    before = held(prod)
-    prod.sandbox.faults.add("status", method="DELETE", status=400)
-    with pytest.raises(RollbackIncomplete):
-        execute(fleet, 2)
-    prod.sandbox.faults.clear()
     failpoints.arm(f"{point}=raise@1")
     with pytest.raises(FailpointReached):
         prod.check()
