@@ -120,10 +120,11 @@ class Exposition(Collector):
         values["wfops_sweep_last_end_timestamp_seconds"] = {(row.kind,): row.ended_at.timestamp() for row in last}
 
     def _gauges(self, reads: ExpositionReads, values: dict[str, Values]) -> None:
-        incidents = reads.incidents(self._services.now())
-        values["wfops_environments"] = self._by_tenant("wfops_environments", reads.environments(), "class", "status")
+        tenants = self._options.tenants
+        incidents, environments = reads.incidents(self._services.now(), tenants=tenants), reads.environments(tenants=tenants)
+        values["wfops_environments"] = self._by_tenant("wfops_environments", environments, "class", "status")
         values["wfops_open_incidents"] = self._by_tenant("wfops_open_incidents", incidents, "severity")
-        values["wfops_promotions"] = self._by_tenant("wfops_promotions", reads.promotions(), "status")
+        values["wfops_promotions"] = self._by_tenant("wfops_promotions", reads.promotions(tenants=tenants), "status")
         values["wfops_overdue_incidents"] = {(): float(sum(row.overdue for row in incidents))}
         values["wfops_environment_errors"] = _counted(reads.environment_errors(), "error")
         values["wfops_instance_circuits"] = _counted(reads.circuits(), "state", _ALWAYS["wfops_instance_circuits"])
@@ -135,13 +136,9 @@ class Exposition(Collector):
 
     def _by_tenant(self, name: str, rows: Iterable[Any], *columns: str) -> Values:
         """Counts by these columns: with the tenant where that is wanted, else of all tenants together."""
-        if self._options.tenants:
-            return {(row.tenant, *(row._mapping[column] for column in columns)): float(row.number) for row in rows}
-        found: Values = dict.fromkeys(_ALWAYS.get(name, ()), 0.0)
-        for row in rows:
-            key = tuple(row._mapping[column] for column in columns)
-            found[key] = found.get(key, 0.0) + row.number
-        return found
+        labels = ("tenant", *columns) if self._options.tenants else columns
+        found: Values = {} if self._options.tenants else dict.fromkeys(_ALWAYS.get(name, ()), 0.0)
+        return found | {tuple(row._mapping[label] for label in labels): float(row.number) for row in rows}
 
     def _due(self, reads: ExpositionReads, values: dict[str, Values]) -> None:
         """Environments that wait for their check: not those whose instance is left alone for now."""
