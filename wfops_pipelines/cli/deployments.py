@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -298,13 +297,13 @@ def _plan(session: Session, deployment: DeploymentReport, *, as_json: bool) -> N
 
 def _interrupted(session: Session, named: NamedDeployment, doing: str, *, since: datetime) -> Cancelled:
     """The end of one that somebody interrupted: what became of its promotion, where it has one by now."""
-    from wfops_pipelines.cli.interruption import interrupted
+    from wfops_pipelines.cli.interruption import cut_off, interrupted
     from wfops_pipelines.services.deployment_reports import report_of
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would keep us from telling
+    what = cut_off(doing)
     now = report_of(session.services, session.context(named.tenant), named.deployment_id)
     if now.promotion is None:
-        return Cancelled(f"interrupted while {doing[:1].lower()}{doing[1:]}: nothing was written, and it is {now.status}",
+        return Cancelled(f"{what}: nothing was written, and it is {now.status}",
                          fix=f"look: wfops deploy show {now.deployment_id}")
     return interrupted(session, doing, now.tenant, now.target, since=since, promotion=now.promotion)
 

@@ -19,8 +19,7 @@ def interrupted(session: Session, doing: str, tenant: str, target: str, *, since
     ``promotion`` that it names, or the one that it asked for ``since`` then. ``begins``: it was more than a look."""
     from wfops_pipelines.services.promotion_interruption import left_behind
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would keep us from telling
-    what = f"interrupted while {doing[:1].lower()}{doing[1:]}"
+    what = cut_off(doing)
     if not begins:
         return Cancelled(f"{what}: nothing was begun")
     number = int(promotion.rpartition("/p")[2]) if promotion is not None else None
@@ -37,6 +36,12 @@ def interrupted(session: Session, doing: str, tenant: str, target: str, *, since
         f", wfops operation show {tenant} {left.operation_id}" if left.operation_id is not None else "")
     became, way = _became(left, name, tenant, target, rolling_back=rolling_back)
     return Cancelled(f"{what}: {became}", fix="; ".join(part for part in (way, look) if part))
+
+
+def cut_off(doing: str) -> str:
+    """The beginning of what is told of it; from here on nothing keeps us from telling, also no second Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return f"interrupted while {doing[:1].lower()}{doing[1:]}"
 
 
 def _became(left: LeftBehind, name: str, tenant: str, target: str, *, rolling_back: bool) -> tuple[str, str]:

@@ -63,8 +63,9 @@ def sweep_fleet(wfops: Wfops, log: dg.DagsterLogManager, run: dg.DagsterRun, *,
     """Sweep what is due; the outcomes that are worth events. What failed otherwise than before is told in the log, in one
     line: each costs the store a write."""
     told: list[Outcome] = []
-    report = run_interruptibly(sweep(wfops.services, interval=wfops.settings.drift_check_interval_seconds,
-                               actor=wfops.actor_of(run), run_id=run.run_id, step=step, report=told.append))
+    report = run_interruptibly(sweep(
+        wfops.services, interval=wfops.settings.drift_check_interval_seconds, actor=wfops.actor_of(run), run_id=run.run_id,
+        step=step, report=told.append))
     errors = [(o.target.name, o.error or getattr(o.result, "error", None)) for o in told if o.part is Part.DRIFT]
     failed = [f"{name}: {error.kind}: {error}" for name, error in errors if error is not None]
     if failed:

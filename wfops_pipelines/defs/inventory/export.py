@@ -40,8 +40,9 @@ def export_to_git(context: dg.OpExecutionContext, wfops: Wfops, config: ExportCo
         raise as_failure(unknown(absent))
     target = targets[0]
     try:
-        export = run_interruptibly(export_environment(wfops.services, target.context, target.environment, prune=config.prune,
-                                                dry_run=config.dry_run, ambiguous_as_new=config.ambiguous_as_new))
+        export = run_interruptibly(export_environment(
+            wfops.services, target.context, target.environment, prune=config.prune, dry_run=config.dry_run,
+            ambiguous_as_new=config.ambiguous_as_new))
     except WfopsError as error:
         yield dg.Output([{"result": None, "error": error}])
         end_as_cancelled(context, error)

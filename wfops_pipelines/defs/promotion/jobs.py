@@ -217,8 +217,8 @@ def roll_back(context: dg.OpExecutionContext, wfops: Wfops, config: RollbackConf
         named = named_promotion(wfops.services, config.promotion)
         use = wfops.context_of(named.tenant, context.run, step=context.op.name, person=True)
         _tag(context, named.tenant, named.source, named.target, str(named))
-        done = run_interruptibly(roll_back_promotion(wfops.services, use, named.number, reason=config.reason,
-                                               dry_run=config.dry_run)).as_json()
+        done = run_interruptibly(roll_back_promotion(
+            wfops.services, use, named.number, reason=config.reason, dry_run=config.dry_run)).as_json()
     except WfopsError as error:
         yield dg.Output([{"result": None, "error": error}])
         end_as_cancelled(context, error)
