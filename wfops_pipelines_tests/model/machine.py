@@ -25,7 +25,6 @@ from wfops_pipelines_tests.model.meant import NAMES, PLACES, SLUGS, TEXTS, WHICH
 from wfops_pipelines_tests.model.world import Content, Place
 from wfops_pipelines_tests.services.child import run_in_child
 from wfops_pipelines_tests.services.fleet import run, workflow
-from wfops_pipelines_tests.services.walked_use_cases import nobody_beats
 
 CONTENTS = st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(TEXTS)), max_size=3)
 POINTS: dict[str, tuple[str, ...]] = {
@@ -141,7 +140,7 @@ class WorkflowMachine(InN8n, InGit):
             with suppress(FailpointReached):
                 getattr(environment, act)()
             failpoints.disarm()
-        nobody_beats(self.fleet)
+        self.fleet.nobody_beats()
         getattr(self, act)(slug)
 
     # -- what people say -----------------------------------------------------------------------------------------------
@@ -196,14 +195,16 @@ class WorkflowMachine(InN8n, InGit):
             return next((i for i in ids if i in mappings and str(mappings[i].canonical_id) == real), ids[0])
         return chosen
 
-    def _learn(self) -> None:
-        """Which ids the canonical workflows got that Git was read to begin."""
+    def _learn(self) -> dict[str, dict[str, Any]]:
+        """Which ids the canonical workflows got that Git was read to begin; returns the Git states of each environment."""
+        found = {}
         for slug in SLUGS:
             environment, place = self.both(slug)
-            states = environment.git_states()
+            states = found[slug] = environment.git_states()
             for path, each in place.alive().items():
                 if path in states:
                     self._same(each.canonical, str(states[path].canonical_id))
+        return found
 
     def _same(self, canonical: str, real: str) -> None:
         known = self.ids.setdefault(canonical, real)
@@ -212,7 +213,7 @@ class WorkflowMachine(InN8n, InGit):
 
     @invariant()
     def the_system_says_what_the_world_does(self) -> None:
-        self._learn()
+        states = self._learn()
         names = {real: name for name, real in self.ids.items()}
         for slug in SLUGS:
             environment, place = self.both(slug)
@@ -225,7 +226,7 @@ class WorkflowMachine(InN8n, InGit):
                         for i, k in place.known.items()}
             assert said == expected, _difference(slug, said, expected)
             files = {path: (names.get(str(row.canonical_id)), row.content_hash, row.workflow_id, row.wants_active)
-                     for path, row in environment.git_states().items()}
+                     for path, row in states[slug].items()}
             wanted = {path: (each.canonical, hash_of(each.file.content), each.file.workflow_id, each.file.active)
                       for path, each in place.alive().items()}
             assert files == wanted, _difference(slug, files, wanted)

@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeVar
 import pytest
 import yaml
 from pydantic import SecretStr
-from sqlalchemy import Row
+from sqlalchemy import Row, text
 
 from wfops_pipelines import failpoints
 from wfops_pipelines.bootstrap import build_services
@@ -41,7 +41,7 @@ from wfops_pipelines.settings import Settings
 from wfops_pipelines.store.engine import StoreUrls
 from wfops_pipelines.store.roles import Urls
 from wfops_pipelines.store.secrets import SecretBox
-from wfops_pipelines.store.unit_of_work import Store
+from wfops_pipelines.store.unit_of_work import Store, UnitOfWork
 from wfops_pipelines_tests.servers.bare import BareRepository
 from wfops_pipelines_tests.servers.statements import share_statements
 from wfops_pipelines_tests.services.hosting import SandboxHost
@@ -219,7 +219,10 @@ class Environment:
     def mappings(self) -> dict[str, Row[Any]]:
         """Mappings by n8n id."""
         with self.fleet.services.store.read(self.fleet.context) as work:
-            return {row.workflow_id: row for row in work.mappings.of_environment(self.row.id)}
+            return {row.workflow_id: row for row in work.mappings.of_environment(self._row_in(work).id)}
+
+    def _row_in(self, work: UnitOfWork) -> Row[Any]:
+        return next(row for row in work.fleet.environments() if row.slug == self.slug)
 
     def mapping(self, workflow_id: str) -> Row[Any]:
         return self.mappings()[workflow_id]
@@ -231,9 +234,10 @@ class Environment:
 
     def git_states(self) -> dict[str, Row[Any]]:
         """Git states by path within the folder, those whose file is there."""
-        prefix = f"{self.folder}/" if self.folder else ""
         with self.fleet.services.store.read(self.fleet.context) as work:
-            return {row.path.removeprefix(prefix): row for row in work.git_states.of_environment(self.row.id)}
+            environment = self._row_in(work)
+            prefix = f"{environment.folder}/" if environment.folder else ""
+            return {row.path.removeprefix(prefix): row for row in work.git_states.of_environment(environment.id)}
 
     def canonical(self, path: str) -> uuid.UUID:
         """The canonical workflow of a file."""
@@ -267,14 +271,17 @@ class FleetUnderTest:
     document: dict[str, Any] = field(default_factory=dict)
     environments: dict[str, Environment] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
+    _tenant_id: uuid.UUID | None = None
 
     def __getitem__(self, slug: str) -> Environment:
         return self.environments[slug]
 
     @property
     def context(self) -> Context:
-        """The tenant's context."""
-        return self.services.context(self.slug, actor=ACTOR)
+        """The tenant's context, looked up once after each :meth:`apply`."""
+        if self._tenant_id is None:
+            self._tenant_id = self.services.context(self.slug, actor=ACTOR).tenant_id
+        return self.services.context_of(self._tenant_id, self.slug, ACTOR)
 
     def declare(self, slugs: Sequence[str] = ("prod",), *, generation: int = 2, git: bool = True, **more: Any) -> None:
         """Start an n8n for each slug, and apply a fleet.yaml that declares them; ``more`` goes into the tenant."""
@@ -309,6 +316,7 @@ class FleetUnderTest:
 
     def apply(self, **options: Any) -> FleetPlan:
         """``wfops apply`` with the document as it stands."""
+        self._tenant_id = None
         fleet = load_fleet(yaml.safe_dump(self.document), file="fleet.yaml", providers=["n8n"])
         return apply_fleet(self.services, fleet, self.resolve, actor=ACTOR, **options)
 
@@ -360,6 +368,11 @@ class FleetUnderTest:
         """Change the store behind the use cases' back."""
         with self.services.store.bookkeeping(self.context, "test") as work:
             change(work)
+
+    def nobody_beats(self) -> None:
+        """Whoever held an environment and said nothing since then is taken for dead: time passes."""
+        self.writing(lambda work: work.connection.execute(text(
+            "UPDATE environment_leases SET heartbeat_at = heartbeat_at - interval '1 day' WHERE released_at IS NULL")))
 
 
 def commits(fleet: FleetUnderTest, branch: str = "main") -> int:

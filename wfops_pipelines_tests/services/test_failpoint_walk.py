@@ -25,7 +25,7 @@ from wfops_pipelines.services.snapshots import load
 from wfops_pipelines_tests.model.seeds import choices
 from wfops_pipelines_tests.services.failpoint_names import failpoints_of_the_package
 from wfops_pipelines_tests.services.fleet import Environment, FleetUnderTest, NewFleet
-from wfops_pipelines_tests.services.walked_use_cases import USE_CASES, do, do_in_child, nobody_beats
+from wfops_pipelines_tests.services.walked_use_cases import USE_CASES, do, do_in_child
 
 WHOLE = bool(os.environ.get("WFOPS_WHOLE_WALK"))
 SHARE = 16  # use cases that are walked where the walk is not whole, each at one point
@@ -117,7 +117,7 @@ def settled(fleet: FleetUnderTest, name: str, point: str, *, again: bool = True)
     Returns how everything is then."""
     for environment in fleet.environments.values():
         environment.sandbox.faults.clear()
-    nobody_beats(fleet)
+    fleet.nobody_beats()
     USE_CASES[name].mend(fleet)
     if again:
         with suppress(WfopsError):

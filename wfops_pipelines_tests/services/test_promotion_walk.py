@@ -90,6 +90,7 @@ def walk(new_fleet: NewFleet, scene: Build, act: Act, share: Share, *, killed: b
         fleet = new_fleet.as_left_by(scene)
         stop_at(fleet, act, point, killed=killed)
         fleet["prod"].sandbox.faults.clear()
+        fleet.nobody_beats()
         try:
             where = assert_whole(fleet, ends, point, back=act is rolled_back)
             if where == "before" and (WHOLE or number % 4 == 0):

@@ -19,8 +19,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import text
-
 from wfops_pipelines import failpoints
 from wfops_pipelines.domain.conflicts import Keep
 from wfops_pipelines.domain.context import Context
@@ -381,12 +379,6 @@ def _first(found: Sequence[T]) -> T:
     if not found:
         raise UsageError("there is none left", fix="it was done already")
     return found[0]
-
-
-def nobody_beats(fleet: FleetUnderTest) -> None:
-    """Whoever held an environment and said nothing since then is taken for dead: time passes."""
-    fleet.writing(lambda work: work.connection.execute(text(
-        "UPDATE environment_leases SET heartbeat_at = heartbeat_at - interval '1 day' WHERE released_at IS NULL")))
 
 
 # -- in a process of its own -------------------------------------------------------------------------------------------
