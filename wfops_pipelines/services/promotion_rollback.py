@@ -79,7 +79,7 @@ async def roll_back_promotion(services: Services, context: Context, number: int,
             try:
                 async with operation.step("write") as told:
                     done = await write(operation, provider, plan.writes, checkpoint=checkpoint,
-                                       within=lambda work: _begin(work, row, reason))
+                                       within=lambda work: _begin(work, row, reason), forward=True)
                     told["writes"] = [item.as_json() for item in done]
             except (LeaseLost, StoreError):
                 raise
@@ -107,6 +107,9 @@ async def settle(operation: RunningOperation, journal_id: UUID, told: Mapping[st
         rows = work.journal.of_operation(journal_id)
     assert promotion is not None  # noqa: S101 - promotions are never deleted
     if not all(row.state in ("done", "settled") for row in rows):
+        if not any(row.state in ("intended", "failed") for row in rows):  # an admin gave up on the rest
+            with operation.services.store.bookkeeping(operation.context, "rollback.settled", held=operation.held) as work:
+                work.journal.settle(journal_id)
         return
     async with operation.step("read-back") as said:
         said.update((await read_environment(operation)).as_json())

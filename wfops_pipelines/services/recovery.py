@@ -82,7 +82,8 @@ async def _recover(operation: RunningOperation, journal_id: UUID) -> None:
     written: list[Written] = []
     try:
         try:
-            written = await finish(operation, provider, journal_id, atomic=bool(told.get("atomic", True)))
+            written = await finish(operation, provider, journal_id, atomic=bool(told.get("atomic", True)),
+                                   forward=dead.kind == OperationKind.ROLLBACK)
         except (OutsideError, NotVerified, RollbackIncomplete) as error:
             if dead.kind == OperationKind.PROMOTION:
                 await promotion_outcome.settle(operation, journal_id, told, error=error)

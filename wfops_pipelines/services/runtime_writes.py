@@ -41,13 +41,14 @@ _INTERRUPTED = "what was interrupted before was undone"
 
 async def write(operation: RunningOperation, provider: WorkflowProvider, wanted: Sequence[WantedWorkflow], *,
                 checkpoint: dict[str, Any], within: Callable[[UnitOfWork], None] = lambda _: None,
-                atomic: bool = True) -> list[Written]:
+                atomic: bool = True, forward: bool = False) -> list[Written]:
     """Make every workflow what is wanted, or leave all as they were.
 
     ``checkpoint`` is what whoever finishes after a crash has to know; ``within`` is done in the transaction in which the
     writing begins. Raises what stood in the way, after undoing; :class:`RollbackIncomplete` when that did not succeed
     either: the environment then takes no writes (§11.7). Without ``atomic`` a workflow that fails is restored by itself,
-    and the rest goes on: the result tells.
+    and the rest goes on: the result tells. With ``forward`` there is no way back once a workflow is deleted
+    (:func:`finish`).
     """
     try:
         await asyncio.to_thread(intend, operation, wanted, checkpoint, within)
@@ -57,7 +58,7 @@ async def write(operation: RunningOperation, provider: WorkflowProvider, wanted:
         await undo(operation, provider, operation.id, error)  # nothing was written; what was intended is not any more
         raise
     with operation.stop.writing():
-        done = await finish(operation, provider, operation.id, atomic=atomic)
+        done = await finish(operation, provider, operation.id, atomic=atomic, forward=forward)
     operation.stop.too_late()  # it is written: what follows from that is told, whoever cancels now
     return done
 
@@ -75,15 +76,18 @@ async def undo(operation: RunningOperation, provider: WorkflowProvider, journal_
 
 
 async def finish(operation: RunningOperation, provider: WorkflowProvider, journal_id: UUID, *,
-                 atomic: bool = True) -> list[Written]:
+                 atomic: bool = True, forward: bool = False) -> list[Written]:
     """Go through the journal of an operation, this one or one that died, to its end: forward, or, once anything of an
-    atomic one was undone, or anything could not be, back."""
-    writer = _Writer(operation, provider, journal_id)
+    atomic one was undone, or anything could not be, back.
+
+    With ``forward`` there is no way back from the first deletion on: what is made again has another id, which nobody knows
+    who calls it. What is left is then done by whoever comes next, and the environment takes no other writes until it is."""
+    writer = _Writer(operation, provider, journal_id, forward=forward)
     rows = await asyncio.to_thread(writer.rows)
-    if any(row.state == "failed" or (atomic and row.state == "undone") for row in rows):
+    if any(row.state == "failed" or (atomic and row.state == "undone") for row in rows) and not await writer.only_forward():
         await writer.undo(None)
         rows = []
-    waiting = [row for row in rows if row.state == "intended"]
+    waiting = [row for row in rows if row.state in ("intended", "failed")]
     phases: list[tuple[Callable[[int], Awaitable[None]], list[int]]] = [
         (writer.create, [row.position for row in waiting if row.action == WriteAction.CREATE]),
         (writer.open, [row.position for row in waiting if _late(row)]),
@@ -99,12 +103,12 @@ async def finish(operation: RunningOperation, provider: WorkflowProvider, journa
                 raise  # nothing can be recorded any more: whoever holds the environment next goes on from the journal
             except (OutsideError, NotVerified) as error:
                 if atomic:
-                    await writer.undo(error)
+                    await writer.turn_back(position, error)
                     raise
                 failed.add(position)
                 await writer.give_up(position, error)
             except BaseException as error:
-                await writer.undo(error)
+                await writer.turn_back(position, error)
                 raise
     with operation.stop.uncut():
         if not atomic:
@@ -125,8 +129,10 @@ def _turn(row: Row[Any]) -> tuple[bool, bool, int]:
 class _Writer:
     """The writes of one journal."""
 
-    def __init__(self, operation: RunningOperation, provider: WorkflowProvider, journal_id: UUID) -> None:
+    def __init__(self, operation: RunningOperation, provider: WorkflowProvider, journal_id: UUID, *,
+                 forward: bool = False) -> None:
         self._operation = operation
+        self._forward = forward
         self._provider = provider
         self._journal_id = journal_id
         self._resumed = journal_id != operation.id
@@ -200,6 +206,33 @@ class _Writer:
 
     # -- back ------------------------------------------------------------------------------------------------------------
 
+    async def turn_back(self, position: int, cause: BaseException) -> None:
+        """Undo what was done; or, where only forward is left, leave the rest to whoever comes next."""
+        if not await self.only_forward():
+            await self.undo(cause)
+        elif isinstance(cause, OutsideError | NotVerified):
+            row = await asyncio.to_thread(self._row, position)
+            await asyncio.to_thread(self._record, row, "failed", row.workflow_id, str(cause))
+            await asyncio.to_thread(self._block, [f"{row.name} ({row.workflow_id}): {cause}"])
+            raise RollbackIncomplete(
+                f"{self._operation.name}: {row.name} ({row.workflow_id}) could not be deleted, and others are: {cause}",
+                fix="the next command on the environment tries again, once n8n answers") from cause
+
+    async def only_forward(self) -> bool:
+        """Whether something was deleted, of writes that may not be made again, and nothing was undone. Also while n8n does
+        not tell: whoever comes next finds out."""
+        rows = await asyncio.to_thread(self.rows) if self._forward else []
+        if any(row.state == "undone" for row in rows):
+            return False
+        for row in rows:
+            try:
+                if row.action == WriteAction.DELETE and row.workflow_id is not None and (
+                        row.state == "done" or await self._runtime.see(row.workflow_id) is None):
+                    return True
+            except OutsideError:
+                return True
+        return False
+
     async def undo(self, cause: BaseException | None) -> None:
         """Back to how it was, last first; what cannot be restored is named, and the environment takes no writes then. It is
         not cut off: who cancels in the middle gets what he or she asked for."""
@@ -237,6 +270,7 @@ class _Writer:
         try:
             workflow_id, changed = await self._restore(row)
         except (OutsideError, NotVerified) as error:
+            row = await asyncio.to_thread(self._row, row.position)  # what was gone has another id by now
             if may_be_late and isinstance(error, Rejected) and await self._restore_opened(row):
                 return False
             known = f" ({row.workflow_id})" if row.workflow_id else ""  # none: a create whose answer never came

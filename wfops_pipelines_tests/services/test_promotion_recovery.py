@@ -12,7 +12,7 @@ from wfops_pipelines.failpoints import FailpointReached
 from wfops_pipelines.services.unblocking import unblock
 from wfops_pipelines.store.journal import RuntimeJournal
 from wfops_pipelines_tests.services.child import run_in_child
-from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, run, workflow
+from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, calling, run, workflow
 from wfops_pipelines_tests.services.promotions import (
     by_name,
     execute,
@@ -42,6 +42,18 @@ def carried_out(new_fleet: NewFleet) -> FleetUnderTest:
     """The same, completed."""
     fleet = two_edited(new_fleet)
     assert execute(fleet, 2).status == "completed"
+    return fleet
+
+
+def with_new_ones(new_fleet: NewFleet) -> FleetUnderTest:
+    """One was edited, Called and its Caller were new: promoted, as number 2."""
+    fleet = promoting_fleet(new_fleet, ("dev", "prod"))
+    (one,) = fleet["dev"].create_in_n8n(workflow("One", active=True))
+    promote(fleet)
+    fleet["dev"].edit_in_n8n(one, "better")
+    (called,) = fleet["dev"].create_in_n8n(workflow("Called", active=True))
+    fleet["dev"].create_in_n8n(calling("Caller", called, active=True))
+    assert promote(fleet).number == 2
     return fleet
 
 
@@ -113,6 +125,47 @@ def test_a_rollback_by_hand_that_died_and_cannot_be_restored_is_told_by_whoever_
     prod.sandbox.faults.clear()
     prod.check()
     assert prod.row.writes_blocked_at is None and incidents(fleet) is None
+    assert not fleet.reading(lambda work: work.journal.unfinished(prod.row.id))
+
+
+def test_a_rollback_by_hand_that_fails_after_a_deletion_is_finished_and_makes_nothing_again(new_fleet: NewFleet) -> None:
+    fleet = new_fleet.as_left_by(with_new_ones)
+    prod = fleet["prod"]
+    promoted = by_name(prod)
+    failpoints.arm("runtime.delete.after=raise@1")
+    with pytest.raises(FailpointReached):
+        roll_back(fleet, 2)
+    failpoints.disarm()
+    assert by_name(prod) == {name: promoted[name] for name in ("One", "Called")} and told(fleet, 2).status == "completed"
+    assert prod.check().status == "IN_SYNC"
+    assert by_name(prod) == {"One": promoted["One"]} and told(fleet, 2).status == "rolled_back" and fleet.chain_verifies()
+
+
+def test_while_something_cannot_be_deleted_after_something_was_the_environment_takes_no_writes(new_fleet: NewFleet) -> None:
+    fleet = new_fleet.as_left_by(with_new_ones)
+    prod = fleet["prod"]
+    prod.sandbox.faults.add("status", method="DELETE", path=f"/workflows/{by_name(prod)['Called']}$", status=400)
+    for _ in range(2):  # whoever comes next meets the same
+        with pytest.raises(RollbackIncomplete, match=r"Called .* could not be deleted"):
+            roll_back(fleet, 2)
+    assert set(by_name(prod)) == {"One", "Called"} and prod.row.writes_blocked_at is not None
+    assert incidents(fleet).severity == "critical" and told(fleet, 2).status == "completed"
+    prod.sandbox.faults.clear()
+    assert prod.check().status == "IN_SYNC"
+    assert set(by_name(prod)) == {"One"} and told(fleet, 2).status == "rolled_back"
+    assert prod.row.writes_blocked_at is None and incidents(fleet) is None and fleet.chain_verifies()
+
+
+def test_a_deletion_that_an_admin_gave_up_on_is_nobodys_business_any_more(new_fleet: NewFleet) -> None:
+    fleet = new_fleet.as_left_by(with_new_ones)
+    prod = fleet["prod"]
+    prod.sandbox.faults.add("status", method="DELETE", path=f"/workflows/{by_name(prod)['Called']}$", status=400)
+    with pytest.raises(RollbackIncomplete):
+        roll_back(fleet, 2)
+    assert run(unblock(fleet.services, fleet.context, "prod", reason="left as it is")).changed
+    prod.sandbox.faults.clear()
+    prod.check()
+    assert set(by_name(prod)) == {"One", "Called"} and told(fleet, 2).status == "completed"
     assert not fleet.reading(lambda work: work.journal.unfinished(prod.row.id))
 
 
