@@ -13,7 +13,6 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, bindparam, select, text, update
-from sqlalchemy.dialects.postgresql import insert
 
 from wfops_pipelines.domain.errors import LeaseLost
 from wfops_pipelines.store.tables.operations import environment_leases as leases
@@ -21,6 +20,14 @@ from wfops_pipelines.store.tables.operations import environment_leases as leases
 _SHARED = select(leases.c.epoch, leases.c.released_at, leases.c.operation_id).where(
     leases.c.tenant_id == bindparam("tenant"), leases.c.environment_id == bindparam("environment")
 ).with_for_update(read=True)
+# As text, which is compiled once: an insert() with ON CONFLICT is compiled at each use.
+_TAKE = text("""
+    INSERT INTO environment_leases (tenant_id, environment_id, operation_id, holder, epoch, heartbeat_at)
+    VALUES (:tenant, :environment, :operation, :holder, 1, :now)
+    ON CONFLICT (tenant_id, environment_id) DO UPDATE
+    SET operation_id = excluded.operation_id, holder = excluded.holder, heartbeat_at = excluded.heartbeat_at,
+        released_at = NULL, epoch = environment_leases.epoch + 1
+    RETURNING epoch""").bindparams(bindparam("holder", type_=leases.c.holder.type))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +67,9 @@ class Leases:
 
     def take(self, environment_id: UUID, operation_id: UUID, holder: dict[str, Any], now: datetime) -> int:
         """Become the holder and return the new epoch. The caller decided, under :meth:`lock`, that it may."""
-        statement = insert(leases).values(
-            tenant_id=self._tenant_id, environment_id=environment_id, operation_id=operation_id, holder=holder, epoch=1,
-            heartbeat_at=now, released_at=None,
-        )
-        statement = statement.on_conflict_do_update(
-            index_elements=["tenant_id", "environment_id"],
-            set_={"operation_id": operation_id, "holder": holder, "heartbeat_at": now, "released_at": None,
-                  "epoch": leases.c.epoch + 1},
-        )
-        return int(self._connection.execute(statement.returning(leases.c.epoch)).scalar_one())
+        return int(self._connection.execute(_TAKE, {
+            "tenant": self._tenant_id, "environment": environment_id, "operation": operation_id, "holder": holder,
+            "now": now}).scalar_one())
 
     def heartbeat(self, environment_id: UUID, epoch: int, now: datetime) -> bool:
         """Say that the holder lives; false when it no longer holds."""

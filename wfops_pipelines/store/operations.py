@@ -6,8 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, bindparam, func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, text, update
 
 from wfops_pipelines.domain.operation import OperationKind, OperationState, check_transition
 from wfops_pipelines.store.tables.operations import operation_steps, operations
@@ -15,6 +14,14 @@ from wfops_pipelines.store.tables.operations import operation_steps, operations
 _CHECKPOINT = update(operations).where(
     operations.c.tenant_id == bindparam("tenant"), operations.c.id == bindparam("operation")
 ).values(checkpoint=bindparam("reached"))
+# As text, which is compiled once: an insert() with ON CONFLICT is compiled at each use, and no write is as frequent.
+_STEP = text("""
+    INSERT INTO operation_steps (tenant_id, operation_id, name, position, state, started_at, ended_at, result)
+    VALUES (:tenant, :operation, :name, :position, :state, :now, :ended, :result)
+    ON CONFLICT (tenant_id, operation_id, name) DO UPDATE
+    SET state = excluded.state, ended_at = excluded.ended_at, result = excluded.result,
+        attempts = operation_steps.attempts + CASE WHEN excluded.state = 'running' THEN 1 ELSE 0 END
+    """).bindparams(bindparam("result", type_=operation_steps.c.result.type))
 
 
 class Operations:
@@ -81,15 +88,9 @@ class Operations:
              result: dict[str, Any] | None = None) -> None:
         """Record a step: the first call starts it, a later one repeats or ends it."""
         ended = None if state == OperationState.RUNNING else now
-        statement = insert(operation_steps).values(
-            tenant_id=self._tenant_id, operation_id=operation_id, name=name, position=position, state=state,
-            started_at=now, ended_at=ended, result=result,
-        )
-        repeated = operation_steps.c.attempts + (1 if state == OperationState.RUNNING else 0)
-        self._connection.execute(statement.on_conflict_do_update(
-            index_elements=["tenant_id", "operation_id", "name"],
-            set_={"state": state, "ended_at": ended, "result": result, "attempts": repeated},
-        ))
+        self._connection.execute(_STEP, {
+            "tenant": self._tenant_id, "operation": operation_id, "name": name, "position": position, "state": str(state),
+            "now": now, "ended": ended, "result": result})
 
     def steps(self, operation_id: UUID) -> list[Row[Any]]:
         """The steps of an operation, in order."""
