@@ -57,6 +57,7 @@ class Clone:
         self.directory = self.home / "clone.git"
         self.git = Git(address, secret=secret, home=self.home, directory=self.directory)
         self._ready = False
+        self._seen: set[tuple[int, str]] = set()  # commits that were here, by generation
 
     def ensure(self) -> None:
         """Make the clone, empty, where there is none or only half a one."""
@@ -109,11 +110,15 @@ class Clone:
             raise self._error(failed) from None
 
     def has_commit(self, commit: str) -> bool:
-        """Whether the commit, and so its whole history of trees, is here."""
-        try:
-            self.git.run("cat-file", "-e", f"{commit}^{{commit}}")
-        except GitFailed:
-            return False
+        """Whether the commit, and so its whole history of trees, is here. Asked once for each that is: what is read of one
+        that is gone since fails like anything in a broken clone."""
+        seen = (self.generation(), commit)
+        if seen not in self._seen:
+            try:
+                self.git.run("cat-file", "-e", f"{commit}^{{commit}}")
+            except GitFailed:
+                return False
+            self._seen.add(seen)
         return True
 
     def fetch_commit(self, commit: str) -> None:
