@@ -105,10 +105,24 @@ def scans(work: UnitOfWork, ask: Callable[[UnitOfWork], object]) -> set[tuple[st
     event.remove(work.connection, "before_cursor_execute", note)
     assert made
     found: set[tuple[str, str]] = set()
+    planned_once = False
     for statement, parameters in made:
-        [plan] = work.connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", parameters).scalar_one()
-        _collect(plan["Plan"], found)
+        if "plan_cache_mode" in statement:
+            planned_once = True
+        else:
+            _collect(_plan(work, statement, parameters, planned_once=planned_once), found)
     return found
+
+
+def _plan(work: UnitOfWork, statement: str, parameters: dict[str, Any], *, planned_once: bool) -> dict[str, Any]:
+    """How a statement is executed: with these parameters, or with whatever comes."""
+    if planned_once:
+        places = {name: f"${number}" for number, name in enumerate(parameters, 1)}
+        asked = work.connection.exec_driver_sql(f"EXPLAIN (GENERIC_PLAN, FORMAT JSON) {statement % places}")
+    else:
+        asked = work.connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", parameters)
+    [plan] = asked.scalar_one()
+    return dict(plan["Plan"])
 
 
 def _collect(node: dict[str, Any], found: set[tuple[str, str]]) -> None:
