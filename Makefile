@@ -6,7 +6,7 @@ ARGS ?=
 WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test test-n8n lint bench clean
+.PHONY: help install demo up test test-system test-n8n lint bench clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -24,8 +24,11 @@ demo: install ## two tenants, six n8n, one drift: in the terminal and in the Dag
 up: install ## the system to work with: database, code server, daemon, UI
 	$(BIN)/wfops up $(ARGS)
 
-test: install ## the test suite (real n8n servers apart: make test-n8n)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m 'not n8n and not benchmark' $(ARGS)
+test: install ## the test suite (what takes longer apart: make test-system, make test-n8n)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m 'not system and not n8n and not benchmark' $(ARGS)
+
+test-system: install ## whole systems of processes, the UI in a browser, and the walks through all that can fail
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m 'system and not n8n' $(ARGS)
 
 test-n8n: install ## conformance and end-to-end on real n8n 2.x and 1.x, installed once into a cache
 	$(BIN)/python -m wfops_pipelines.embedded.n8n_server install 2.41.1

@@ -11,7 +11,7 @@ import pytest
 
 from wfops_pipelines_tests.cli.fleet import Done, Fleet, workflow
 
-pytestmark = pytest.mark.xdist_group("cli-story")
+pytestmark = [pytest.mark.system, pytest.mark.xdist_group("cli-story")]
 
 
 @dataclass

@@ -11,7 +11,7 @@ import pytest
 
 from wfops_pipelines_tests.cli.fleet import Done, Fleet
 
-pytestmark = pytest.mark.xdist_group("cli-promotions")
+pytestmark = [pytest.mark.system, pytest.mark.xdist_group("cli-promotions")]
 
 
 FAIR = "freezeWindows: [{name: fair, from: '2020-01-01T00:00', to: '2099-01-01T00:00'}]"

@@ -37,6 +37,7 @@ def users_home(tmp_path: Path) -> Iterator[Path]:
         EmbeddedPostgres(demo).destroy()
 
 
+@pytest.mark.system
 def test_the_demo_shows_the_drift_checks_what_it_says_and_stops(users_home: Path) -> None:
     environment = clean_environment(users_home, WFOPS_DATABASE_URL="postgresql://nobody@127.0.0.1:1/mine",
                                     WFOPS_SECRET_KEY="not a key", DAGSTER_HOME=str(users_home / "my-dagster"))

@@ -36,6 +36,7 @@ def taken_port() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
+@pytest.mark.system
 def test_the_system_is_watched_and_stops_whole(system_home: Path, tmp_path: Path) -> None:
     with system_up(system_home, tmp_path / "output") as child:
         url = child.url()
@@ -62,6 +63,7 @@ def test_the_system_is_watched_and_stops_whole(system_home: Path, tmp_path: Path
     assert {log.name for log in (system_home / "logs").iterdir()} >= {"code-server.log", "daemon.log", "webserver.log"}
 
 
+@pytest.mark.system
 def test_a_killed_system_leaves_nothing_behind_and_starts_again(system_home: Path, tmp_path: Path) -> None:
     with system_up(system_home, tmp_path / "first") as child:
         child.url()

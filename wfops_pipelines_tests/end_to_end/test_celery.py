@@ -34,6 +34,8 @@ from wfops_pipelines_tests.servers.forks import Forked, start_forked
 from wfops_pipelines_tests.servers.processes import child_environment, eventually
 from wfops_pipelines_tests.servers.redis import redis_program, running_redis
 
+pytestmark = pytest.mark.system
+
 TENANTS, ENVIRONMENTS = ("acme", "bolt", "crane"), ("one", "two", "three", "four")
 KEYS = [f"{environment}|{tenant}" for environment in ENVIRONMENTS for tenant in TENANTS]
 JOB = "distributed_sweep"

@@ -23,7 +23,7 @@ from wfops_pipelines_tests.servers.asgi import serve
 from wfops_pipelines_tests.servers.bare import make_bare
 from wfops_pipelines_tests.servers.postgres import describe
 
-pytestmark = pytest.mark.xdist_group("outage")
+pytestmark = [pytest.mark.system, pytest.mark.xdist_group("outage")]
 
 
 @dataclass

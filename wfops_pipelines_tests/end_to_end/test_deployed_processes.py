@@ -24,6 +24,8 @@ from wfops_pipelines_tests.servers.postgres import PostgresServer
 from wfops_pipelines_tests.servers.processes import REPOSITORY, eventually
 from wfops_pipelines_tests.servers.system import clean_environment
 
+pytestmark = pytest.mark.system
+
 MODULES = {"dagster": "dagster", "dagster-webserver": "dagster_webserver"}
 _WIPE = "mutation { wipeAssets(assetPartitionRanges: []) { __typename } }"
 

@@ -20,6 +20,8 @@ from wfops_pipelines_tests.servers.processes import eventually
 from wfops_pipelines_tests.servers.system import system_up
 from wfops_pipelines_tests.services.fleet import workflow
 
+pytestmark = pytest.mark.system
+
 WORKFLOWS = 5
 
 

@@ -32,7 +32,7 @@ def can_mount() -> bool:
     return tried.returncode == 0
 
 
-pytestmark = [pytest.mark.xdist_group("full-disk"),
+pytestmark = [pytest.mark.system, pytest.mark.xdist_group("full-disk"),
               pytest.mark.skipif(not can_mount(), reason="no mount namespace may be made here, so no disk is small")]
 
 SWEEP = """

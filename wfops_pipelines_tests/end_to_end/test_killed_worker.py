@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from wfops_pipelines.bootstrap import open_installation
@@ -26,6 +27,8 @@ from wfops_pipelines.settings import Settings
 from wfops_pipelines_tests.cli.fleet import CommandLine
 from wfops_pipelines_tests.end_to_end.real_fleet import own_home
 from wfops_pipelines_tests.servers.processes import eventually
+
+pytestmark = pytest.mark.system
 
 WORKFLOWS, BATCH, KILLED_AFTER = 1000, 25, 30
 # Armed in every worker, met by the first alone: the second one has fewer batches left than that.

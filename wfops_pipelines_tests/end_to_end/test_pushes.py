@@ -6,10 +6,13 @@ import contextlib
 from pathlib import Path
 
 import httpx
+import pytest
 
 from wfops_pipelines_tests.end_to_end.pushed_system import launched, pushed_system
 from wfops_pipelines_tests.servers.processes import eventually
 from wfops_pipelines_tests.servers.system import program
+
+pytestmark = pytest.mark.system
 
 
 def test_a_push_is_seen_by_the_webhook_and_drift_is_found(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from wfops_pipelines_tests.cli.fleet import Fleet, running_fleet, workflow
 from wfops_pipelines_tests.servers.postgres import PostgresServer
 
-pytestmark = pytest.mark.xdist_group("sizes")
+pytestmark = [pytest.mark.system, pytest.mark.xdist_group("sizes")]
 
 MANY = 2_000
 

@@ -36,7 +36,7 @@ from wfops_pipelines_tests.servers.browser import chromium
 from wfops_pipelines_tests.servers.processes import eventually
 from wfops_pipelines_tests.servers.system import START_SECONDS, system_up, temporary_home
 
-pytestmark = pytest.mark.xdist_group("dagster-ui")
+pytestmark = [pytest.mark.system, pytest.mark.xdist_group("dagster-ui")]
 
 ENVIRONMENTS = {("acme", "dev"): "dev", ("acme", "staging"): "staging", ("acme", "prod"): "production",
                 ("globex", "prod"): "production"}

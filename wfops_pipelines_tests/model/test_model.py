@@ -13,6 +13,8 @@ from wfops_pipelines_tests.model.machine import WorkflowMachine
 from wfops_pipelines_tests.model.seeds import seed
 from wfops_pipelines_tests.services.fleet import NewFleet
 
+pytestmark = pytest.mark.system
+
 SIZE = int(os.environ.get("WFOPS_MODEL_EXAMPLES", "8"))
 STEPS = 30
 

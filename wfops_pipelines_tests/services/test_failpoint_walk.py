@@ -27,6 +27,8 @@ from wfops_pipelines_tests.services.failpoint_names import failpoints_of_the_pac
 from wfops_pipelines_tests.services.fleet import Environment, FleetUnderTest, NewFleet
 from wfops_pipelines_tests.services.walked_use_cases import USE_CASES, do, do_in_child
 
+pytestmark = pytest.mark.system
+
 WHOLE = bool(os.environ.get("WFOPS_WHOLE_WALK"))
 SHARE = 16  # use cases that are walked where the walk is not whole, each at one point
 NOT_WALKED = ("store.statement", "*.heartbeat.*")

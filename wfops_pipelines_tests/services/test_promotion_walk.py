@@ -29,6 +29,8 @@ from wfops_pipelines_tests.services.promotion_scenes import (
 )
 from wfops_pipelines_tests.services.promotions import execute, roll_back, told
 
+pytestmark = pytest.mark.system
+
 WHOLE = bool(os.environ.get("WFOPS_WHOLE_WALK"))
 OURS = ("runtime.", "promotion.", "rollback.", "export.", "git.push.")
 """What writing passes. What reading passes is walked by the tests of reading, and here when the walk is whole."""

@@ -77,6 +77,7 @@ def points(new_fleet: NewFleet) -> list[str]:
     return [f"{name}@{n}" for name in sorted(met) if name.startswith(OURS) for n in range(1, met[name] + 1)]
 
 
+@pytest.mark.system
 def test_a_failure_anywhere_leaves_the_old_state_or_the_new_one(new_fleet: NewFleet) -> None:
     walked = points(new_fleet)
     assert len(walked) > 20, walked
@@ -98,6 +99,7 @@ def test_a_failure_anywhere_leaves_the_old_state_or_the_new_one(new_fleet: NewFl
         prod.fleet.services.store.close()
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("part", range(4))
 def test_a_process_killed_anywhere_is_finished_by_the_next_command(new_fleet: NewFleet, part: int) -> None:
     walked = points(new_fleet)
