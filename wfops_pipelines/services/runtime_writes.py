@@ -208,15 +208,16 @@ class _Writer:
 
     async def turn_back(self, position: int, cause: BaseException) -> None:
         """Undo what was done; or, where only forward is left, leave the rest to whoever comes next."""
-        if not await self.only_forward():
-            await self.undo(cause)
-        elif isinstance(cause, OutsideError | NotVerified):
-            row = await asyncio.to_thread(self._row, position)
-            await asyncio.to_thread(self._record, row, "failed", row.workflow_id, str(cause))
-            await asyncio.to_thread(self._block, [f"{row.name} ({row.workflow_id}): {cause}"])
-            raise RollbackIncomplete(
-                f"{self._operation.name}: {row.name} ({row.workflow_id}) could not be deleted, and others are: {cause}",
-                fix="the next command on the environment tries again, once n8n answers") from cause
+        with self._operation.stop.uncut():
+            if not await self.only_forward():
+                await self._undo(cause)
+            elif isinstance(cause, OutsideError | NotVerified):
+                row = await asyncio.to_thread(self._row, position)
+                await asyncio.to_thread(self._record, row, "failed", row.workflow_id, str(cause))
+                await asyncio.to_thread(self._block, [f"{row.name} ({row.workflow_id}): {cause}"])
+                raise RollbackIncomplete(
+                    f"{self._operation.name}: {row.name} ({row.workflow_id}) could not be taken back, and others are gone: {cause}",
+                    fix="the next command on the environment tries again, once n8n answers") from cause
 
     async def only_forward(self) -> bool:
         """Whether something was deleted, of writes that may not be made again, and nothing was undone. Also while n8n does

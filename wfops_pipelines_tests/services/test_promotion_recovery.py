@@ -146,7 +146,7 @@ def test_while_something_cannot_be_deleted_after_something_was_the_environment_t
     prod = fleet["prod"]
     prod.sandbox.faults.add("status", method="DELETE", path=f"/workflows/{by_name(prod)['Called']}$", status=400)
     for _ in range(2):  # whoever comes next meets the same
-        with pytest.raises(RollbackIncomplete, match=r"Called .* could not be deleted"):
+        with pytest.raises(RollbackIncomplete, match=r"Called .* could not be taken back"):
             roll_back(fleet, 2)
     assert set(by_name(prod)) == {"One", "Called"} and prod.row.writes_blocked_at is not None
     assert incidents(fleet).severity == "critical" and told(fleet, 2).status == "completed"
