@@ -216,7 +216,7 @@ class _Writer:
                 await asyncio.to_thread(self._record, row, "failed", row.workflow_id, str(cause))
                 await asyncio.to_thread(self._block, [f"{row.name} ({row.workflow_id}): {cause}"])
                 raise RollbackIncomplete(
-                    f"{self._operation.name}: {row.name} ({row.workflow_id}) could not be taken back, and others are gone: {cause}",
+                    f"{self._operation.name}: {row.name} ({row.workflow_id}) could not be taken back, others are gone: {cause}",
                     fix="the next command on the environment tries again, once n8n answers") from cause
 
     async def only_forward(self) -> bool:
