@@ -214,9 +214,10 @@ class _Writer:
             elif isinstance(cause, OutsideError | NotVerified):
                 row = await asyncio.to_thread(self._row, position)
                 await asyncio.to_thread(self._record, row, "failed", row.workflow_id, str(cause))
-                await asyncio.to_thread(self._block, [f"{row.name} ({row.workflow_id}): {cause}"])
+                left = f"{row.name} ({row.workflow_id})"
+                await asyncio.to_thread(self._block, [f"{left}: {cause}"])
                 raise RollbackIncomplete(
-                    f"{self._operation.name}: {row.name} ({row.workflow_id}) could not be taken back, others are gone: {cause}",
+                    f"{self._operation.name}: {left} could not be taken back, and others are gone already: {cause}",
                     fix="the next command on the environment tries again, once n8n answers") from cause
 
     async def only_forward(self) -> bool:
