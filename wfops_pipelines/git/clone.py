@@ -206,6 +206,7 @@ class Clone:
 
     def _make(self) -> None:
         """Put an empty clone in place; the old one, whole or not, is moved aside first. Called under the lock."""
+        self._seen.clear()
         mark = f"{os.getpid()}-{secrets.token_hex(4)}"
         fresh, aside = self.home / f"new-{mark}", self.home / f"old-{mark}"
         for left in (*self.home.glob("new-*"), *self.home.glob("old-*")):
