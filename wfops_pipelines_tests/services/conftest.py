@@ -93,10 +93,15 @@ def new_fleet(postgres_server: PostgresServer, sandbox_host: SandboxHost, tmp_pa
     fleets.close()
 
 
+def one_production(new_fleet: NewFleet) -> FleetUnderTest:
+    """A tenant with one production environment."""
+    return new_fleet()
+
+
 @pytest.fixture
 def fleet(new_fleet: NewFleet) -> FleetUnderTest:
     """A tenant with one production environment."""
-    return new_fleet()
+    return new_fleet.as_left_by(one_production)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from sqlalchemy import Row
 from wfops_pipelines.domain.incident import IncidentEvent, Resolution
 from wfops_pipelines.services import incident_steps
 from wfops_pipelines.services.incident_resolution import Choice, Reconciliation, reconcile_incident
-from wfops_pipelines_tests.services.fleet import ACTOR, Environment, FleetUnderTest, NewFleet, run
+from wfops_pipelines_tests.services.fleet import ACTOR, Environment, FleetUnderTest, NewFleet, run, workflow
 
 POLICY = {"auto_create_incidents": True}
 BOSS = "local:grace"
@@ -22,6 +22,13 @@ def fleet_with_incidents(new_fleet: NewFleet, slugs: Any = ("prod",), **options:
     for slug in fleet.environments:
         fleet.declared(slug)["allow_production"] = True
     fleet.apply()
+    return fleet
+
+
+def one_incident(new_fleet: NewFleet) -> FleetUnderTest:
+    """A was edited by hand, and a check found it."""
+    fleet = fleet_with_incidents(new_fleet)
+    drifted(fleet["prod"], workflow("A"))
     return fleet
 
 

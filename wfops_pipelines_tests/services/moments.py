@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from wfops_pipelines.n8n.sandbox import SandboxState
+from wfops_pipelines.services import operations
 from wfops_pipelines.store.engine import StoreUrls
 from wfops_pipelines.store.unit_of_work import Store
 from wfops_pipelines_tests.servers.postgres import PostgresServer
@@ -49,11 +50,13 @@ class Moment:
     def again(self) -> FleetUnderTest:
         """The fleet as it was. Whoever went back before is done."""
         self.leave()
+        operations._unended.clear()  # what this process could not end was after that moment
         shutil.rmtree(self._place)
         shutil.copytree(self._kept, self._place, symlinks=True)
         self.fleet.clock.time = self._time
         for slug, environment in self.fleet.environments.items():
             environment.sandbox.faults.clear()
+            self.fleet.host.requests[environment.url.rpartition("/")[2]].clear()
             vars(environment.sandbox.state).update(copy.deepcopy(self._n8n[slug]))
         urls = self.server.copy_database(self.fleet.urls)
         store = share_statements(Store(StoreUrls(urls.owner, urls.app, urls.system), self.fleet.box))

@@ -27,6 +27,11 @@ def promoting_fleet(new_fleet: NewFleet, slugs: tuple[str, ...] = ORDER, *, gate
     return fleet
 
 
+def dev_to_prod(new_fleet: NewFleet) -> FleetUnderTest:
+    """The same of two environments, with nothing said of the stage: to go back to."""
+    return promoting_fleet(new_fleet, ("dev", "prod"))
+
+
 def request(fleet: FleetUnderTest, source: str = "dev", target: str = "prod", *, dry_run: bool = False,
             actor: str = ACTOR, **options: Any) -> PromotionReport:
     """Ask for a promotion."""

@@ -9,15 +9,20 @@ from wfops_pipelines.services.promotion_execution import execute_promotion
 from wfops_pipelines.services.promotion_options import PromotionOptions, PromotionReport
 from wfops_pipelines.services.promotion_restore import request_restore
 from wfops_pipelines.services.snapshots import SnapshotReport
-from wfops_pipelines_tests.services.fleet import Environment, NewFleet, run
+from wfops_pipelines_tests.services.fleet import Environment, FleetUnderTest, NewFleet, run
 
 
-def restorable(new_fleet: NewFleet, **options: Any) -> Environment:
+def restorable_fleet(new_fleet: NewFleet, **options: Any) -> FleetUnderTest:
     """Production that may be written to, with an empty folder in Git."""
     fleet = new_fleet(("prod",), **options)
     fleet.declared("prod")["allow_production"] = True
     fleet.apply()
-    return fleet["prod"]
+    return fleet
+
+
+def restorable(new_fleet: NewFleet, **options: Any) -> Environment:
+    """Its environment."""
+    return restorable_fleet(new_fleet, **options)["prod"]
 
 
 def ask(environment: Environment, snapshot: SnapshotReport | str, *, dry_run: bool = False, checksum: str | None = None,

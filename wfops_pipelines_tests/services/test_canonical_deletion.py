@@ -38,13 +38,17 @@ def state(fleet: FleetUnderTest) -> dict[tuple[str, str], tuple[str, Any, Any]]:
             for slug, e in fleet.environments.items() for i, row in e.mappings().items()}
 
 
-@pytest.fixture
-def two(new_fleet: NewFleet) -> FleetUnderTest:
+def linked(new_fleet: NewFleet) -> FleetUnderTest:
     """``Orders`` and ``Bills``, linked in staging and in prod."""
     fleet = new_fleet(("staging", "prod"))
     for slug in ("staging", "prod"):
         fleet[slug].in_sync(workflow("Orders"), workflow("Bills"))
     return fleet
+
+
+@pytest.fixture
+def two(new_fleet: NewFleet) -> FleetUnderTest:
+    return new_fleet.as_left_by(linked)
 
 
 def test_deleting_takes_the_mappings_of_all_environments_along(two: FleetUnderTest) -> None:

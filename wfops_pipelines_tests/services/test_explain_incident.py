@@ -31,7 +31,7 @@ def texts(entry: dict[str, Any], source: str) -> list[str]:
 
 
 def test_an_edit_in_n8n_names_who_saved_it_and_when(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
+    prod = new_fleet.as_left_by(fleet_with_incidents)["prod"]
     (workflow_id,) = prod.in_sync(workflow("Orders"))
     prod.fleet.clock.pass_time(hours=1)
     prod.edit_in_n8n(workflow_id)
@@ -50,7 +50,7 @@ def test_an_edit_in_n8n_names_who_saved_it_and_when(new_fleet: NewFleet) -> None
 
 
 def test_a_change_in_git_names_the_author_of_the_last_commit(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
+    prod = new_fleet.as_left_by(fleet_with_incidents)["prod"]
     (workflow_id,) = prod.in_sync(workflow("Orders"))
     (path,) = prod.files()
     prod.push_files({path: file_bytes(workflow("Orders", text="new in Git"), id=workflow_id)})
@@ -61,7 +61,7 @@ def test_a_change_in_git_names_the_author_of_the_last_commit(new_fleet: NewFleet
 
 
 def test_a_change_on_both_sides_names_both(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
+    prod = new_fleet.as_left_by(fleet_with_incidents)["prod"]
     (workflow_id,) = prod.in_sync(workflow("Orders"))
     prod.edit_in_n8n(workflow_id, "by hand")
     (path,) = prod.files()
@@ -71,7 +71,7 @@ def test_a_change_on_both_sides_names_both(new_fleet: NewFleet) -> None:
 
 
 def test_created_deleted_archived_and_switched_workflows_and_removed_files_are_told_apart(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
+    prod = new_fleet.as_left_by(fleet_with_incidents)["prod"]
     names = ["Deleted", "Archived", "Switched", "Removed"]
     deleted, archived, switched, _ = prod.in_sync(*(workflow(name) for name in names))
     prod.create_in_n8n(workflow("Created"))
@@ -114,7 +114,7 @@ def test_n8n_1x_tells_no_author_and_the_reason_is_recorded(new_fleet: NewFleet) 
     {"kind": "status", "status": 404}, {"kind": "forbid"}, {"kind": "html"}, {"kind": "wrong_json"}, {"kind": "reset"}],
     ids=lambda fault: "-".join(map(str, fault.values())))
 def test_a_history_that_cannot_be_read_does_not_fail_the_check(new_fleet: NewFleet, fault: dict[str, Any]) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
+    prod = new_fleet.as_left_by(fleet_with_incidents)["prod"]
     ids = prod.in_sync(workflow("Orders"), workflow("Returns"))
     for workflow_id in ids:
         prod.edit_in_n8n(workflow_id)
@@ -128,7 +128,7 @@ def test_a_history_that_cannot_be_read_does_not_fail_the_check(new_fleet: NewFle
 
 
 def test_n8n_that_goes_down_while_explaining_is_asked_again_by_the_next_check(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
+    prod = new_fleet.as_left_by(fleet_with_incidents)["prod"]
     ids = prod.in_sync(*(workflow(f"W{number}") for number in range(9)))
     for workflow_id in ids:
         prod.edit_in_n8n(workflow_id)
@@ -149,7 +149,7 @@ def test_n8n_that_goes_down_while_explaining_is_asked_again_by_the_next_check(ne
 
 def test_n8n_that_takes_too_long_is_not_waited_for(new_fleet: NewFleet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wfops_pipelines.services.incident_facts.ASKING", 0.05)
-    prod = fleet_with_incidents(new_fleet)["prod"]
+    prod = new_fleet.as_left_by(fleet_with_incidents)["prod"]
     (workflow_id,) = prod.in_sync(workflow("Orders"))
     prod.edit_in_n8n(workflow_id)
     prod.sandbox.faults.add("latency", ms=2000, path="/history")
@@ -159,7 +159,7 @@ def test_n8n_that_takes_too_long_is_not_waited_for(new_fleet: NewFleet, monkeypa
 
 
 def test_git_that_cannot_be_read_is_said_and_the_rest_is_explained(new_fleet: NewFleet) -> None:
-    fleet = fleet_with_incidents(new_fleet)
+    fleet = new_fleet.as_left_by(fleet_with_incidents)
     prod = fleet["prod"]
     (workflow_id,) = prod.in_sync(workflow("Orders"))
     prod.edit_in_n8n(workflow_id)
@@ -183,7 +183,7 @@ def test_git_that_cannot_be_read_is_said_and_the_rest_is_explained(new_fleet: Ne
 
 
 def test_what_is_explained_is_not_asked_again_and_what_is_new_is_added(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
+    prod = new_fleet.as_left_by(fleet_with_incidents)["prod"]
     ids = prod.in_sync(workflow("Orders"), workflow("Returns"))
     prod.edit_in_n8n(ids[0])
     prod.check()
@@ -210,7 +210,7 @@ def _histories(environment: Environment) -> int:
 
 
 def test_a_workflow_that_goes_on_changing_is_explained_anew(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
+    prod = new_fleet.as_left_by(fleet_with_incidents)["prod"]
     _, (workflow_id,) = drifted(prod, workflow("Orders"))
     prod.fleet.clock.pass_time(hours=3)
     prod.edit_in_n8n(workflow_id, "and again")
@@ -222,7 +222,7 @@ def test_a_workflow_that_goes_on_changing_is_explained_anew(new_fleet: NewFleet)
 @pytest.mark.parametrize("at", ["before_commit", "after_commit"])
 def test_a_check_that_dies_while_explaining_leaves_its_incident_to_be_explained_by_the_next(
         new_fleet: NewFleet, at: str) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
+    prod = new_fleet.as_left_by(fleet_with_incidents)["prod"]
     (workflow_id,) = prod.in_sync(workflow("Orders"))
     prod.edit_in_n8n(workflow_id)
     failpoints.arm(f"incident.explain.{at}=raise")
@@ -237,7 +237,7 @@ def test_a_check_that_dies_while_explaining_leaves_its_incident_to_be_explained_
 
 def test_an_unexpected_failure_of_explaining_does_not_fail_the_check(
         new_fleet: NewFleet, caplog: pytest.LogCaptureFixture) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
+    prod = new_fleet.as_left_by(fleet_with_incidents)["prod"]
     (workflow_id,) = prod.in_sync(workflow("Orders"))
     prod.edit_in_n8n(workflow_id)
     services = prod.fleet.services
@@ -257,7 +257,7 @@ def test_an_unexpected_failure_of_explaining_does_not_fail_the_check(
 
 
 def test_names_that_nobody_sees_or_the_store_refuses_are_explained_too(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
+    prod = new_fleet.as_left_by(fleet_with_incidents)["prod"]
     odd = workflow("odd \u202e \u0000 name")
     odd["nodes"].append({"id": "h", "name": "Hook\u0000", "type": "n8n-nodes-base.webhook", "typeVersion": 2,
                          "position": [0, 200], "parameters": {"path": "p\u0000\ud800"}, "webhookId": "w"})
@@ -270,7 +270,7 @@ def test_names_that_nobody_sees_or_the_store_refuses_are_explained_too(new_fleet
 
 
 def test_acknowledging_explains_nothing_anew(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
+    prod = new_fleet.as_left_by(fleet_with_incidents)["prod"]
     number, _ = drifted(prod, workflow("Orders"))
     acknowledge(prod, number)
     prod.check()
@@ -278,7 +278,7 @@ def test_acknowledging_explains_nothing_anew(new_fleet: NewFleet) -> None:
 
 
 def test_drift_that_was_there_at_the_first_check_says_that_it_does_not_know(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
+    prod = new_fleet.as_left_by(fleet_with_incidents)["prod"]
     prod.push_workflow("a.json", workflow("Orders"))
     prod.create_in_n8n(workflow("Orders", text="other"))
     prod.check()
@@ -287,7 +287,7 @@ def test_drift_that_was_there_at_the_first_check_says_that_it_does_not_know(new_
 
 
 def test_the_reach_names_callers_and_shared_credentials_of_the_environment(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
+    prod = new_fleet.as_left_by(fleet_with_incidents)["prod"]
     (called,) = prod.create_in_n8n(with_credential("Orders", "Shop"))
     _, caller = prod.create_in_n8n(with_credential("Returns", "Shop"), calling("Caller", called))
     prod.export()
@@ -302,7 +302,7 @@ def test_the_reach_names_callers_and_shared_credentials_of_the_environment(new_f
 
 
 def test_a_deleted_workflow_still_tells_who_called_it(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
+    prod = new_fleet.as_left_by(fleet_with_incidents)["prod"]
     (called,) = prod.create_in_n8n(workflow("Orders"))
     prod.create_in_n8n(calling("Caller", called))
     prod.export()
@@ -328,7 +328,7 @@ def test_the_same_edit_elsewhere_is_found_within_the_tenant_and_another_one_is_n
 
 
 def test_the_same_edit_in_another_tenant_is_told_to_those_who_may_see_all(new_fleet: NewFleet, tmp_path: Path) -> None:
-    acme = fleet_with_incidents(new_fleet)
+    acme = new_fleet.as_left_by(fleet_with_incidents)
     globex = replace(acme, slug="globex", repository=make_bare(tmp_path / "globex.git"), environments={}, secrets={})
     globex.declare(drift_policy=POLICY)
     for fleet in (acme, globex):
@@ -340,7 +340,7 @@ def test_the_same_edit_in_another_tenant_is_told_to_those_who_may_see_all(new_fl
 
 
 def test_pictures_are_of_what_the_incident_found_whatever_came_later(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
+    prod = new_fleet.as_left_by(fleet_with_incidents)["prod"]
     changed, deleted = prod.in_sync(workflow("Orders"), workflow("Returns"))
     prod.edit_in_n8n(changed)
     prod.delete_in_n8n(deleted)
@@ -363,7 +363,7 @@ def _pictures(environment: Environment, row: Row[Any], **options: Any) -> list[t
 
 
 def test_of_500_drifting_workflows_some_are_asked_about_and_all_are_counted(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
+    prod = new_fleet.as_left_by(fleet_with_incidents)["prod"]
     ids = prod.in_sync(*(workflow(f"W{number:03}") for number in range(500)))
     for workflow_id in ids:
         prod.edit_in_n8n(workflow_id)

@@ -287,7 +287,7 @@ class TestDryRuns:
 
 
 def test_an_attempt_that_failed_is_told_too(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
+    prod = new_fleet.as_left_by(fleet_with_incidents)["prod"]
     number, (workflow_id,) = drifted(prod, workflow("Orders", text="right"))
     acknowledge(prod, number)
     prod.sandbox.faults.add("status", method="PUT", path=f"/workflows/{workflow_id}$", status=400)

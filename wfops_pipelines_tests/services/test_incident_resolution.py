@@ -25,7 +25,7 @@ from wfops_pipelines_tests.services.incidents import (
 
 
 def test_a_revert_brings_back_what_git_says_and_the_incident_closes_itself(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
+    prod = new_fleet.as_left_by(fleet_with_incidents)["prod"]
     number, (workflow_id,) = drifted(prod, workflow("Orders", text="right"))
     acknowledge(prod, number)
     done = resolve(prod, number, "revert")
@@ -42,7 +42,7 @@ def test_a_revert_brings_back_what_git_says_and_the_incident_closes_itself(new_f
 
 
 def test_a_revert_keeps_ids_webhooks_and_the_active_state(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
+    prod = new_fleet.as_left_by(fleet_with_incidents)["prod"]
     (workflow_id,) = prod.in_sync(workflow("Orders", text="right"))
     prod.activate_in_n8n(workflow_id)
     prod.export()
@@ -58,7 +58,7 @@ def test_a_revert_keeps_ids_webhooks_and_the_active_state(new_fleet: NewFleet) -
 
 
 def test_everything_that_drifts_is_reverted_in_one_go(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
+    prod = new_fleet.as_left_by(fleet_with_incidents)["prod"]
     edited, deleted, archived, switched = prod.in_sync(*(workflow(name, text="right") for name in "ABCD"))
     prod.edit_in_n8n(edited, "wrong")
     prod.delete_in_n8n(deleted)
@@ -86,7 +86,7 @@ def test_everything_that_drifts_is_reverted_in_one_go(new_fleet: NewFleet) -> No
 
 
 def test_what_is_left_keeps_the_incident_open(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
+    prod = new_fleet.as_left_by(fleet_with_incidents)["prod"]
     (edited,) = prod.in_sync(workflow("A", text="right"))
     prod.edit_in_n8n(edited, "wrong")
     prod.create_in_n8n(workflow("E"))
@@ -99,7 +99,7 @@ def test_what_is_left_keeps_the_incident_open(new_fleet: NewFleet) -> None:
 
 
 def test_what_n8n_cannot_clear_is_left_by_name_and_the_rest_is_reverted(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
+    prod = new_fleet.as_left_by(fleet_with_incidents)["prod"]
     edited, kept = prod.in_sync(workflow("A", text="right"), workflow("B", text="right"))
     prod.edit_in_n8n(edited, "wrong")
     prod.edit_in_n8n(kept, settings={"executionOrder": "v1", "timezone": "Europe/Berlin", "saveManualExecutions": True})
@@ -114,7 +114,7 @@ def test_what_n8n_cannot_clear_is_left_by_name_and_the_rest_is_reverted(new_flee
 
 
 def test_accepting_it_needs_a_reason_and_opens_no_other_incident_for_the_same_drift(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
+    prod = new_fleet.as_left_by(fleet_with_incidents)["prod"]
     number, (workflow_id,) = drifted(prod, workflow("Orders"))
     acknowledge(prod, number)
     with pytest.raises(UsageError, match="needs a reason"):
@@ -139,7 +139,7 @@ def test_production_is_not_written_to_before_somebody_allowed_it(new_fleet: NewF
 
 
 def test_what_nobody_acknowledged_is_not_reconciled(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
+    prod = new_fleet.as_left_by(fleet_with_incidents)["prod"]
     number, (workflow_id,) = drifted(prod, workflow("Orders"))
     with pytest.raises(ForbiddenTransition, match="detected cannot become reconciled"):
         resolve(prod, number, "revert")
@@ -148,7 +148,7 @@ def test_what_nobody_acknowledged_is_not_reconciled(new_fleet: NewFleet) -> None
 
 
 def test_where_attestation_is_required_the_reason_comes_before_anything_is_written(new_fleet: NewFleet) -> None:
-    fleet = fleet_with_incidents(new_fleet)
+    fleet = new_fleet.as_left_by(fleet_with_incidents)
     fleet.declared("prod")["drift_handling_mode"] = "require_attestation"
     fleet.apply()
     prod = fleet["prod"]
@@ -165,7 +165,7 @@ def test_where_attestation_is_required_the_reason_comes_before_anything_is_writt
 
 @pytest.mark.parametrize("resolution", ["revert", "promote"])
 def test_what_is_written_is_what_somebody_looked_at(new_fleet: NewFleet, resolution: str) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
+    prod = new_fleet.as_left_by(fleet_with_incidents)["prod"]
     number, (workflow_id,) = drifted(prod, workflow("Orders", text="right"))
     acknowledge(prod, number)
     seen = resolve(prod, number, resolution, dry_run=True).checksum
@@ -179,7 +179,7 @@ def test_what_is_written_is_what_somebody_looked_at(new_fleet: NewFleet, resolut
 
 
 def test_a_second_revert_finds_the_incident_closed(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
+    prod = new_fleet.as_left_by(fleet_with_incidents)["prod"]
     number, _ = drifted(prod, workflow("Orders"))
     acknowledge(prod, number)
     resolve(prod, number, "revert")
@@ -188,7 +188,7 @@ def test_a_second_revert_finds_the_incident_closed(new_fleet: NewFleet) -> None:
 
 
 def test_a_draft_that_nobody_published_is_named_before_it_is_lost(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
+    prod = new_fleet.as_left_by(fleet_with_incidents)["prod"]
     (workflow_id,) = prod.in_sync(workflow("Orders", text="right"))
     prod.activate_in_n8n(workflow_id)
     prod.export()
@@ -206,7 +206,7 @@ def test_a_draft_that_nobody_published_is_named_before_it_is_lost(new_fleet: New
 @pytest.mark.parametrize("meanwhile", ["cancelled", "approval wanted", "approval used up"])
 def test_what_changes_while_both_sides_are_read_counts(
         new_fleet: NewFleet, monkeypatch: pytest.MonkeyPatch, resolution: str, meanwhile: str) -> None:
-    fleet = fleet_with_incidents(new_fleet)
+    fleet = new_fleet.as_left_by(fleet_with_incidents)
     prod = fleet["prod"]
     number, (workflow_id,) = drifted(prod, workflow("Orders", text="right"))
     acknowledge(prod, number)

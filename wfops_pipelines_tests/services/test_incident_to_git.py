@@ -24,7 +24,7 @@ from wfops_pipelines_tests.services.incidents import (
 
 
 def test_promote_commits_what_n8n_holds_and_closes(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
+    prod = new_fleet.as_left_by(fleet_with_incidents)["prod"]
     number, (_, other) = drifted(prod, workflow("Orders", text="right"), workflow("Billing"))
     prod.edit_in_n8n(other, "hello")  # as it was: only one of them drifts
     (new,) = prod.create_in_n8n(workflow("New"))
@@ -40,7 +40,7 @@ def test_promote_commits_what_n8n_holds_and_closes(new_fleet: NewFleet) -> None:
 
 
 def test_promoting_a_workflow_that_is_gone_removes_its_file(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
+    prod = new_fleet.as_left_by(fleet_with_incidents)["prod"]
     gone, _ = prod.in_sync(workflow("A"), workflow("B"))
     prod.delete_in_n8n(gone)
     prod.check()
@@ -54,7 +54,7 @@ def test_promoting_a_workflow_that_is_gone_removes_its_file(new_fleet: NewFleet)
 
 def test_a_promotion_whose_branch_moved_is_read_again_and_loses_nobodys_work(
         new_fleet: NewFleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
+    prod = new_fleet.as_left_by(fleet_with_incidents)["prod"]
     number, _ = drifted(prod, workflow("Orders"))
     acknowledge(prod, number)
     prod.fleet.push_meanwhile(monkeypatch, 2)
@@ -69,7 +69,7 @@ def test_a_promotion_whose_branch_moved_is_read_again_and_loses_nobodys_work(
     ("incident.reconciled.after_commit", True)])
 def test_a_promotion_that_is_killed_has_committed_or_has_not_and_the_next_check_says_which(
         new_fleet: NewFleet, failpoint: str, committed: bool) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
+    prod = new_fleet.as_left_by(fleet_with_incidents)["prod"]
     number, _ = drifted(prod, workflow("Orders"))
     acknowledge(prod, number)
     before = prod.fleet.repository.head()
@@ -131,7 +131,7 @@ def test_replace_takes_the_files_of_a_commit_for_n8n_and_git(new_fleet: NewFleet
 
 
 def test_replace_needs_a_commit_of_the_branch(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
+    prod = new_fleet.as_left_by(fleet_with_incidents)["prod"]
     number, (workflow_id,) = drifted(prod, workflow("Orders"))
     acknowledge(prod, number)
     with pytest.raises(UsageError, match="no commit of branch main"):

@@ -21,6 +21,7 @@ from wfops_pipelines_tests.services.incidents import (
     drifted,
     fleet_with_incidents,
     incident,
+    one_incident,
     open_incident,
     resolve,
     said,
@@ -50,7 +51,7 @@ def decide(environment: Environment, number: int, *, approve: bool = True, actor
 
 
 def test_drift_opens_an_incident_that_says_what_and_until_when(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
+    prod = new_fleet.as_left_by(fleet_with_incidents)["prod"]
     number, (workflow_id,) = drifted(prod, workflow("Orders", text="right"))
     row = open_incident(prod)
     assert (row.status, row.severity, row.escalation, row.affected) == ("detected", "low", "none", 1)
@@ -65,8 +66,8 @@ def test_drift_opens_an_incident_that_says_what_and_until_when(new_fleet: NewFle
 
 
 def test_an_open_incident_is_the_environments_only_one(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
-    number, _ = drifted(prod, workflow("A"))
+    prod = new_fleet.as_left_by(one_incident)["prod"]
+    number = open_incident(prod).number
     prod.create_in_n8n(workflow("Another"))
     check = prod.check()
     assert check.incident is not None and (check.incident["number"], check.incident["opened"]) == (number, False)
@@ -74,7 +75,7 @@ def test_an_open_incident_is_the_environments_only_one(new_fleet: NewFleet) -> N
 
 
 def test_more_drift_raises_the_severity_and_brings_the_end_forward_less_does_not_lower_it(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
+    prod = new_fleet.as_left_by(fleet_with_incidents)["prod"]
     ids = prod.in_sync(*(workflow(f"W{n}") for n in range(6)))
     prod.edit_in_n8n(ids[0])
     prod.check()
@@ -93,7 +94,7 @@ def test_more_drift_raises_the_severity_and_brings_the_end_forward_less_does_not
 
 
 def test_when_the_drift_is_gone_the_incident_closes_itself_and_the_next_drift_opens_another(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
+    prod = new_fleet.as_left_by(fleet_with_incidents)["prod"]
     number, (workflow_id,) = drifted(prod, workflow("A", text="right"))
     prod.edit_in_n8n(workflow_id, "right")
     check = prod.check()
@@ -127,7 +128,7 @@ def test_the_policy_says_which_environments_have_incidents(new_fleet: NewFleet, 
 
 
 def test_two_checks_at_once_never_open_two(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
+    prod = new_fleet.as_left_by(fleet_with_incidents)["prod"]
     prod.fleet.with_limits(lease_wait=30.0)
     (workflow_id,) = prod.in_sync(workflow("A"))
     prod.edit_in_n8n(workflow_id)
@@ -144,8 +145,8 @@ def test_two_checks_at_once_never_open_two(new_fleet: NewFleet) -> None:
 
 
 def test_an_error_neither_opens_nor_closes(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
-    number, _ = drifted(prod, workflow("A"))
+    prod = new_fleet.as_left_by(one_incident)["prod"]
+    number = open_incident(prod).number
     prod.sandbox.faults.add("refuse")
     assert prod.check().status == "ERROR"
     assert open_incident(prod).number == number
@@ -165,7 +166,7 @@ def ignore(environment: Environment, **fields: Any) -> None:
 
 
 def test_drift_that_a_rule_hides_is_counted_and_opens_nothing(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
+    prod = new_fleet.as_left_by(fleet_with_incidents)["prod"]
     ids = prod.in_sync(workflow("A"), workflow("B"))
     ignore(prod, parameter_path="parameters.text")
     prod.edit_in_n8n(ids[0])
@@ -181,7 +182,7 @@ def test_drift_that_a_rule_hides_is_counted_and_opens_nothing(new_fleet: NewFlee
 
 
 def test_a_rule_for_a_workflow_closes_the_incident_about_it(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
+    prod = new_fleet.as_left_by(fleet_with_incidents)["prod"]
     number, _ = drifted(prod, workflow("Scratch pad"))
     ignore(prod, workflow="Scratch*")
     assert prod.check().incident_closed == number
@@ -191,8 +192,8 @@ def test_a_rule_for_a_workflow_closes_the_incident_about_it(new_fleet: NewFleet)
 
 
 def test_a_step_records_who_and_when_and_shows_in_the_status(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
-    number, _ = drifted(prod, workflow("A"))
+    prod = new_fleet.as_left_by(one_incident)["prod"]
+    number = open_incident(prod).number
     acknowledge(prod, number, owner="ada@example.com", ticket="OPS-7", reason="looking")
     row = incident(prod, number)
     assert (row.status, row.acknowledged_by, row.owner, row.ticket) == ("acknowledged", ACTOR, "ada@example.com", "OPS-7")
@@ -209,16 +210,16 @@ def test_a_step_records_who_and_when_and_shows_in_the_status(new_fleet: NewFleet
 
 
 def test_a_dry_run_of_a_step_changes_nothing(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
-    number, _ = drifted(prod, workflow("A"))
+    prod = new_fleet.as_left_by(one_incident)["prod"]
+    number = open_incident(prod).number
     shown = acknowledge(prod, number, dry_run=True)
     assert (shown.before, shown.after, shown.dry_run) == ({"status": "detected"}, {"status": "acknowledged"}, True)
     assert incident(prod, number).status == "detected"
 
 
 def test_an_admin_may_force_a_step_out_of_order_and_the_trail_says_so(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
-    number, _ = drifted(prod, workflow("A"))
+    prod = new_fleet.as_left_by(one_incident)["prod"]
+    number = open_incident(prod).number
     with pytest.raises(ForbiddenTransition):
         step(prod, number, IncidentEvent.STABILIZE, reason="x")
     step(prod, number, IncidentEvent.STABILIZE, reason="x", forced=True)
@@ -230,8 +231,8 @@ def test_an_admin_may_force_a_step_out_of_order_and_the_trail_says_so(new_fleet:
 
 
 def test_more_time_needs_a_reason_and_moves_the_end(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
-    number, _ = drifted(prod, workflow("A"))
+    prod = new_fleet.as_left_by(one_incident)["prod"]
+    number = open_incident(prod).number
     services, end = prod.fleet.services, incident(prod, number).expires_at
     with pytest.raises(UsageError, match="reason"):
         incident_steps.extend(services, prod.fleet.context, number, 24, reason=" ")
@@ -240,7 +241,7 @@ def test_more_time_needs_a_reason_and_moves_the_end(new_fleet: NewFleet) -> None
 
 
 def test_an_unknown_number_is_named(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
+    prod = new_fleet.as_left_by(fleet_with_incidents)["prod"]
     with pytest.raises(UnknownIncident, match="no incident #7"):
         acknowledge(prod, 7)
 
@@ -320,7 +321,7 @@ def test_requests_are_over_when_the_incident_is(new_fleet: NewFleet) -> None:
 
 
 def test_targets_hear_of_what_they_asked_for_once(new_fleet: NewFleet) -> None:
-    fleet = fleet_with_incidents(new_fleet)
+    fleet = new_fleet.as_left_by(fleet_with_incidents)
     fleet.secrets["HOOK"] = "json://127.0.0.1:9/x"
     fleet.tenant["notifications"] = [
         {"name": "all", "url": "env:HOOK"}, {"name": "opened", "url": "env:HOOK", "events": ["incident.opened"]}]

@@ -13,6 +13,7 @@ from wfops_pipelines_tests.services.fleet import Environment, FleetUnderTest, Ne
 from wfops_pipelines_tests.services.promotion_scenes import called
 from wfops_pipelines_tests.services.promotions import (
     by_name,
+    dev_to_prod,
     execute,
     held,
     promote,
@@ -42,7 +43,7 @@ def turned_over(new_fleet: NewFleet, **stage: str) -> FleetUnderTest:
 
 
 def test_the_targets_activation_is_kept_and_the_plan_says_where_it_differs(new_fleet: NewFleet) -> None:
-    fleet = turned_over(new_fleet)
+    fleet = new_fleet.as_left_by(turned_over)
     asked = request(fleet)
     assert asked.plan["activation"] == "keep"
     assert {each["name"]: each["source_active"] for each in asked.plan["changes"]} == NAMES
@@ -57,7 +58,7 @@ def test_the_targets_activation_is_kept_and_the_plan_says_where_it_differs(new_f
 
 
 def test_the_sources_activation_is_written_read_back_committed_and_rolled_back(new_fleet: NewFleet) -> None:
-    fleet = turned_over(new_fleet)
+    fleet = new_fleet.as_left_by(turned_over)
     before, files = held(fleet["prod"]), fleet["prod"].files()
     kept = request(fleet, dry_run=True)
     asked = request(fleet, activation="source")
@@ -85,7 +86,7 @@ def test_a_stage_says_whose_activation_holds_and_a_promotion_may_say_otherwise(n
 
 
 def test_what_was_switched_is_switched_back_when_n8n_refuses_something(new_fleet: NewFleet) -> None:
-    fleet = turned_over(new_fleet)
+    fleet = new_fleet.as_left_by(turned_over)
     prod = fleet["prod"]
     before = held(prod)
     asked = request(fleet, activation="source")
@@ -126,7 +127,7 @@ def test_callers_and_what_they_call_are_switched_in_the_order_that_n8n_takes_and
 
 
 def test_what_running_ones_call_is_not_switched_off_under_them(new_fleet: NewFleet) -> None:
-    fleet = promoting_fleet(new_fleet, ("dev", "prod"))
+    fleet = new_fleet.as_left_by(dev_to_prod)
     (sub,) = fleet["dev"].create_in_n8n(workflow("Sub", active=True))
     (top,) = fleet["dev"].create_in_n8n(calling("Top", sub, active=True))
     promote(fleet)
@@ -141,7 +142,7 @@ def test_what_running_ones_call_is_not_switched_off_under_them(new_fleet: NewFle
 
 
 def test_what_somebody_switched_in_the_target_is_not_switched_back_without_a_word(new_fleet: NewFleet) -> None:
-    fleet = promoting_fleet(new_fleet, ("dev", "prod"))
+    fleet = new_fleet.as_left_by(dev_to_prod)
     fleet["dev"].create_in_n8n(workflow("Runaway", active=True))
     promote(fleet)
     prod = fleet["prod"]
@@ -157,7 +158,7 @@ def test_what_somebody_switched_in_the_target_is_not_switched_back_without_a_wor
 
 
 def test_one_that_would_be_switched_on_over_a_path_that_is_taken_is_found_before(new_fleet: NewFleet) -> None:
-    fleet = promoting_fleet(new_fleet, ("dev", "prod"))
+    fleet = new_fleet.as_left_by(dev_to_prod)
     (one,) = fleet["dev"].create_in_n8n(serving("One"))
     promote(fleet)
     prod = fleet["prod"]
@@ -180,7 +181,7 @@ def serving(name: str, **more: Any) -> dict[str, Any]:
 
 
 def test_what_somebody_archived_in_the_target_comes_back_only_with_a_word(new_fleet: NewFleet) -> None:
-    fleet = promoting_fleet(new_fleet, ("dev", "prod"))
+    fleet = new_fleet.as_left_by(dev_to_prod)
     fleet["dev"].create_in_n8n(workflow("One"), workflow("Two"))
     promote(fleet)
     prod = fleet["prod"]
@@ -216,7 +217,7 @@ def test_what_a_promotion_archived_comes_back_as_it_went(new_fleet: NewFleet, *,
 
 
 def test_a_value_of_the_source_that_goes_on_as_it_is_is_named_and_not_shown(new_fleet: NewFleet) -> None:
-    fleet = promoting_fleet(new_fleet, ("dev", "prod"))
+    fleet = new_fleet.as_left_by(dev_to_prod)
     fleet.declared("dev")["variables"] = {"API_HOST": "api.dev.example.com", "SAME": "shared.example.com"}
     fleet.declared("prod")["variables"] = {"API_HOST": "api.example.com", "SAME": "shared.example.com"}
     fleet.apply()
@@ -230,14 +231,14 @@ def test_a_value_of_the_source_that_goes_on_as_it_is_is_named_and_not_shown(new_
 
 
 def test_what_the_lint_found_stands_in_the_plan(new_fleet: NewFleet) -> None:
-    fleet = promoting_fleet(new_fleet, ("dev", "prod"))
+    fleet = new_fleet.as_left_by(dev_to_prod)
     fleet["dev"].create_in_n8n(workflow("One", active=True))
     text = request(fleet, dry_run=True).text
     assert "warning: One: nobody is told when the workflow fails [no-error-workflow]" in text
 
 
 def test_what_is_needed_and_left_out_is_called_by_its_name(new_fleet: NewFleet) -> None:
-    fleet = promoting_fleet(new_fleet, ("dev", "prod"))
+    fleet = new_fleet.as_left_by(dev_to_prod)
     (sub,) = fleet["dev"].create_in_n8n(workflow("Sub"))
     fleet["dev"].create_in_n8n(calling("Top", sub))
     asked = request(fleet, workflows=("Top",), with_needs=False, dry_run=True)

@@ -15,6 +15,7 @@ from wfops_pipelines_tests.services.child import run_in_child
 from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, calling, run, workflow
 from wfops_pipelines_tests.services.promotions import (
     by_name,
+    dev_to_prod,
     execute,
     held,
     promote,
@@ -281,7 +282,7 @@ def test_a_rollback_that_an_admin_gave_up_on_is_not_told_as_done_and_nobody_come
 def test_writes_read_their_own_row_of_the_journal_and_not_all_rows_each_time(
         new_fleet: NewFleet, monkeypatch: pytest.MonkeyPatch) -> None:
     count = 100
-    fleet = promoting_fleet(new_fleet, ("dev", "prod"))
+    fleet = new_fleet.as_left_by(dev_to_prod)
     fleet["dev"].create_in_n8n(*(workflow(f"W{number}") for number in range(count)))
     asked = request(fleet)
     read = []

@@ -9,7 +9,7 @@ from wfops_pipelines.services.promotion_options import PromotionOptions
 from wfops_pipelines.services.promotion_request import request_promotion
 from wfops_pipelines_tests.services.fleet import NewFleet, run, workflow
 from wfops_pipelines_tests.services.outbox import Receiver, declare, send
-from wfops_pipelines_tests.services.promotions import decide, promoting_fleet, request, told
+from wfops_pipelines_tests.services.promotions import decide, dev_to_prod, promoting_fleet, request, told
 
 
 def test_whoever_may_approve_it_hears_that_it_waits(new_fleet: NewFleet) -> None:
@@ -28,7 +28,7 @@ def test_whoever_may_approve_it_hears_that_it_waits(new_fleet: NewFleet) -> None
 
 
 def test_another_plan_than_the_one_that_was_shown_is_not_begun(new_fleet: NewFleet) -> None:
-    fleet = promoting_fleet(new_fleet, ("dev", "prod"))
+    fleet = new_fleet.as_left_by(dev_to_prod)
     (one,) = fleet["dev"].create_in_n8n(workflow("One"))
     seen = request(fleet, dry_run=True)
     fleet["dev"].edit_in_n8n(one, "slipped in")

@@ -11,6 +11,7 @@ from wfops_pipelines_tests.services.fleet import NewFleet, calling, run, workflo
 from wfops_pipelines_tests.services.promotions import (
     by_name,
     decide,
+    dev_to_prod,
     execute,
     held,
     promote,
@@ -22,7 +23,7 @@ from wfops_pipelines_tests.services.promotions import (
 
 
 def test_new_workflows_go_from_dev_to_staging_to_prod_and_git_follows(new_fleet: NewFleet) -> None:
-    fleet = promoting_fleet(new_fleet)
+    fleet = new_fleet.as_left_by(promoting_fleet)
     (called,) = fleet["dev"].create_in_n8n(workflow("Called", text="deep"))
     fleet["dev"].activate_in_n8n(called)
     (caller,) = fleet["dev"].create_in_n8n(calling("Caller", called))
@@ -44,7 +45,7 @@ def test_new_workflows_go_from_dev_to_staging_to_prod_and_git_follows(new_fleet:
 
 
 def test_a_second_promotion_keeps_ids_and_writes_only_what_changed(new_fleet: NewFleet) -> None:
-    fleet = promoting_fleet(new_fleet, ("dev", "prod"))
+    fleet = new_fleet.as_left_by(dev_to_prod)
     one, two = fleet["dev"].create_in_n8n(workflow("One"), workflow("Two"))
     promote(fleet)
     ids = by_name(fleet["prod"])
@@ -57,7 +58,7 @@ def test_a_second_promotion_keeps_ids_and_writes_only_what_changed(new_fleet: Ne
 
 
 def test_a_rollback_by_hand_restores_everything_and_git(new_fleet: NewFleet) -> None:
-    fleet = promoting_fleet(new_fleet, ("dev", "prod"))
+    fleet = new_fleet.as_left_by(dev_to_prod)
     (one,) = fleet["dev"].create_in_n8n(workflow("One"))
     promote(fleet)
     before, files = held(fleet["prod"]), fleet["prod"].files()
@@ -75,7 +76,7 @@ def test_a_rollback_by_hand_restores_everything_and_git(new_fleet: NewFleet) -> 
 
 
 def test_what_n8n_refuses_is_rolled_back_and_told(new_fleet: NewFleet) -> None:
-    fleet = promoting_fleet(new_fleet, ("dev", "prod"))
+    fleet = new_fleet.as_left_by(dev_to_prod)
     one, two = fleet["dev"].create_in_n8n(workflow("One"), workflow("Two"))
     promote(fleet)
     before = held(fleet["prod"])
@@ -111,7 +112,7 @@ def test_a_plan_that_changed_after_its_approval_is_refused(new_fleet: NewFleet) 
 
 
 def test_a_hotfix_in_the_target_is_not_overwritten(new_fleet: NewFleet) -> None:
-    fleet = promoting_fleet(new_fleet, ("dev", "prod"))
+    fleet = new_fleet.as_left_by(dev_to_prod)
     (one,) = fleet["dev"].create_in_n8n(workflow("One"))
     promote(fleet)
     fleet["prod"].edit_in_n8n(by_name(fleet["prod"])["One"], "hotfix")
@@ -123,7 +124,7 @@ def test_a_hotfix_in_the_target_is_not_overwritten(new_fleet: NewFleet) -> None:
 
 
 def test_a_commit_that_git_refuses_leaves_the_promotion_completed_and_is_made_later(new_fleet: NewFleet) -> None:
-    fleet = promoting_fleet(new_fleet, ("dev", "prod"))
+    fleet = new_fleet.as_left_by(dev_to_prod)
     one, _ = fleet["dev"].create_in_n8n(workflow("One"), workflow("Two"))
     promote(fleet)
     fleet["dev"].edit_in_n8n(one, "better")
@@ -148,7 +149,7 @@ def test_a_commit_that_git_refuses_leaves_the_promotion_completed_and_is_made_la
 
 
 def test_what_both_ends_have_already_is_one_workflow_from_the_first_request_on(new_fleet: NewFleet) -> None:
-    fleet = promoting_fleet(new_fleet, ("dev", "prod"))
+    fleet = new_fleet.as_left_by(dev_to_prod)
     (one,) = fleet["dev"].create_in_n8n(workflow("One"))
     (same,) = fleet["prod"].create_in_n8n(workflow("One"))
     assert request(fleet).status == "unchanged"
@@ -159,7 +160,7 @@ def test_what_both_ends_have_already_is_one_workflow_from_the_first_request_on(n
 
 
 def test_nothing_is_created_beside_a_workflow_of_its_name_that_nobody_linked(new_fleet: NewFleet) -> None:
-    fleet = promoting_fleet(new_fleet, ("dev", "prod"))
+    fleet = new_fleet.as_left_by(dev_to_prod)
     fleet["dev"].create_in_n8n(workflow("One", text="theirs"))
     (other,) = fleet["prod"].create_in_n8n(workflow("One", text="ours"))
     asked = request(fleet)
@@ -171,7 +172,7 @@ def test_nothing_is_created_beside_a_workflow_of_its_name_that_nobody_linked(new
 
 
 def test_production_that_nobody_allowed_blocks_when_it_is_asked_for(new_fleet: NewFleet) -> None:
-    fleet = promoting_fleet(new_fleet, ("dev", "prod"))
+    fleet = new_fleet.as_left_by(dev_to_prod)
     fleet.declared("prod")["allow_production"] = False
     fleet.apply()
     fleet["dev"].create_in_n8n(workflow("One"))
@@ -180,7 +181,7 @@ def test_production_that_nobody_allowed_blocks_when_it_is_asked_for(new_fleet: N
 
 
 def test_a_rollback_without_the_journal_is_refused_and_says_what_to_do(new_fleet: NewFleet) -> None:
-    fleet = promoting_fleet(new_fleet, ("dev", "prod"))
+    fleet = new_fleet.as_left_by(dev_to_prod)
     fleet["dev"].create_in_n8n(workflow("One"))
     done = promote(fleet)
     with psycopg.connect(fleet.urls.owner) as owner:

@@ -13,7 +13,7 @@ from wfops_pipelines_tests.end_to_end.real_workflows import CORPUS, workflows
 from wfops_pipelines_tests.services.child import run_in_child
 from wfops_pipelines_tests.services.fleet import Environment, FleetUnderTest, NewFleet, calling, with_credential, workflow
 from wfops_pipelines_tests.services.promotions import by_name, held, promote, promoting_fleet, request, told
-from wfops_pipelines_tests.services.restores import ask, restorable, restore
+from wfops_pipelines_tests.services.restores import ask, restorable, restorable_fleet, restore
 from wfops_pipelines_tests.services.snapshots import held as held_by
 from wfops_pipelines_tests.services.snapshots import snapshot
 
@@ -36,7 +36,7 @@ def hashes(environment: Environment, report: Any) -> dict[str, str]:
 @pytest.mark.skipif(not CORPUS.is_dir(), reason="the corpus of real workflows is not there (../shared/corpus)")
 @pytest.mark.parametrize("how", ["edited", "deleted"])
 def test_real_workflows_come_back_to_the_letter(new_fleet: NewFleet, how: str) -> None:
-    prod = restorable(new_fleet)
+    prod = new_fleet.as_left_by(restorable_fleet)["prod"]
     ids = prod.create_in_n8n(*islice(workflows(), COUNT))
     before = snapshot(prod)
     was = contents(prod)
@@ -70,7 +70,7 @@ def test_placeholders_addresses_and_credentials_stay_as_they_were(new_fleet: New
 
 
 def test_a_credential_that_is_gone_is_named_and_keeps_nothing_from_coming_back(new_fleet: NewFleet) -> None:
-    prod = restorable(new_fleet)
+    prod = new_fleet.as_left_by(restorable_fleet)["prod"]
     prod.sandbox.state.seed_credential("crm-live", "httpBasicAuth", id="live-1")
     (one,) = prod.in_sync(with_credential("One", "crm-live", "live-1"))
     before = snapshot(prod)

@@ -10,7 +10,7 @@ from wfops_pipelines.domain.errors import Blocked, UnknownSnapshot, UnknownWorkf
 from wfops_pipelines.domain.snapshot import diff_snapshots
 from wfops_pipelines_tests.services.fleet import Environment, NewFleet, calling, workflow
 from wfops_pipelines_tests.services.promotions import by_name, held, roll_back, told
-from wfops_pipelines_tests.services.restores import actions, ask, restorable, restore
+from wfops_pipelines_tests.services.restores import actions, ask, restorable, restorable_fleet, restore
 from wfops_pipelines_tests.services.snapshots import held as held_by
 from wfops_pipelines_tests.services.snapshots import snapshot
 
@@ -23,7 +23,7 @@ def said(environment: Environment, name: str) -> str:
 
 
 def test_an_environment_is_restored_whole(new_fleet: NewFleet) -> None:
-    prod = restorable(new_fleet)
+    prod = new_fleet.as_left_by(restorable_fleet)["prod"]
     edited, deleted, kept = prod.in_sync(workflow("Edited"), workflow("Deleted"), workflow("Kept"))
     for each in (edited, deleted):
         prod.activate_in_n8n(each)
@@ -57,7 +57,7 @@ def test_an_environment_is_restored_whole(new_fleet: NewFleet) -> None:
 
 
 def test_a_second_restore_writes_nothing(new_fleet: NewFleet) -> None:
-    prod = restorable(new_fleet)
+    prod = new_fleet.as_left_by(restorable_fleet)["prod"]
     (one,) = prod.in_sync(workflow("One"))
     before = snapshot(prod)
     prod.edit_in_n8n(one)
@@ -67,7 +67,7 @@ def test_a_second_restore_writes_nothing(new_fleet: NewFleet) -> None:
 
 
 def test_a_dry_run_begins_nothing(new_fleet: NewFleet) -> None:
-    prod = restorable(new_fleet)
+    prod = new_fleet.as_left_by(restorable_fleet)["prod"]
     (one,) = prod.in_sync(workflow("One"))
     before = snapshot(prod)
     prod.edit_in_n8n(one)
@@ -81,7 +81,7 @@ def test_a_dry_run_begins_nothing(new_fleet: NewFleet) -> None:
 
 
 def test_chosen_workflows_are_restored_alone(new_fleet: NewFleet) -> None:
-    prod = restorable(new_fleet)
+    prod = new_fleet.as_left_by(restorable_fleet)["prod"]
     one, two = prod.in_sync(workflow("One"), workflow("Two"))
     before = snapshot(prod)
     prod.edit_in_n8n(one, "x")
@@ -93,7 +93,7 @@ def test_chosen_workflows_are_restored_alone(new_fleet: NewFleet) -> None:
 
 
 def test_what_a_chosen_workflow_calls_and_is_gone_comes_along_under_its_new_id(new_fleet: NewFleet) -> None:
-    prod = restorable(new_fleet)
+    prod = new_fleet.as_left_by(restorable_fleet)["prod"]
     called, other = prod.in_sync(workflow("Called"), workflow("Other"))
     prod.activate_in_n8n(called)
     (caller,) = prod.create_in_n8n(calling("Caller", called))
@@ -112,7 +112,7 @@ def test_what_a_chosen_workflow_calls_and_is_gone_comes_along_under_its_new_id(n
 
 
 def test_a_caller_that_stayed_follows_what_it_calls(new_fleet: NewFleet) -> None:
-    prod = restorable(new_fleet)
+    prod = new_fleet.as_left_by(restorable_fleet)["prod"]
     (called,) = prod.in_sync(workflow("Called"))
     (caller,) = prod.create_in_n8n(calling("Caller", called))
     prod.sync()
@@ -127,7 +127,7 @@ def test_a_caller_that_stayed_follows_what_it_calls(new_fleet: NewFleet) -> None
 
 
 def test_prune_archives_what_came_since_and_what_was_archived(new_fleet: NewFleet) -> None:
-    prod = restorable(new_fleet)
+    prod = new_fleet.as_left_by(restorable_fleet)["prod"]
     one, old = prod.in_sync(workflow("One"), workflow("Old"))
     prod.archive_in_n8n(old)
     prod.sync()
@@ -148,7 +148,7 @@ def test_prune_archives_what_came_since_and_what_was_archived(new_fleet: NewFlee
 
 
 def test_untracked_workflows_are_restored_and_stay_untracked(new_fleet: NewFleet) -> None:
-    prod = restorable(new_fleet)
+    prod = new_fleet.as_left_by(restorable_fleet)["prod"]
     prod.in_sync(workflow("Tracked"))
     edited, deleted = prod.create_in_n8n(workflow("Edited"), workflow("Deleted"))
     before = snapshot(prod)
@@ -167,7 +167,7 @@ def test_untracked_workflows_are_restored_and_stay_untracked(new_fleet: NewFleet
 
 
 def test_a_draft_is_told_and_what_ran_is_restored(new_fleet: NewFleet) -> None:
-    prod = restorable(new_fleet)
+    prod = new_fleet.as_left_by(restorable_fleet)["prod"]
     (one,) = prod.in_sync(workflow("One"))
     prod.activate_in_n8n(one)
     prod.edit_in_n8n(one, "draft", publish=False)
@@ -181,7 +181,7 @@ def test_a_draft_is_told_and_what_ran_is_restored(new_fleet: NewFleet) -> None:
 
 
 def test_what_n8n_refuses_is_undone(new_fleet: NewFleet) -> None:
-    prod = restorable(new_fleet)
+    prod = new_fleet.as_left_by(restorable_fleet)["prod"]
     one, two = prod.in_sync(workflow("One"), workflow("Two"))
     before = snapshot(prod)
     prod.edit_in_n8n(one, "x")
@@ -196,7 +196,7 @@ def test_what_n8n_refuses_is_undone(new_fleet: NewFleet) -> None:
 
 
 def test_a_restore_is_rolled_back_like_a_promotion(new_fleet: NewFleet) -> None:
-    prod = restorable(new_fleet)
+    prod = new_fleet.as_left_by(restorable_fleet)["prod"]
     one, two = prod.in_sync(workflow("One"), workflow("Two"))
     before = snapshot(prod)
     prod.edit_in_n8n(one, "x")
@@ -230,7 +230,7 @@ def test_a_snapshot_of_another_environment_is_refused(new_fleet: NewFleet) -> No
 
 
 def test_a_large_restore_needs_a_reason(new_fleet: NewFleet) -> None:
-    prod = restorable(new_fleet)
+    prod = new_fleet.as_left_by(restorable_fleet)["prod"]
     ids = prod.in_sync(*(workflow(f"W{number}") for number in range(10)))
     before = snapshot(prod)
     for each in ids[:4]:

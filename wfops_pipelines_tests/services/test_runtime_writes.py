@@ -199,7 +199,7 @@ def test_a_rollback_that_n8n_does_not_allow_blocks_the_environment_until_it_is_b
 
 
 def test_a_setting_that_cannot_be_taken_back_is_named_and_everything_else_is(new_fleet: NewFleet) -> None:
-    prod = fleet_with_incidents(new_fleet)["prod"]
+    prod = new_fleet.as_left_by(fleet_with_incidents)["prod"]
     asked = {"executionOrder": "v1", "timezone": "Asia/Tokyo", "saveManualExecutions": True}
     first, second = prod.in_sync({**workflow("A"), "settings": asked}, workflow("B"))
     prod.delete_in_n8n(first)
