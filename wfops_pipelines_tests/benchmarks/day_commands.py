@@ -37,6 +37,7 @@ from wfops_pipelines.services.sync_environment import sync_environment
 from wfops_pipelines.services.sync_repository import sync_repository
 from wfops_pipelines.store.roles import Urls
 from wfops_pipelines.store.secrets import SecretBox
+from wfops_pipelines_tests.benchmarks.day_fleet import INTERVAL
 from wfops_pipelines_tests.servers.forks import run_forked
 from wfops_pipelines_tests.servers.postgres import TEST_KEY
 from wfops_pipelines_tests.services.fleet import ACTOR, Clock, FleetUnderTest, services_over
@@ -109,7 +110,7 @@ async def delete(services: Services, context: Context, slug: str, chance: random
 
 async def sweeping(services: Services, context: Context, slug: str, _: random.Random) -> Any:
     """The drift sweep, of the whole fleet."""
-    return await sweep(services, interval=900, actor="system:drift_detection")
+    return await sweep(services, interval=INTERVAL, actor="system:drift_detection")
 
 
 async def sending(services: Services, context: Context, slug: str, _: random.Random) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
@@ -10,11 +11,12 @@ import psycopg
 
 from wfops_pipelines.domain.circuit import CircuitState
 from wfops_pipelines.services.pausing import resume
-from wfops_pipelines_tests.benchmarks.day_life import INTERVAL, Life
+from wfops_pipelines_tests.benchmarks.day_fleet import INTERVAL
+from wfops_pipelines_tests.benchmarks.day_life import Life
 from wfops_pipelines_tests.services.fleet import ACTOR, Environment, FleetUnderTest
 from wfops_pipelines_tests.services.test_failpoint_walk import assert_whole, lost_payloads
 
-ROUNDS = 12
+ROUNDS = 12  # at most
 
 
 def settle(life: Life, admin_url: str) -> dict[str, Any]:
@@ -30,8 +32,11 @@ def settle(life: Life, admin_url: str) -> dict[str, Any]:
         life.clock.pass_time(seconds=1.5 * INTERVAL)
         life.sweep()
         life.sensors(round_ + 1)
-    for fleet in life.fleets:
-        life.attempt("check at the end", fleet["dev"].check)  # no sweep looks at what has n8n for its truth
+        with psycopg.connect(admin_url, autocommit=True) as admin:
+            if round_ and not any(admin.execute(query, {"began": began}).fetchall() for query in _WAITS.values()):
+                break
+    with ThreadPoolExecutor(4) as threads:  # no sweep looks at what has n8n for its truth
+        list(threads.map(lambda fleet: life.attempt("check at the end", fleet["dev"].check), life.fleets))
     assert held is not None
     return {"began": began, "held": held[0]}
 
@@ -41,8 +46,9 @@ def problems(life: Life, admin_url: str, began: datetime) -> Iterator[str]:
     with psycopg.connect(admin_url, autocommit=True) as admin:
         for what, query in _EVERYWHERE.items():
             yield from (f"{what}: {row}" for row in admin.execute(query).fetchall())  # type: ignore[call-overload]
-    for fleet in life.fleets:
-        yield from _of_tenant(fleet, began)
+    with ThreadPoolExecutor(4) as threads:
+        for found in threads.map(lambda fleet: list(_of_tenant(fleet, began)), life.fleets):
+            yield from found
 
 
 def _of_tenant(fleet: FleetUnderTest, began: datetime) -> Iterator[str]:
@@ -67,6 +73,14 @@ def _of_environment(environment: Environment, began: datetime) -> Iterator[str]:
     if said.status != row.drift_status:
         yield f"is {row.drift_status}, and compared it is {said.status} ({said.reason})"
 
+
+_WAITS = {
+    "unchecked": "SELECT FROM environments WHERE class <> 'dev' AND last_drift_check_at < %(began)s",
+    "circuits": f"SELECT FROM instance_circuits WHERE state <> '{CircuitState.CLOSED}'",
+    "messages": "SELECT FROM outbox WHERE status NOT IN ('sent', 'dead', 'dropped')",
+    "writes": "SELECT FROM environments WHERE writes_blocked_at IS NOT NULL",
+}
+"""What the clock's part brings to an end, each in a few rounds."""
 
 _EVERYWHERE = {
     "an operation runs still": "SELECT kind, id, created_at FROM operations WHERE state IN ('queued', 'running')",

@@ -7,7 +7,6 @@ import json
 import random
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from wfops_pipelines_tests.servers.bare import BareRepository, make_bare
 from wfops_pipelines_tests.services.fleet import Clock, Environment, FleetUnderTest, calling, workflow
 from wfops_pipelines_tests.services.hosting import SandboxHost
 
+INTERVAL = 1800.0  # seconds between two checks of an environment, and between two looks at a repository
 SLUGS = ("dev", "staging", "prod")
 NAMES = ("Orders", "Invoices", "Reminders", "Digest", "Library")
 VERSIONS = 4  # of a workflow that a sandbox keeps: its memory is not what is measured

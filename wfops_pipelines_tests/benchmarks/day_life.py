@@ -37,11 +37,10 @@ from wfops_pipelines.services.services import Services
 from wfops_pipelines.services.snapshot_sweep import due_environments, take_snapshots
 from wfops_pipelines.services.sweeps import sweep
 from wfops_pipelines_tests.benchmarks.day_commands import COMMANDS, POINTS, do_in_child, point_of
-from wfops_pipelines_tests.benchmarks.day_fleet import SLUGS, Weather, read_one
+from wfops_pipelines_tests.benchmarks.day_fleet import INTERVAL, SLUGS, Weather, read_one
 from wfops_pipelines_tests.servers.bare import BareRepository
 from wfops_pipelines_tests.services.fleet import ACTOR, Clock, Environment, FleetUnderTest, workflow
 
-INTERVAL = 900.0  # seconds between two checks of an environment, and between two looks at a repository
 TICKS_PER_HOUR = 12
 OUTSIDE = {"edit": 24, "draft": 3, "rename": 3, "create": 5, "delete": 3, "archive": 2, "switch": 3, "push": 10,
            "remove file": 2}
@@ -61,7 +60,7 @@ class Life:
     clock: Clock
     weather: Weather
     chance: random.Random
-    acts_per_tick: int = 6
+    acts_per_tick: int = 4
     did: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     unexpected: list[str] = field(default_factory=list)
