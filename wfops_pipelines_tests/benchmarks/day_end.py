@@ -12,7 +12,7 @@ import psycopg
 from wfops_pipelines.domain.circuit import CircuitState
 from wfops_pipelines.services.pausing import resume
 from wfops_pipelines_tests.benchmarks.day_fleet import INTERVAL
-from wfops_pipelines_tests.benchmarks.day_life import Life
+from wfops_pipelines_tests.benchmarks.day_life import Life, side_by_side
 from wfops_pipelines_tests.services.fleet import ACTOR, Environment, FleetUnderTest
 from wfops_pipelines_tests.services.test_failpoint_walk import assert_whole, lost_payloads
 
@@ -30,8 +30,7 @@ def settle(life: Life, admin_url: str) -> dict[str, Any]:
     began = life.clock.time
     for round_ in range(ROUNDS):
         life.clock.pass_time(seconds=1.5 * INTERVAL)
-        life.sweep()
-        life.sensors(round_ + 1)
+        side_by_side([life.sweep, *life.sensors()])
         with psycopg.connect(admin_url, autocommit=True) as admin:
             if round_ and not any(admin.execute(query, {"began": began}).fetchall() for query in _WAITS.values()):
                 break

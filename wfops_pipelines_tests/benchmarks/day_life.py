@@ -1,6 +1,6 @@
 """What happens in a simulated day: what the schedules and sensors ask for by time, what people do, and what is cut off.
 
-Each goes its own way (:meth:`Life.tick`): the sweep, the other sensors, and people, in threads of their own with an event loop
+Each goes its own way (:meth:`Life.tick`): the sweep, other sensors, and people, in threads of their own with an event loop
 for each use case, as runs and commands have. The seed chooses what is done and where it fails; what meets what is up to them.
 """
 
@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from wfops_pipelines import failpoints
@@ -36,7 +36,7 @@ from wfops_pipelines.services.send_notifications import send_waiting
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.services.snapshot_sweep import due_environments, take_snapshots
 from wfops_pipelines.services.sweeps import sweep
-from wfops_pipelines_tests.benchmarks.day_commands import COMMANDS, POINTS, do_in_child, point_of
+from wfops_pipelines_tests.benchmarks.day_commands import COMMANDS, do_in_child, point_of
 from wfops_pipelines_tests.benchmarks.day_fleet import INTERVAL, SLUGS, Weather, read_one
 from wfops_pipelines_tests.servers.bare import BareRepository
 from wfops_pipelines_tests.services.fleet import ACTOR, Clock, Environment, FleetUnderTest, workflow
@@ -64,6 +64,7 @@ class Life:
     did: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     unexpected: list[str] = field(default_factory=list)
+    _resting: dict[str, datetime] = field(default_factory=dict)  # tenants that are paused, until when
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -103,14 +104,17 @@ class Life:
     def tick(self, number: int) -> None:
         """Five minutes of everything."""
         self.weather.change(number)
+        for slug in [slug for slug, until in self._resting.items() if self.clock.time >= until]:
+            if self.attempt("resume", lambda slug=slug: resume(self.services, slug, actor=ACTOR)) is not None:  # type: ignore[misc]
+                del self._resting[slug]
+        if number % (6 * TICKS_PER_HOUR) == 0:
+            self.attempt("retention", lambda: run_retention(self.services, actor="system:retention"))
         lanes = [self._plan(number) for _ in range(LANES)]
-        ways: list[Callable[[], Any]] = [self.sweep, lambda: self.sensors(number),
+        ways: list[Callable[[], Any]] = [self.sweep, *self.sensors(),
                                          *(lambda lane=lane: [act() for act in lane] for lane in lanes)]  # type: ignore[misc]
         if self.chance.random() < 0.05:
             ways.append(self._cut)
-        with ThreadPoolExecutor(len(ways)) as threads:
-            for done in [threads.submit(way) for way in ways]:
-                done.result()
+        side_by_side(ways)
         failpoints.disarm()
 
     def _cut(self) -> None:
@@ -118,7 +122,7 @@ class Life:
         self.weather.cut_connections(0.7)
 
     def _plan(self, number: int) -> list[Callable[[], Any]]:
-        """What one of several people does in this tick; each keeps to tenants of their own in it."""
+        """What one of several people does in this tick."""
         wanted = OUTSIDE | TOLD
         acts: list[Callable[[], Any]] = []
         for _ in range(self.acts_per_tick // LANES):
@@ -162,29 +166,29 @@ class Life:
         pause(self.services, fleet.slug, actor=ACTOR, reason="for now")
         self._resting[fleet.slug] = self.clock.time + timedelta(minutes=chance.randint(5, 60))
 
-    _resting: dict[str, Any] = field(default_factory=dict)
-
     # -- what the clock does -------------------------------------------------------------------------------------------
 
     def sweep(self) -> None:
         """The drift sweep."""
         self.attempt("sweep", lambda: sweep(self.services, interval=INTERVAL, actor="system:drift_detection"))
 
-    def sensors(self, number: int) -> None:
-        """Everything else that happens by time, by the use cases that sensors and their runs call."""
-        services = self.services
-        for slug in [slug for slug, until in self._resting.items() if self.clock.time >= until]:
-            if self.attempt("resume", lambda slug=slug: resume(services, slug, actor=ACTOR)) is not None:  # type: ignore[misc]
-                del self._resting[slug]
+    def sensors(self) -> list[Callable[[], None]]:
+        """Everything else that happens by time, by the use cases that sensors and their runs call, side by side as those are."""
+        return [self._looking, self._telling, self._promoting]
+
+    def _looking(self) -> None:
         self.attempt("poll", self._poll)
         self.attempt("scheduled snapshots", self._snapshots)
+
+    def _telling(self) -> None:
+        services = self.services
         self.attempt("incident clock", lambda: escalate_incidents(services, actor="system:incident_ttl"))
         self.attempt("alert rules", lambda: evaluate_alerts(services, min_gap=timedelta(seconds=150)))
         self.attempt("outbox", lambda: send_waiting(services))
+
+    def _promoting(self) -> None:
         self.attempt("promotions that are ready", self._promotions)
         self.attempt("recovery", self._recover)
-        if number % (6 * TICKS_PER_HOUR) == 0:
-            self.attempt("retention", lambda: run_retention(services, actor="system:retention"))
 
     def _poll(self) -> None:
         moved = self.poll.tick(seconds=20).moved
@@ -241,6 +245,13 @@ class Life:
             _in_git(environment.fleet.repository, environment.slug, said if name == "push" else None, chance)
 
 
+def side_by_side(ways: Sequence[Callable[[], Any]]) -> None:
+    """Each in a thread of its own, to their end."""
+    with ThreadPoolExecutor(len(ways)) as threads:
+        for done in [threads.submit(way) for way in ways]:
+            done.result()
+
+
 def _in_git(repository: BareRepository, folder: str, said: str | None, chance: random.Random) -> None:
     found = read_one(repository, folder, chance)
     if found is None:
@@ -271,6 +282,3 @@ class _Listener(logging.Handler):
         if not isinstance(error, StoreError) and not isinstance(_cause(error), FailpointReached):
             trace = "".join(traceback.format_exception(error))[-2500:] if error else ""
             self._life.wrong(f"logged: {record.getMessage()} {trace}")
-
-
-assert POINTS.keys() <= COMMANDS.keys()
