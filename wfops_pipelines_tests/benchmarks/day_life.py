@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+import psycopg
+
 from wfops_pipelines import failpoints
 from wfops_pipelines.domain.errors import StoreError, WfopsError
 from wfops_pipelines.domain.snapshot import SnapshotKind
@@ -36,12 +38,12 @@ from wfops_pipelines.services.send_notifications import send_waiting
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.services.snapshot_sweep import due_environments, take_snapshots
 from wfops_pipelines.services.sweeps import sweep
-from wfops_pipelines_tests.benchmarks.day_commands import COMMANDS, do_in_child, point_of
+from wfops_pipelines_tests.benchmarks.day_commands import BEFORE, COMMANDS, do_in_child, point_of
 from wfops_pipelines_tests.benchmarks.day_fleet import INTERVAL, SLUGS, Weather, read_one
 from wfops_pipelines_tests.servers.bare import BareRepository
 from wfops_pipelines_tests.services.fleet import ACTOR, Clock, Environment, FleetUnderTest, workflow
 
-TICKS_PER_HOUR = 12
+TICKS_PER_HOUR = 6
 OUTSIDE = {"edit": 24, "draft": 3, "rename": 3, "create": 5, "delete": 3, "archive": 2, "switch": 3, "push": 10,
            "remove file": 2}
 """What people do in n8n and in Git, and how often next to the commands."""
@@ -49,6 +51,12 @@ TOLD = {"sync": 3, "read Git": 2, "check": 4, "export": 4, "reconcile": 2, "snap
         "acknowledge": 4, "close": 2, "cancel": 1, "stabilize": 1, "revert": 4, "promote": 3, "accept": 1, "ignore": 1,
         "unignore": 2, "unlink": 1, "delete everywhere": 1, "pause": 1}
 LANES = 2  # people at once
+INCIDENTS = frozenset({"acknowledge", "close", "cancel", "stabilize", "revert", "promote", "accept"})
+_PLACE = ("SELECT DISTINCT t.slug, e.slug FROM {} JOIN environments e ON e.id = it.{} JOIN tenants t "
+          "ON t.tenant_id = e.tenant_id WHERE it.status {}")
+_AIMS = {"incident": _PLACE.format("drift_incidents it", "environment_id", "NOT IN ('closed', 'cancelled')"),
+         "rollback": _PLACE.format("promotions it", "target_environment_id", "= 'completed'"),
+         "unignore": _PLACE.format("workflow_env_map it", "environment_id", "= 'ignored'")}
 
 
 @dataclass
@@ -60,7 +68,7 @@ class Life:
     clock: Clock
     weather: Weather
     chance: random.Random
-    acts_per_tick: int = 4
+    acts_per_tick: int = 6
     did: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     unexpected: list[str] = field(default_factory=list)
@@ -102,7 +110,7 @@ class Life:
     # -- a tick --------------------------------------------------------------------------------------------------------
 
     def tick(self, number: int) -> None:
-        """Five minutes of everything."""
+        """Ten minutes of everything."""
         self.weather.change(number)
         for slug in [slug for slug, until in self._resting.items() if self.clock.time >= until]:
             if self.attempt("resume", lambda slug=slug: resume(self.services, slug, actor=ACTOR)) is not None:  # type: ignore[misc]
@@ -128,10 +136,24 @@ class Life:
         for _ in range(self.acts_per_tick // LANES):
             name = self.chance.choices(list(wanted), list(wanted.values()))[0]
             fleet, slug = self.chance.choice(self.fleets), self.chance.choice(SLUGS)
-            if name in ("promotion", "rollback"):
+            aims = self._aims(name)
+            if aims:
+                fleet, slug = self.chance.choice(aims)
+            if name == "promotion":  # of something
                 slug = self.chance.choice(SLUGS[1:])
+                acts.append(self._act("edit", fleet, BEFORE[slug], random.Random(self.chance.random()), number))
             acts.append(self._act(name, fleet, slug, random.Random(self.chance.random()), number))
         return acts
+
+    def _aims(self, name: str) -> list[tuple[FleetUnderTest, str]]:
+        """Where there is something that it could be done to; none for what can be done everywhere."""
+        query = _AIMS.get("incident" if name in INCIDENTS else name)
+        if query is None:
+            return []
+        by_slug = {fleet.slug: fleet for fleet in self.fleets}
+        with psycopg.connect(self.weather.admin_url, autocommit=True) as admin:
+            return sorted(((by_slug[tenant], slug) for tenant, slug in admin.execute(query).fetchall()),  # type: ignore[call-overload]
+                          key=lambda aim: (aim[0].slug, aim[1]))
 
     def _act(self, name: str, fleet: FleetUnderTest, slug: str, chance: random.Random, number: int) -> Callable[[], Any]:
         if name == "pause":

@@ -1,4 +1,4 @@
-"""A simulated day of 100 tenants with dev, staging and prod each (issue: fleet scale): 288 ticks of five minutes, in each what
+"""A simulated day of 100 tenants with dev, staging and prod each (issue: fleet scale): 144 ticks of ten minutes, in each what
 the schedules and sensors do by time, what people do, and what goes wrong, by chance with a seed (``day_life``, ``day_fleet``).
 
 Everything is one process, which lives as long as a code server does, but for children that are killed in the middle of what
