@@ -56,6 +56,8 @@ _PLACE = ("SELECT DISTINCT t.slug, e.slug FROM {} JOIN environments e ON e.id = 
           "ON t.tenant_id = e.tenant_id WHERE it.status {}")
 _AIMS = {"incident": _PLACE.format("drift_incidents it", "environment_id", "NOT IN ('closed', 'cancelled')"),
          "rollback": _PLACE.format("promotions it", "target_environment_id", "= 'completed'"),
+         "promotion": "SELECT t.slug, e.slug FROM environments e JOIN tenants t ON t.tenant_id = e.tenant_id "
+                      "WHERE e.class <> 'dev' AND e.drift_status = 'IN_SYNC'",
          "unignore": _PLACE.format("workflow_env_map it", "environment_id", "= 'ignored'")}
 
 
@@ -139,8 +141,9 @@ class Life:
             aims = self._aims(name)
             if aims:
                 fleet, slug = self.chance.choice(aims)
-            if name == "promotion":  # of something
-                slug = self.chance.choice(SLUGS[1:])
+            if name == "promotion" and slug == "dev":
+                continue
+            if name == "promotion" and BEFORE[slug] == "dev":  # where what is edited is no drift
                 acts.append(self._act("edit", fleet, BEFORE[slug], random.Random(self.chance.random()), number))
             acts.append(self._act(name, fleet, slug, random.Random(self.chance.random()), number))
         return acts
@@ -301,6 +304,7 @@ class _Listener(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
-        if not isinstance(error, StoreError) and not isinstance(_cause(error), FailpointReached):
+        said = record.args if isinstance(record.args, tuple) else ()
+        if not any(isinstance(each, StoreError) for each in (error, *said)) and not isinstance(_cause(error), FailpointReached):
             trace = "".join(traceback.format_exception(error))[-2500:] if error else ""
             self._life.wrong(f"logged: {record.getMessage()} {trace}")

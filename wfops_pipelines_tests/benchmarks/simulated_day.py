@@ -39,6 +39,7 @@ from wfops_pipelines.bootstrap import Installation, open_installation
 from wfops_pipelines.postgres.embedded import EmbeddedPostgres
 from wfops_pipelines.services.export_environment import export_environment
 from wfops_pipelines.settings import Settings
+from wfops_pipelines_tests.benchmarks.day_commands import do_in_child
 from wfops_pipelines_tests.benchmarks.day_end import problems, settle
 from wfops_pipelines_tests.benchmarks.day_fleet import INTERVAL, DayHost, Weather, make_tenant, share
 from wfops_pipelines_tests.benchmarks.day_life import TICKS_PER_HOUR, Life
@@ -226,6 +227,7 @@ def make_day(installed: Installation, host: DayHost, folder: Path, hours: int, t
         fleets = list(threads.map(made, range(tenants)))
     life = Life(services, fleets, clock, Weather(fleets, clock, admin_url, random.Random(chance.random())),
                 random.Random(chance.random()))
+    do_in_child("sync", fleets[0], "dev", "", 0)  # the parent of children is there from the beginning
     for _ in range(3):
         clock.pass_time(seconds=1.5 * INTERVAL)
         life.sweep()
