@@ -25,6 +25,7 @@ from wfops_pipelines import failpoints
 from wfops_pipelines.domain.errors import StoreError, WfopsError
 from wfops_pipelines.domain.snapshot import SnapshotKind
 from wfops_pipelines.failpoints import FailpointReached
+from wfops_pipelines.n8n.sandbox.errors import ApiError
 from wfops_pipelines.services.escalate_incidents import escalate_incidents
 from wfops_pipelines.services.evaluate_alerts import evaluate_alerts
 from wfops_pipelines.services.pausing import pause, resume
@@ -91,6 +92,9 @@ class Life:
             return None
         except WfopsError as error:
             self._count(self.refused, f"{name}: {error.kind}")
+            return None
+        except ApiError:
+            self._count(self.refused, f"{name}: n8n says no")
             return None
         except Exception as error:
             if not isinstance(_cause(error), FailpointReached):
