@@ -31,6 +31,7 @@ class Done(StrEnum):
     CHECKED = "checked"  # read and compared whole
     FAILED = "failed"  # could not be read
     BUSY = "skipped_busy"  # another operation holds it
+    PAUSED = "skipped_paused"  # its tenant was paused while the sweep was under way
     CIRCUIT_OPEN = "circuit_open"  # it did not answer lately, and is left alone for now
     TAKEN = "skipped_taken"  # another sweep looks at it, or has just done so
     BROKEN = "broken"  # an error of ours

@@ -30,7 +30,7 @@ from sqlalchemy import Row
 from wfops_pipelines import failpoints
 from wfops_pipelines.domain.circuit import Circuit, CircuitState, Passage, passage
 from wfops_pipelines.domain.context import Context
-from wfops_pipelines.domain.errors import StoreError, WfopsError
+from wfops_pipelines.domain.errors import Paused, StoreError, WfopsError
 from wfops_pipelines.domain.sweep import Done, fair_order, is_due, lag, next_due, phase_of
 from wfops_pipelines.services import holder
 from wfops_pipelines.services.pausing import pauses_now
@@ -234,6 +234,10 @@ class _Sweep:
         except (StoreError, failpoints.FailpointReached) as error:
             self._lost = error  # nothing can be recorded any more
             self.result.count(Done.BROKEN, visit.environment.drift_status)
+            return
+        except Paused:  # since the sweep was planned: it stays due
+            self.result.count(Done.PAUSED, visit.environment.drift_status)
+            self._done.append(visit.id)
             return
         except Exception as error:  # one environment does not cut off its neighbours
             log.exception("%s could not be checked", visit.name, extra={

@@ -15,7 +15,7 @@ from pathlib import Path
 from wfops_pipelines_tests.benchmarks.rows import Row, Skipped, show
 
 MODULES = ("hash_throughput", "repository_reads", "first_sync", "sync_memory", "incidents", "promotions", "pushes",
-           "sweep", "hot_queries")
+           "sweep", "hot_queries", "simulated_day")
 REPORT = Path(__file__).resolve().parents[2] / "reports" / "benchmarks.json"
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from wfops_pipelines import failpoints
 from wfops_pipelines.domain.errors import Paused, UnknownTenant
 from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.services import sweeps
@@ -105,6 +106,21 @@ def test_sweeps_and_retention_leave_a_paused_tenant_out_and_find_it_due_once_aft
     assert sweeps.due(fleet.services, 300) == 1
     assert run(sweeps.sweep(fleet.services, interval=300, actor="system:drift_detection")).due == 1
     assert sweeps.due(fleet.services, 300) == 0
+
+
+def test_a_pause_that_begins_in_the_middle_of_a_sweep_is_no_error_of_it(
+        fleet: FleetUnderTest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    fleet["prod"].create_in_n8n(workflow("A"))
+
+    def reach(name: str) -> None:
+        if name == "sweep.claimed":
+            pause(fleet.services, "acme", actor=ADA)
+    monkeypatch.setattr(failpoints, "reach", reach)
+    report = run(sweeps.sweep(fleet.services, interval=300, actor="system:drift_detection"))
+    assert report.counts == {"skipped_paused": 1}
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+    resume(fleet.services, "acme", actor=ADA)
+    assert sweeps.due(fleet.services, 300) == 1
 
 
 def test_tenants_are_listed_with_their_pause(fleet: FleetUnderTest) -> None:
