@@ -34,7 +34,7 @@ STUCK = {
                        "LEFT JOIN instance_circuits c ON c.environment_id = e.id WHERE e.class <> 'dev' "
                        "AND (e.last_drift_check_at IS NULL OR e.last_drift_check_at < now() - 3 * interval '{interval} seconds')",
     "a check that ended in an error": f"SELECT {NAMED}, e.drift_status, e.drift_reason, e.drift_error {OF_ENVIRONMENTS} "
-                                      "WHERE e.class <> 'dev' AND e.drift_status NOT IN ('IN_SYNC', 'DRIFT_DETECTED', 'DRIFT_INCIDENT_ACTIVE')",
+                                      "WHERE e.class <> 'dev' AND e.drift_status IN ('ERROR', 'UNKNOWN')",
     "a sweep not ended": "SELECT kind, state, started_at::text FROM sweeps WHERE state = 'running' AND started_at < now() - interval '3 minutes'",
     "a webhook not launched": "SELECT t.slug, d.status, d.received_at::text FROM webhook_deliveries d JOIN tenants t USING (tenant_id) "
                               "WHERE d.status = 'received'",
