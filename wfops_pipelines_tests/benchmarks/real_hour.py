@@ -56,7 +56,7 @@ OLD_RUN = 300.0  # a run that has not ended by then is stuck
 REPORT = Path(__file__).resolve().parents[2] / "reports" / "real_hour.json"
 SETTINGS = {
     "WFOPS_DRIFT_CHECK_INTERVAL_SECONDS": f"{INTERVAL:g}", "WFOPS_GIT_POLL_INTERVAL_SECONDS": f"{INTERVAL:g}",
-    "WFOPS_EXPORT_INTERVAL_SECONDS": "300", "WFOPS_SNAPSHOT_CHECK_INTERVAL_SECONDS": "120",
+    "WFOPS_EXPORT_INTERVAL_SECONDS": "1800", "WFOPS_SNAPSHOT_CHECK_INTERVAL_SECONDS": "120",
     "WFOPS_TTL_CHECK_INTERVAL_SECONDS": "60", "WFOPS_ALERT_RULES_EVALUATION_INTERVAL_SECONDS": "60",
     "WFOPS_RETENTION_CLEANUP_INTERVAL_SECONDS": "900"}
 
@@ -68,8 +68,8 @@ class Asked:
     minutes: float = MINUTES
     tenants: int = TENANTS
     seed: int = 5
-    pause: float = 5.0  # mean seconds between what people do
-    fault_pause: float = 25.0  # and between faults
+    pause: float = 7.0  # mean seconds between what people do
+    fault_pause: float = 30.0  # and between faults
     report: Path = REPORT
 
 
@@ -210,8 +210,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--minutes", type=float, default=MINUTES)
     parser.add_argument("--tenants", type=int, default=TENANTS)
     parser.add_argument("--seed", type=int, default=5)
-    parser.add_argument("--pause", type=float, default=5.0, help="mean seconds between what people do")
-    parser.add_argument("--fault-pause", type=float, default=25.0, help="mean seconds between faults")
+    parser.add_argument("--pause", type=float, default=7.0, help="mean seconds between what people do")
+    parser.add_argument("--fault-pause", type=float, default=30.0, help="mean seconds between faults")
     parser.add_argument("--report", type=Path, default=REPORT)
     rows = measure(Asked(**vars(parser.parse_args(arguments))))
     show(rows, "real hour")
