@@ -81,22 +81,27 @@ def broken_chains(wfops: CommandLine) -> tuple[int, Any]:
     return sum(not each["ok"] for each in tenants) + (not said["ok"] and not tenants), {"code": done.code, "ok": said["ok"], "tenants": len(tenants)}
 
 
-def growth_rows(samples: Sequence[Sample]) -> list[Row]:
-    """Memory from when it was warm to the end: medians of five samples."""
-    last = samples[-1]["minute"]
-    warm = min(WARM, last / 3)
-    start = [each for each in samples if each["minute"] >= warm - 0.5][:5]
-    end = samples[-5:]
+def growth_rows(samples: Sequence[Sample], quiet: Sample) -> list[Row]:
+    """Memory (RSS: what a process has for itself seems less while a child of it shares it) from when it was warm to the end:
+    medians of five samples. A process that was started anew has no growth that could be told."""
+    warm = min(WARM, samples[-1]["minute"] / 3)
     rows = []
-    for name in (*LONG_LIVED, "PostgreSQL"):
-        before, after = _median(start, name), _median(end, name)
-        bound = max(MAY_GROW_MB, MAY_GROW * before)
-        anew = sum("anew" in each["processes"].get(name, {}) for each in samples)
-        note = f" ({anew} times started anew)" if anew else ""
-        rows.append(row(f"{name}, memory of its own at the end{note}", after, "MB"))
-        rows.append(row(f"{name}, growth from minute {warm:.0f} to the end", after - before, "MB", f"< {bound:.0f}",
-                        ok=after - before < bound))
-    return rows
+    for name in LONG_LIVED:
+        first = samples[0]["processes"][name]["pid"]
+        same = quiet["processes"].get(name, {}).get("pid") == first
+        figures = [(each["minute"], each["processes"][name]["rss"]) for each in samples
+                   if each["processes"].get(name, {}).get("pid") == first]
+        rows += _growth(name, figures, warm, same=same)
+    return [*rows, *_growth("PostgreSQL", [(each["minute"], each["postgres"]["pss"]) for each in samples], warm, same=True)]
+
+
+def _growth(name: str, figures: Sequence[tuple[float, float]], warm: float, *, same: bool) -> list[Row]:
+    before = statistics.median([value for minute, value in figures if minute >= warm - 0.5][:5])
+    after = statistics.median([value for _, value in figures][-5:])
+    bound = max(MAY_GROW_MB, MAY_GROW * before)
+    grown = row(f"{name}, growth from minute {warm:.0f} to the end", after - before, "MB", f"< {bound:.0f}",
+                ok=same and after - before < bound)
+    return [row(f"{name}, memory at the end", after, "MB"), grown if same else {**grown, "name": f"{name} was started anew"}]
 
 
 def leak_rows(samples: Sequence[Sample], quiet: Sample) -> list[Row]:
@@ -116,8 +121,3 @@ def leak_rows(samples: Sequence[Sample], quiet: Sample) -> list[Row]:
     rows.append(row("Dagster's files at the end, size", storage["bytes"] / MB, "MB"))
     return rows
 
-
-def _median(samples: Sequence[Sample], name: str) -> float:
-    if name == "PostgreSQL":
-        return statistics.median(each["postgres"]["pss"] for each in samples)
-    return statistics.median(each["processes"][name]["uss"] for each in samples if name in each["processes"])

@@ -34,6 +34,10 @@ N8N_FAULTS: tuple[dict[str, Any], ...] = (
     {"kind": "latency", "ms": 90_000}, {"kind": "latency", "ms": 3_000}, {"kind": "refuse"}, {"kind": "cut"},
     {"kind": "late_reset", "method": "PUT"}, {"kind": "late_reset", "method": "POST"}, {"kind": "rate_limit", "retry_after": 2},
     {"kind": "reset", "method": "PUT", "after": 1}, {"kind": "wrong_json"})
+FOUND = (("ack", "--reason", "seen"), ("ack", "--reason", "seen"), ("close", "--reason", "done"))
+SEEN = (("close", "--reason", "done"), ("stabilize", "--reason", "no harm"), ("reconcile", "--resolution", "revert", "--yes"),
+        ("reconcile", "--resolution", "promote", "--yes"), ("reconcile", "--resolution", "revert", "--yes", "--detach"),
+        ("reconcile", "--resolution", "acknowledge", "--reason", "it stays", "--yes"))
 
 
 @dataclass
@@ -176,13 +180,8 @@ class Events:
         if listed.code != 0 or not listed.json:
             return
         one = rng.choice(listed.json)
-        name = one.get("reference") or one.get("name") or one["id"]
-        step = rng.choice((["ack", "--reason", "seen"], ["close", "--reason", "done"], ["stabilize", "--reason", "no harm"],
-                           ["reconcile", "--resolution", "revert", "--yes"], ["reconcile", "--resolution", "revert", "--yes"],
-                           ["reconcile", "--resolution", "promote", "--yes"],
-                           ["reconcile", "--resolution", "revert", "--yes", "--detach"],
-                           ["reconcile", "--resolution", "acknowledge", "--reason", "it stays", "--yes"]))
-        self.command("incident", step[0], name, *step[1:], "--json", name=f"incident {' '.join(step[:3:2])}")
+        step = rng.choice(SEEN if one["status"] != "detected" else FOUND)
+        self.command("incident", step[0], one["name"], *step[1:], "--json", name=f"incident {' '.join(step[:3:2])}")
         del tenant
 
     def _pause(self, tenant: Tenant, rng: random.Random) -> None:

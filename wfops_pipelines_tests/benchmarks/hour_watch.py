@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ from wfops_pipelines_tests.servers.system import processes_of
 
 Sample = dict[str, Any]
 MB = 1_000_000
-LONG_LIVED = {"code server": "dagster api grpc", "daemon": "dagster._daemon", "webserver": "dagster_webserver",
+LONG_LIVED = {"code server": "run/code.sock", "daemon": "dagster._daemon", "webserver": "dagster_webserver",
               "receiver": "wfops_pipelines.api", "keeper": "wfops_pipelines.embedded.keeper", "up": "import run_up"}
-OTHERS = {"leash": "leash.py", "worker": "multiprocessing.spawn", "tracker": "multiprocessing.resource_tracker"}
+OTHERS = {"leash": "leash.py", "worker": "multiprocessing.spawn", "tracker": "multiprocessing.resource_tracker",
+          "submitter": "dagster job launch", "submitter's code server": "dagster api grpc"}  # of commands with --detach
 UNENDED = ("NOT_STARTED", "QUEUED", "STARTING", "STARTED", "CANCELING")
 
 
@@ -32,7 +33,6 @@ class Watched:
     temporary: Path
     admin_url: str
     databases: dict[str, str]  # store, dagster: names
-    pids: dict[str, int] = field(default_factory=dict)  # of the long-lived: another one has begun anew
 
     def ask(self, database: str, query: str, *values: Any) -> list[tuple[Any, ...]]:
         """Rows of a query, as the superuser; ``database`` is ``store`` or ``dagster``."""
@@ -69,9 +69,6 @@ def sample(watched: Watched, began: float) -> Sample:
             counts[role] = counts.get(role, 0) + 1
             if role in LONG_LIVED:
                 processes[role] = _process(process)
-                if watched.pids.setdefault(role, process.pid) != process.pid:
-                    watched.pids[role] = process.pid
-                    processes[role]["anew"] = True
     files = _files(watched.temporary)
     store = _files(watched.home / "dagster" / "storage")
     return {

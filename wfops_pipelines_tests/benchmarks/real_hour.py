@@ -195,7 +195,7 @@ def _rows(asked: Asked, events: Events, samples: Sequence[Sample], quiet: Sample
         none("environments, operations, promotions, messages that are stuck", sum(map(len, checks["stuck"].values()))),
         none("runs of Dagster that have not ended", len(checks["runs not ended"])),
         none("audit chains that do not hold", checks["broken chains"]),
-        *end.leak_rows(samples, quiet), *end.growth_rows(samples),
+        *end.leak_rows(samples, quiet), *end.growth_rows(samples, quiet),
         none("processes left after it was stopped", len(left["processes"]) + len(left["commands"]) + len(left["postgres"])),
         none("temporary files left after it was stopped", len(left["temporary files"])),
         none("connections left after it was stopped", sum(left["connections"].values())),
