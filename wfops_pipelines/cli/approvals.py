@@ -68,8 +68,9 @@ def rollback(
 ) -> None:
     """Roll a completed promotion back: its target as it was before, workflow by workflow, then Git.
 
-    Contents, activation, archive and tags of what it wrote; what it created goes (n8n 2.x archives it). Where somebody
-    changed one of these workflows since, nothing is written, and they are named.
+    Contents, activation, archive and tags of what it wrote; what it created is deleted for good, last of all: from the first
+    deletion on there is no way back, and what is left is done by whoever comes next. Where somebody changed one of these
+    workflows since, nothing is written, and they are named.
 
     Exit codes: 0 done, 1 failed and undone, 2 no such promotion, 3 done, and the target has drift, 4 it is not completed,
     somebody changed a workflow since, or a later promotion wrote it too, 5 unreachable, 6 refused, 7 not confirmed, or

@@ -115,15 +115,17 @@ async def _settle(operation: RunningOperation, dead: Row[Any], told: dict[str, A
 
 
 def _close(operation: RunningOperation, dead: Row[Any], written: list[Written]) -> None:
-    """The dead operation ends as what became of it: its writes are done, or undone."""
+    """The dead operation ends as what became of it: its writes are done, or undone. One that an admin gave up on failed."""
     done = bool(written) and all(item.state == "done" for item in written)  # as they were before they were settled
+    given_up = any(item.state == "abandoned" for item in written)
     now = operation.context.now()
     with operation.services.store.unit_of_work(operation.context, "recovery.close", held=operation.held) as work:
         state = work.operations.get(dead.id)
-        if state is not None and OperationState(state.state) is OperationState.FAILED:
+        if state is not None and OperationState(state.state) is OperationState.FAILED and not given_up:
             if done:
                 work.operations.start(dead.id, run_id=operation.context.run_id, now=now)
             work.operations.end(dead.id, OperationState.COMPLETED if done else OperationState.COMPENSATED, now=now,
                                 metrics={"recovered_by": str(operation.id), "writes": len(written)})
         work.record("operation.recovered", "operation", str(dead.id), environment=operation.environment.slug,
-                    outcome="finished" if done else "undone", writes=[item.as_json() for item in written])
+                    outcome="finished" if done else "given_up" if given_up else "undone",
+                    writes=[item.as_json() for item in written])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -181,7 +182,8 @@ class Runtime:
         elif call is Call.UNARCHIVE:
             await provider.unarchive_workflow(workflow_id)
         else:
-            await provider.delete_workflow(workflow_id)
+            with suppress(NotFound):  # somebody was faster: the next look tells
+                await provider.delete_workflow(workflow_id)
         failpoints.reach(f"runtime.{call}.after")
 
     def _not_verified(self, name: str, workflow_id: str, call: Call, goal: Goal, seen: Seen | None) -> NotVerified:

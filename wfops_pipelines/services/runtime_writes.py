@@ -217,7 +217,7 @@ class _Writer:
                 left = f"{row.name} ({row.workflow_id})"
                 await asyncio.to_thread(self._block, [f"{left}: {cause}"])
                 raise RollbackIncomplete(
-                    f"{self._operation.name}: {left} could not be taken back, and others are gone already: {cause}",
+                    f"{self._operation.name}: {left} could not be taken back, and others may be gone already: {cause}",
                     fix="the next command on the environment tries again, once n8n answers") from cause
 
     async def only_forward(self) -> bool:
@@ -226,6 +226,9 @@ class _Writer:
         rows = await asyncio.to_thread(self.rows) if self._forward else []
         if any(row.state == "undone" for row in rows):
             return False
+        if any(row.state not in ("done", "settled") and row.action not in (WriteAction.ARCHIVE, WriteAction.DELETE)
+               for row in rows):
+            return False  # what goes, goes last: nothing of ours is gone yet
         for row in rows:
             try:
                 if row.action == WriteAction.DELETE and row.workflow_id is not None and (
@@ -320,6 +323,8 @@ class _Writer:
         except NotFound:
             if subject.before.state is None or subject.before.draft is None:
                 raise
+            if self._forward and row.action == WriteAction.DELETE:
+                return workflow_id, False  # who undoes has deleted nothing: it was somebody else
             again = Subject(row.name, subject.before, subject.before, subject.mark, subject.on_the_way)
             workflow_id = await self._runtime.find(subject.mark) or await self._runtime.create(
                 subject.before.draft, subject.mark)

@@ -59,10 +59,14 @@ class RuntimeJournal:
                                   journal.c.position == position).values(**values))
 
     def abandon(self, environment_id: UUID, now: datetime) -> list[str]:
-        """Nobody comes back any more to what could not be undone in an environment; the names of those workflows."""
+        """Nobody comes back any more to what could not be restored in an environment, nor to what was to follow that; the
+        names of those workflows."""
         return list(self._connection.execute(
             update(journal).where(journal.c.tenant_id == self._tenant_id, journal.c.environment_id == environment_id,
-                                  journal.c.state == "failed")
+                                  journal.c.state.in_(("failed", "intended")), journal.c.operation_id.in_(
+                                      select(journal.c.operation_id).where(
+                                          journal.c.tenant_id == self._tenant_id, journal.c.environment_id == environment_id,
+                                          journal.c.state == "failed")))
             .values(state="abandoned", ended_at=now).returning(journal.c.name)).scalars())
 
     def settle(self, operation_id: UUID) -> None:

@@ -124,7 +124,15 @@ def test_the_longest_time_ends_a_sync_but_no_promotion_in_the_middle_of_its_writ
     fleet = quick(two_edited(new_fleet), batch_size=1)
 
     def hours_pass() -> None:
-        monkeypatch.setattr(operations, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + 7200))
+        """Until the heartbeat has seen it: it looks every few seconds, and what runs here is quicker than that."""
+        looked = threading.Event()
+
+        def late() -> float:
+            looked.set()
+            return time.monotonic() + 7200
+
+        monkeypatch.setattr(operations, "time", SimpleNamespace(monotonic=late))
+        assert looked.wait(60)
 
     at_failpoint("runtime.record.after_commit@1", hours_pass)
     assert execute(fleet, 2).status == "completed"

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from wfops_pipelines import failpoints
-from wfops_pipelines.domain.errors import NotVerified, RollbackIncomplete, WfopsError
+from wfops_pipelines.domain.errors import NotVerified, Rejected, RollbackIncomplete, WfopsError
 from wfops_pipelines.failpoints import FailpointReached
+from wfops_pipelines.services.promotion_interruption import left_behind
 from wfops_pipelines.services.unblocking import unblock
 from wfops_pipelines.store.journal import RuntimeJournal
 from wfops_pipelines_tests.services.child import run_in_child
@@ -54,6 +55,19 @@ def with_new_ones(new_fleet: NewFleet) -> FleetUnderTest:
     fleet["dev"].edit_in_n8n(one, "better")
     (called,) = fleet["dev"].create_in_n8n(workflow("Called", active=True))
     fleet["dev"].create_in_n8n(calling("Caller", called, active=True))
+    assert promote(fleet).number == 2
+    return fleet
+
+
+def chain_of_three(new_fleet: NewFleet) -> FleetUnderTest:
+    """One was edited; Top, which calls Middle, which calls Called, were new: promoted, as number 2."""
+    fleet = promoting_fleet(new_fleet, ("dev", "prod"))
+    (one,) = fleet["dev"].create_in_n8n(workflow("One", active=True))
+    promote(fleet)
+    fleet["dev"].edit_in_n8n(one, "better")
+    (called,) = fleet["dev"].create_in_n8n(workflow("Called", active=True))
+    (middle,) = fleet["dev"].create_in_n8n(calling("Middle", called, active=True))
+    fleet["dev"].create_in_n8n(calling("Top", middle, active=True))
     assert promote(fleet).number == 2
     return fleet
 
@@ -157,17 +171,57 @@ def test_while_something_cannot_be_deleted_after_something_was_the_environment_t
     assert prod.row.writes_blocked_at is None and incidents(fleet) is None and fleet.chain_verifies()
 
 
-def test_a_deletion_that_an_admin_gave_up_on_is_nobodys_business_any_more(new_fleet: NewFleet) -> None:
-    fleet = new_fleet.as_left_by(with_new_ones)
+def test_what_was_to_follow_a_deletion_that_an_admin_gave_up_on_stays_too(new_fleet: NewFleet) -> None:
+    fleet = new_fleet.as_left_by(chain_of_three)
     prod = fleet["prod"]
-    prod.sandbox.faults.add("status", method="DELETE", path=f"/workflows/{by_name(prod)['Called']}$", status=400)
+    prod.sandbox.faults.add("status", method="DELETE", path=f"/workflows/{by_name(prod)['Middle']}$", status=400)
     with pytest.raises(RollbackIncomplete):
         roll_back(fleet, 2)
-    assert run(unblock(fleet.services, fleet.context, "prod", reason="left as it is")).changed
+    given_up = run(unblock(fleet.services, fleet.context, "prod", reason="left as it is"))
+    assert given_up.changed and sorted(given_up.abandoned) == ["Called", "Middle"]
     prod.sandbox.faults.clear()
     prod.check()
-    assert set(by_name(prod)) == {"One", "Called"} and told(fleet, 2).status == "completed"
+    assert set(by_name(prod)) == {"One", "Middle", "Called"} and told(fleet, 2).status == "completed"
     assert not fleet.reading(lambda work: work.journal.unfinished(prod.row.id))
+    assert [each.details["outcome"] for each in fleet.events("operation.recovered")] == ["given_up"]
+
+
+def test_while_n8n_deletes_nothing_a_rollback_is_undone_and_every_id_is_kept(new_fleet: NewFleet) -> None:
+    fleet = new_fleet.as_left_by(with_new_ones)
+    prod = fleet["prod"]
+    promoted = held(prod)
+    prod.sandbox.faults.add("status", method="DELETE", status=400)
+    with pytest.raises(Rejected):
+        roll_back(fleet, 2)
+    assert held(prod) == promoted and prod.row.writes_blocked_at is None and told(fleet, 2).status == "completed"
+
+
+def test_a_workflow_that_somebody_deletes_right_before_we_do_is_gone(
+        new_fleet: NewFleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = new_fleet.as_left_by(with_new_ones)
+    prod = fleet["prod"]
+    left = [by_name(prod)["Caller"]]
+
+    def reach(name: str) -> None:
+        if name == "runtime.delete.before" and left:
+            prod.delete_in_n8n(left.pop())
+
+    monkeypatch.setattr(failpoints, "reach", reach)
+    assert roll_back(fleet, 2).status == "rolled_back" and set(by_name(prod)) == {"One"} and not left
+
+
+def test_whoever_is_stopped_in_finishing_a_killed_rollback_is_told_that_it_is_unfinished(new_fleet: NewFleet) -> None:
+    fleet = new_fleet.as_left_by(with_new_ones)
+    prod = fleet["prod"]
+    died = run_in_child(prod, "roll back", "runtime.delete.after=kill@1")
+    assert died.returncode == -9, died.stderr[-2000:]
+    since = fleet.clock.now()
+    failpoints.arm("runtime.delete.before=raise@1")
+    with pytest.raises(FailpointReached):
+        roll_back(fleet, 2)
+    failpoints.disarm()
+    left = left_behind(fleet.services, fleet.context, "prod", number=2, since=since, rolling_back=True)
+    assert left is not None and left.unfinished
 
 
 # -- verification ------------------------------------------------------------------------------------------------------
