@@ -39,6 +39,9 @@ Interrupted = dg.DagsterExecutionInterruptedError
 """What Ctrl-C becomes while a job runs in this process; it is no ``Exception``."""
 StorageUnreachable = DagsterPostgresException
 """What Dagster's storage raises when it has tried to connect for a while."""
+LAUNCH_SECONDS = 240
+"""How long the code server may take to start a worker. By Dagster's 60 s a busy machine fails runs whose workers come up
+a little later; it is less than what run monitoring gives a start (dagster.yaml), which would fail them too."""
 _SUBMIT_SECONDS = 120.0
 
 
@@ -60,7 +63,7 @@ def dagster_environment(installation: Installation) -> dict[str, str]:
         "DAGSTER_HOME": str(home), STORAGE_VARIABLE: installation.dagster_url(),
         "WFOPS_HOME": str(installation.settings.home),
         "DAGSTER_EVENT_BATCH_SIZE": "500", "DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS": "true",
-        "DAGSTER_DISABLE_TELEMETRY": "1",
+        "DAGSTER_DISABLE_TELEMETRY": "1", "DAGSTER_GRPC_TIMEOUT_SECONDS": str(LAUNCH_SECONDS),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from wfops_pipelines_tests.benchmarks.hour_watch import LONG_LIVED, MB, UNENDED, Sample, Watched
@@ -43,13 +43,18 @@ STUCK = {
     "a circuit open": f"SELECT {NAMED}, c.state, c.probe_at::text, c.message {OF_ENVIRONMENTS} JOIN instance_circuits c ON c.environment_id = e.id "
                       "WHERE c.state <> 'closed'",
 }
-QUIET = ("a lease held", "an operation not ended", "a promotion not ended", "a write not settled", "a sweep not ended", "a check overdue",
-         "a webhook not launched", "a circuit open", "a check that ended in an error")
+COUNTED: dict[str, Callable[[Sample], int]] = {
+    "processes": lambda one: sum(one["counts"].values()),
+    "connections to PostgreSQL": lambda one: sum(one["connections"].values()),
+    "temporary files": lambda one: int(one["temporary_files"]),
+    "open files": lambda one: sum(each["files"] for each in one["processes"].values()),
+    "threads": lambda one: sum(each["threads"] for each in one["processes"].values()),
+}
 
 
-def stuck(watched: Watched, interval: float, names: Sequence[str] = tuple(STUCK)) -> dict[str, list[list[str]]]:
+def stuck(watched: Watched, interval: float) -> dict[str, list[list[str]]]:
     """What is stuck, by what it is."""
-    found = {name: watched.ask("store", STUCK[name].replace("{interval}", f"{interval:g}")) for name in names}
+    found = {name: watched.ask("store", query.replace("{interval}", f"{interval:g}")) for name, query in STUCK.items()}
     return {name: [[str(value) for value in each] for each in rows] for name, rows in found.items() if rows}
 
 
@@ -60,14 +65,15 @@ def unended_runs(watched: Watched, older: float = 0.0) -> list[list[str]]:
     return [[str(value) for value in each] for each in rows]
 
 
-def wait_until_quiet(watched: Watched, interval: float, patience: float) -> float:
-    """Seconds until nothing is on the way any more, or the patience is over. Sweeps go on by schedule."""
+def wait_until_quiet(watched: Watched, interval: float, patience: float) -> tuple[float, dict[str, list[list[str]]]]:
+    """Seconds until nothing is on the way any more, or the patience is over, and what is stuck then. Sweeps go on by schedule:
+    what one of them holds at a moment is not stuck."""
     began = time.monotonic()
-    while time.monotonic() < began + patience:
-        if not stuck(watched, interval, QUIET):
-            break
+    while True:
+        found = stuck(watched, interval)
+        if (not found and not unended_runs(watched)) or time.monotonic() > began + patience:
+            return time.monotonic() - began, found
         time.sleep(2)
-    return time.monotonic() - began
 
 
 def broken_chains(wfops: CommandLine) -> tuple[int, Any]:
@@ -101,19 +107,16 @@ def _growth(name: str, figures: Sequence[tuple[float, float]], warm: float, *, s
     bound = max(MAY_GROW_MB, MAY_GROW * before)
     grown = row(f"{name}, growth from minute {warm:.0f} to the end", after - before, "MB", f"< {bound:.0f}",
                 ok=same and after - before < bound)
-    return [row(f"{name}, memory at the end", after, "MB"), grown if same else {**grown, "name": f"{name} was started anew"}]
+    lately = after - statistics.median([value for minute, value in figures if minute >= figures[-1][0] - 12.5][:5])
+    return [row(f"{name}, memory at the end", after, "MB"), grown if same else {**grown, "name": f"{name} was started anew"},
+            row(f"{name}, of it in the last ten minutes", lately, "MB")]
 
 
 def leak_rows(samples: Sequence[Sample], quiet: Sample) -> list[Row]:
     """The quiet end against the largest figures of the first minutes."""
     first = [each for each in samples if each["minute"] <= FIRST]
     rows = []
-    for name, read in {
-        "processes": lambda one: sum(one["counts"].values()), "connections to PostgreSQL": lambda one: sum(one["connections"].values()),
-        "temporary files": lambda one: one["temporary_files"],
-        "open files": lambda one: sum(each["files"] for each in one["processes"].values()),
-        "threads": lambda one: sum(each["threads"] for each in one["processes"].values()),
-    }.items():
+    for name, read in COUNTED.items():
         bound = max(map(read, first))
         rows.append(row(f"{name} at the quiet end", read(quiet), "", f"<= {bound}, as in the first {FIRST:.0f} minutes", ok=read(quiet) <= bound))
     storage = quiet["dagster_storage"]

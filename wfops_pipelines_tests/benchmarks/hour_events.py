@@ -167,13 +167,16 @@ class Events:
     def _promote(self, tenant: Tenant, rng: random.Random) -> None:
         source, target = rng.choice((("dev", "staging"), ("staging", "prod")))
         options = rng.choice(([], [], ["--detach"], ["--dry-run"]))
-        one = rng.choice(tenant.n8n[source].workflows())["id"]
-        done = self.command("promote", tenant.slug, "--from", source, "--to", target, "--workflow", one, "--yes", "--reason", "it is time",
-                            *options, "--json")
+        one = rng.choice(tenant.n8n[source].workflows())
+        if source == "dev":  # so that there is something to promote
+            rng.choice(one["nodes"])["parameters"]["note"] = f"for the next stage {rng.random()}"
+            tenant.n8n[source].save(one)
+        done = self.command("promote", tenant.slug, "--from", source, "--to", target, "--workflow", one["id"], "--yes",
+                            "--reason", "it is time", *options, "--json")
         if done.code in {0, 3} and not options and rng.random() < 0.5:
             listed = self.command("promotion", "list", tenant.slug, "--status", "completed", "--limit", "1", "--json")
             if listed.code == 0 and listed.json:
-                self.command("rollback", f"{tenant.slug}/p{listed.json[0]['number']}", "--reason", "it was not", "--yes", "--json")
+                self.command("rollback", listed.json[0]["name"], "--reason", "it was not", "--yes", "--json")
 
     def _incident(self, tenant: Tenant, rng: random.Random) -> None:
         listed = self.command("incident", "list", "--json", name="incident list")

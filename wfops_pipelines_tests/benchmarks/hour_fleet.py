@@ -144,6 +144,7 @@ def fleet(folder: Path, tenants: int, rng: random.Random) -> Iterator[list[Tenan
         for number in range(tenants):
             slug = f"t{number:02}"
             n8n = {env: N8n(slug, env, next(servers)) for env in CLASSES}
+            place: tuple[BareRepository, str, str | None]
             if number < ON_GITHUB:
                 place = (github.make(f"{slug}/flows"), f"{github.url}/{slug}/flows", github.api_url)
             else:

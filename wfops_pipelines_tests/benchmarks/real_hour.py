@@ -165,10 +165,10 @@ def _lived(events: Events, watched: Watched, asked: Asked) -> tuple[list[Sample]
     events.go_on(asked.minutes * 60, pause=asked.pause, fault_pause=asked.fault_pause, each=look)
     samples.append(sample(watched, began))
     events.quieten()
-    seconds = end.wait_until_quiet(watched, INTERVAL, PATIENCE)
+    seconds, stuck = end.wait_until_quiet(watched, INTERVAL, PATIENCE)
     print(f"quiet after {seconds:.0f} s", flush=True)
     broken, chains = end.broken_chains(events.wfops)
-    checks = {"seconds until quiet": round(seconds, 1), "stuck": end.stuck(watched, INTERVAL), "broken chains": broken, "chains": chains,
+    checks = {"seconds until quiet": round(seconds, 1), "stuck": stuck, "broken chains": broken, "chains": chains,
               "runs not ended": end.unended_runs(watched, OLD_RUN)}
     return samples, sample(watched, began), checks
 

@@ -69,6 +69,11 @@ def test_the_drift_schedule_asks_for_one_run_over_staging_and_production(given: 
     assert (report["due"], report["counts"]) == (2, {"checked": 2})
 
 
+def test_a_sweep_does_not_wait_behind_the_exports_of_all_tenants(given: Given) -> None:
+    request = scheduled(given, drift_detection)
+    assert int(request.tags["dagster/priority"]) > int(defs.resolve_job_def("export").tags.get("dagster/priority", 0))
+
+
 def test_the_drift_schedule_leaves_an_environment_alone_that_an_operation_holds(given: Given) -> None:
     services = given.installation.services
     context = services.context("acme", actor="local:test")

@@ -8,7 +8,7 @@ from wfops_pipelines.defs.inventory.jobs import RefreshConfig, refresh_job
 from wfops_pipelines.defs.ownership import OWNERS, TAGS
 from wfops_pipelines.defs.partitions import Key
 from wfops_pipelines.defs.resources import ACTOR_TAG, Wfops
-from wfops_pipelines.domain.run_tags import DUE_TAG, SWEEP_TAG
+from wfops_pipelines.domain.run_tags import DUE_TAG, PRIORITY_TAG, SWEEP_TAG
 from wfops_pipelines.services.pausing import said_of_pauses
 from wfops_pipelines.services.refresh import Part
 from wfops_pipelines.services.sweeps import due
@@ -31,7 +31,9 @@ def drift_detection(context: dg.ScheduleEvaluationContext, wfops: Wfops) -> dg.R
     if not count:
         return dg.SkipReason("no staging or production environment with Git is due" + said_of_pauses(wfops.services))
     return dg.RunRequest(run_key=f"drift-{context.scheduled_execution_time:%Y%m%d%H%M}",
-                         tags={ACTOR_TAG: "system:drift_detection", SWEEP_TAG: "drift", DUE_TAG: str(count)})
+                         # One run for everybody, as a refresh after a push: it does not wait for the exports of all tenants.
+                         tags={ACTOR_TAG: "system:drift_detection", SWEEP_TAG: "drift", DUE_TAG: str(count),
+                               PRIORITY_TAG: "1"})
 
 
 @dg.schedule(cron_schedule=cron_of(process_settings().sync_interval_seconds), job=refresh_job, name="environment_sync",
