@@ -43,6 +43,7 @@ _ENVIRONMENT = {
     "N8N_RUNNERS_MODE": "external", "N8N_RUNNERS_AUTH_TOKEN": "unused",  # saves 116 MB; Code nodes do not run
     "N8N_BLOCK_ENV_ACCESS_IN_NODE": "true", "N8N_ENFORCE_SETTINGS_FILE_PERMISSIONS": "true",
     "DB_TYPE": "sqlite", "DB_SQLITE_POOL_SIZE": "4",
+    "DB_PING_TIMEOUT_MS": "60000",  # on a busy machine five seconds are soon over, and then 2.x answers 503 to all calls
     "EXECUTIONS_MODE": "regular", "N8N_LOG_LEVEL": "info", "NO_COLOR": "1",
 }
 _STATE = "wfops-server.json"

@@ -48,7 +48,7 @@ TICKS_PER_HOUR = 6
 OUTSIDE = {"edit": 24, "draft": 3, "rename": 3, "create": 5, "delete": 3, "archive": 2, "switch": 3, "push": 10,
            "remove file": 2}
 """What people do in n8n and in Git, and how often next to the commands."""
-TOLD = {"sync": 3, "read Git": 2, "check": 4, "export": 4, "reconcile": 2, "snapshot": 1, "promotion": 6, "rollback": 2,
+TOLD = {"sync": 3, "read Git": 2, "check": 4, "export": 4, "reconcile": 2, "snapshot": 1, "promotion": 8, "rollback": 4,
         "acknowledge": 4, "close": 2, "cancel": 1, "stabilize": 1, "revert": 4, "promote": 3, "accept": 1, "ignore": 1,
         "unignore": 2, "unlink": 1, "delete everywhere": 1, "pause": 1}
 LANES = 2  # people at once
@@ -91,7 +91,8 @@ class Life:
             self._count(self.weather.met, "cut off in the middle")
             return None
         except WfopsError as error:
-            self._count(self.refused, f"{name}: {error.kind}")
+            said = f" ({error.message.split(':')[0][:60]})" if name in ("promotion", "rollback") else ""
+            self._count(self.refused, f"{name}: {error.kind}{said}")
             return None
         except ApiError:
             self._count(self.refused, f"{name}: n8n says no")
@@ -169,14 +170,14 @@ class Life:
             return lambda: self.attempt(name, lambda: self._outside(name, fleet[slug], chance))
         fails = chance.random()
         point = point_of(name, chance)
-        if point is not None and fails < 0.06:
+        if point is not None and fails < 0.1:
             if chance.random() < 0.15:
                 name = chance.choice(["sweep", "outbox"])
                 point = point_of(name, chance)
             assert point is not None
             return lambda: self.attempt(f"{name}, in a child", lambda: self._child(
                 name, fleet, slug, point.format("kill"), chance.random()))
-        if point is not None and fails < 0.16:
+        if point is not None and fails < 0.2:
             return lambda: self._failing(name, fleet, slug, point.format("raise"), chance)
         return lambda: self.attempt(name, lambda: COMMANDS[name](self.services, fleet.context, slug, chance))
 
