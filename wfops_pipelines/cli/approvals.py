@@ -87,20 +87,22 @@ def rollback(
 
         named = named_promotion(session.services, name)
         runs = PromotionRuns(session, named.tenant, named.target, source=named.source, promotion=str(named))
-        chosen = {"promotion": str(named), "reason": reason}
+        chosen, finished = {"promotion": str(named), "reason": reason}, False
         if detach and not dry_run:
             confirm(f"Leave the rollback of {named} to the queue, without looking at what it writes?", yes=yes)
             tell_submitted(session, runs.submit("rollback", chosen), as_json=as_json)
             return
         if dry_run or not yes:
             result = runs.run("rollback", f"Planning the rollback of {named}", {**chosen, "dry_run": True})
-        if not dry_run:
+            finished = not result["dry_run"]  # what an earlier one had left
+        if not dry_run and not finished:
             if not yes:
                 terminal.note(rollback_text(result).rstrip("\n"))
                 confirm(f"Write this to n8n {named.tenant}/{named.target}?", yes=False)
             result = runs.run("rollback", f"Rolling back {named}", {**chosen, "dry_run": False})
     terminal.write(terminal.json_text(result) if as_json else rollback_text(result))
-    raise typer.Exit(0 if dry_run or result["status"] != "rolled_back" else exit_code_of({**result, "status": "completed"}))
+    done = not result["dry_run"] and result["status"] == "rolled_back"
+    raise typer.Exit(exit_code_of({**result, "status": "completed"}) if done else 0)
 
 
 def _decide(name: str, *, approve: bool, reason: str | None, plan: str | None, as_json: bool) -> None:

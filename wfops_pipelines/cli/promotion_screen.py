@@ -119,9 +119,30 @@ def outcome_text(result: Mapping[str, Any]) -> str:
     lines += _verified(result["verification"])
     lines += [visible(note) for note in result["notes"]]
     lines.append(_summary(result))
-    if result["status"].startswith("completed"):
-        lines.append(terminal.paint(f"wfops rollback {result['name']} --reason … takes it back", "dim"))
+    if result["status"].startswith("completed") and (way := _way_back(result)):
+        lines.append(terminal.paint(way, "dim"))
     return "".join(f"{line}\n" for line in lines)
+
+
+def _way_back(result: Mapping[str, Any]) -> str | None:
+    """How to take it back, or the rest of it; none while somebody does."""
+    state = (result.get("rollback") or {}).get("state")
+    what = {None: "takes it back", "given_up": "takes the rest back"}.get(state)
+    return what and f"wfops rollback {result['name']} --reason … {what}"
+
+
+def rollback_line(result: Mapping[str, Any]) -> str | None:
+    """Of a rollback that somebody began and that is not done: how far it is, and how it goes on."""
+    rollback = result.get("rollback")
+    if not rollback:
+        return None
+    place = f"{result['tenant']} {result['target']}"
+    goes_on = {"running": "is under way", "given_up": "was given up by an admin", "unfinished":
+               f"is unfinished: the next operation on the target goes on with it (`wfops drift {place}` is one), and `wfops "
+               f"unblock {place}` gives up on it"}[rollback["state"]]
+    return (f"its rollback, begun {_moment(rollback['at'])} by {visible(rollback['by'])} ({visible(rollback['reason'])}), "
+            f"{goes_on}; {rollback['done']} of {terminal.plural(rollback['writes'], 'workflow')} "
+            f"{'is' if rollback['done'] == 1 else 'are'} as before the promotion")
 
 
 def _result_line(each: Mapping[str, Any]) -> str:
@@ -147,7 +168,7 @@ def _summary(result: Mapping[str, Any]) -> str:
     way = f"{result['tenant']}/{result['source']} → {result['tenant']}/{result['target']}"
     if result["source"].startswith("snapshot"):
         way = f"{result['source']} → {result['tenant']}/{result['target']}"
-    parts = [f"{terminal.paint(result['name'], 'bold')} {way}: {terminal.word(result['status'].replace('_', ' '))}"]
+    parts = [f"{terminal.paint(result['name'], 'bold')} {way}: {status_text(result)}"]
     if result["rollback_incomplete"]:
         parts.append(terminal.paint("the rollback is incomplete: nothing can be written there until it succeeds", "red"))
     if result["commit"]:
@@ -159,6 +180,13 @@ def _summary(result: Mapping[str, Any]) -> str:
     if result["drift_status"]:
         parts.append(f"{result['tenant']}/{result['target']} is {terminal.word(result['drift_status'])}")
     return ", ".join(parts)
+
+
+def status_text(result: Mapping[str, Any]) -> str:
+    """Its status in a word, with that of a rollback which is not done."""
+    state = (result.get("rollback") or {}).get("state")
+    said = {"running": "being rolled back", "unfinished": "rollback unfinished", "given_up": "rollback given up"}.get(state)
+    return terminal.word(result["status"].replace("_", " ")) + (f", {terminal.paint(said, 'red')}" if said else "")
 
 
 def _pull_request(result: Mapping[str, Any]) -> str:
@@ -175,10 +203,14 @@ def rollback_text(result: Mapping[str, Any]) -> str:
     if not result["dry_run"]:
         return outcome_text(result)
     changes = result["plan"].get("changes", [])
-    lines = [f"{terminal.paint('~', 'yellow')} {change['action']} {terminal.paint(visible(change['name']), 'bold')}"
-             f" ({change['workflow_id']})" + ("" if change["action"] in ("archive", "delete") else
-                                              f"  {'active' if change['active'] else 'inactive'} afterwards")
-             for change in changes]
+    lines = []
+    for change in changes:
+        known = f" ({change['workflow_id']})" if change["workflow_id"] else ""
+        after = "" if change["action"] in ("archive", "delete") else (
+            f"  {'active' if change['active'] else 'inactive'} afterwards")
+        lines.append(f"{terminal.paint('~', 'yellow')} {change['action']} {terminal.paint(visible(change['name']), 'bold')}"
+                     f"{known}{after}")
+        lines += [f"    {terminal.paint(visible(note), 'yellow')}" for note in change["notes"]]
     lines.append(f"{result['name']}: would write {terminal.plural(len(changes), 'workflow')} to n8n "
                  f"{result['tenant']}/{result['target']}, to how they were before it")
     return "".join(f"{line}\n" for line in lines)
@@ -188,7 +220,7 @@ def promotions_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """A page."""
     return terminal.table(
         ["promotion", "from", "to", "status", "asked", "by", "git", "reason"], [
-            [row["name"], row["source"], row["target"], row["status"], terminal.ago(row["requested_at"]),
+            [row["name"], row["source"], row["target"], status_text(row), terminal.ago(row["requested_at"]),
              row["requested_by"], _git(row), _short(waits_since(row["waiting"]), 240) if row.get("waiting") else
              _short(row["reason"])]
             for row in rows], wrap={"reason": _WIDE})
@@ -216,7 +248,7 @@ def promotion_text(found: Mapping[str, Any], *, colour: bool) -> str:
 
 
 def _head(found: Mapping[str, Any]) -> str:
-    words = terminal.word(found["status"]) + (f"  {terminal.paint('interrupted', 'red')}" if found["interrupted"] else "")
+    words = status_text(found) + (f"  {terminal.paint('interrupted', 'red')}" if found["interrupted"] else "")
     lines = [f"{terminal.paint(found['name'], 'bold')}  {found['source']} → {found['target']}  {words}",
              terminal.paint(found["promotion_id"], "dim"), "",
              f"asked for {_moment(found['requested_at'])} by {visible(found['requested_by'])}"
@@ -225,6 +257,8 @@ def _head(found: Mapping[str, Any]) -> str:
         lines.append(f"carried out {_moment(found['started_at'])}" + (f", run {found['run_id']}" if found["run_id"] else ""))
     if found["reason"]:
         lines.append(f"reason: {visible(found['reason'])}")
+    if rollback := rollback_line(found):
+        lines.append(rollback)
     if found["interrupted"]:
         lines.append("the process that carried it out died: the next operation on the target finishes or undoes it "
                      f"(`wfops drift {found['tenant']} {found['target']}` is one)")

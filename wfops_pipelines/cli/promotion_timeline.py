@@ -68,8 +68,14 @@ def _exported(event: Mapping[str, Any], details: Details) -> str:
     return f"{where}: {terminal.plural(len(details.get('files', ())), 'file')}"
 
 
+def _given_up(_: Mapping[str, Any], details: Details) -> str:
+    names = [str(each.get("name")) for each in details.get("workflows", ())]
+    return f"an admin gave up on what was left of the rollback, {', '.join(names)}"
+
+
 def _recovered(_: Mapping[str, Any], details: Details) -> str:
-    return f"what a dead process left was {details.get('outcome')}"
+    outcome = str(details.get("outcome")).replace("_", " ")
+    return f"what an earlier operation left was {outcome}"
 
 
 _WORDS: Mapping[str, Callable[[Mapping[str, Any], Details], str]] = {
@@ -77,6 +83,8 @@ _WORDS: Mapping[str, Callable[[Mapping[str, Any], Details], str]] = {
     "promotion.decision_approve": _decided, "promotion.decision_reject": _decided,
     "promotion.pending_approval": lambda _, __: "waits for approval", "promotion.rolled_back": lambda _, __: "rolled back",
     "promotion.rollback_begun": lambda _, __: "to be rolled back",
+    "promotion.rollback_failed": lambda _, __: "not rolled back yet",
+    "promotion.rollback_given_up": _given_up,
     "promotion.git_committed": lambda _, __: "in Git", "promotion.git_pull_request": lambda _, d: f"in {d['pull_request']}",
     "promotion.pull_request_closed": lambda _, d: f"closed without being merged: {d.get('pull_request')}",
     "promotion.git_failed": lambda _, d: f"not in Git: {d.get('error')}",
@@ -86,4 +94,5 @@ _WORDS: Mapping[str, Callable[[Mapping[str, Any], Details], str]] = {
     "snapshot.taken": lambda _, details: f"snapshot {details.get('name') or ''}".rstrip(),
     "credential.placeholder_created": lambda _, details: f"created an empty credential {details.get('name')!r}",
     "environment.writes_blocked": lambda _, __: "nothing may be written there until the rollback succeeds",
+    "environment.writes_unblocked": lambda _, d: f"it takes writes again: {d.get('reason')}",
 }

@@ -55,7 +55,7 @@ def follow(work: UnitOfWork, context: Context, environment: Row[Any], *, rows: S
             return Followed()
         if work.fleet.environment(environment.id).writes_blocked_at is not None:
             return _stays(incident)  # what a rollback could not restore need not be drift
-        return _close(work, environment, incident, now)
+        return _close(work, environment, incident)
     if incident is None:
         return _open(work, context, environment, drifted, fingerprint, now, operation_id)
     return _grow(work, environment, incident, drifted, fingerprint, now)
@@ -123,17 +123,29 @@ def _stays(incident: Row[Any]) -> Followed:
     return Followed(incident.number, "acknowledged" if acknowledged else "active", incident.id)
 
 
-def _close(work: UnitOfWork, environment: Row[Any], incident: Row[Any], now: datetime) -> Followed:
+def accept(work: UnitOfWork, environment: Row[Any], reason: str) -> None:
+    """Close the environment's open incident, if there is one, because somebody says that it stays as it is: where no check
+    could ever find that it does not any more."""
+    incident = work.incidents.open_of(environment.id, lock=True)
+    if incident is not None:
+        _end(work, environment, incident, Resolution.ACKNOWLEDGE, reason)
+
+
+def _close(work: UnitOfWork, environment: Row[Any], incident: Row[Any]) -> Followed:
     """The drift is gone: the incident closes itself, as whatever it was resolved before, else as that."""
-    status = move(IncidentStatus(incident.status), IncidentEvent.CLOSE)
     resolution = incident.resolution or _interrupted_resolution(work, environment, incident) or str(Resolution.DRIFT_GONE)
-    work.incidents.change(incident.id, status=str(status), resolution=resolution, closed_at=now, affected=0,
+    _end(work, environment, incident, resolution, "drift_gone")
+    return Followed(closed=incident.number)
+
+
+def _end(work: UnitOfWork, environment: Row[Any], incident: Row[Any], resolution: str, reason: str) -> None:
+    now, status = work.context.now(), move(IncidentStatus(incident.status), IncidentEvent.CLOSE)
+    work.incidents.change(incident.id, status=str(status), resolution=str(resolution), closed_at=now, affected=0,
                           closed_by=work.context.actor, next_due_at=None)
     work.incidents.cancel_waiting(incident.id, now)
     work.record("incident.closed", "incident", str(incident.number), environment=environment.slug,
-                before=incident.drift_fingerprint, was=incident.status, resolution=resolution, reason="drift_gone")
+                before=incident.drift_fingerprint, was=incident.status, resolution=str(resolution), reason=reason)
     incident_ended(work, environment, incident.id)
-    return Followed(closed=incident.number)
 
 
 def _interrupted_resolution(work: UnitOfWork, environment: Row[Any], incident: Row[Any]) -> str | None:

@@ -56,7 +56,8 @@ class PromotionOptions:
 @dataclass
 class PromotionReport:
     """A promotion, as commands, runs and ``--json`` tell it. ``workflows`` is what became of each; ``text`` is the plan for
-    a terminal, and not in :meth:`as_json`."""
+    a terminal, and not in :meth:`as_json`. ``rollback`` is one by hand that has begun and is not done
+    (:class:`~wfops_pipelines.services.rollback_state.RollbackState`); ``workflows`` are as it left them."""
 
     tenant: str
     kind: str
@@ -78,6 +79,7 @@ class PromotionReport:
     drift_status: str | None = None
     reason: str | None = None
     rollback_incomplete: bool = False
+    rollback: JsonObject | None = None
     requested_by: str | None = None
     decisions: list[JsonObject] = field(default_factory=list)
     operation_id: str | None = None

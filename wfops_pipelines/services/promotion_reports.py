@@ -18,6 +18,7 @@ from wfops_pipelines.services.operations import is_running
 from wfops_pipelines.services.promotion_options import JsonObject
 from wfops_pipelines.services.promotion_request import find, report_of
 from wfops_pipelines.services.promotion_waiting import gates_at, waiting_now
+from wfops_pipelines.services.rollback_state import rollback_states
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
@@ -46,8 +47,12 @@ def list_promotions(services: Services, context: Context, *, target: str | None 
         rows = work.promotions.listed(environment_ids=environments, statuses=tuple(statuses) or None, before=cursor,
                                       limit=limit + 1)
         slugs = {row.id: row.slug for row in work.fleet.environments()}
-        shown = [_listed(context.tenant_slug, row, slugs) | {"waiting": _waiting(services, work, find(work, row.number))
-                                                             if row.status in _WAIT else None} for row in rows[:limit]]
+        rollbacks = rollback_states(services, work, rows[:limit])
+        shown = []
+        for row in rows[:limit]:
+            waiting = _waiting(services, work, find(work, row.number)) if row.status in _WAIT else None
+            rollback = rollbacks[row.id].as_json() if row.id in rollbacks else None
+            shown.append(_listed(context.tenant_slug, row, slugs) | {"rollback": rollback, "waiting": waiting})
     return shown, rows[limit - 1].number if len(rows) > limit else None
 
 
@@ -134,7 +139,10 @@ def _timeline(work: UnitOfWork, row: Row[Any]) -> list[dict[str, Any]]:
     events = {event.sequence: event for event in own}
     operations = {event.operation_id for event in own if event.operation_id is not None}
     ours = {str(operation_id) for operation_id in operations}
-    for operation_id in operations:
+    # What finished or undid the writes of a dead process did so for this promotion, also where it says nothing else of it.
+    own += [decode(each) for operation_id in sorted(ours) for each in work.audit.events(
+        subject=("operation", operation_id), action="operation.recovered", limit=_EVENTS)]
+    for operation_id in {event.operation_id for event in own if event.operation_id is not None}:
         within = [decode(each) for each in work.audit.events(operation_id=operation_id, limit=_EVENTS)]
         first, last = _bounds([event for event in own if event.operation_id == operation_id], within, ours)
         for event in within:

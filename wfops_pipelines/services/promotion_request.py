@@ -21,6 +21,7 @@ from wfops_pipelines.services.promotion_look import Judged, ask_target, judge_pr
 from wfops_pipelines.services.promotion_moves import moved
 from wfops_pipelines.services.promotion_new_ones import adopt_at_request
 from wfops_pipelines.services.promotion_options import JsonObject, PromotionOptions, PromotionReport
+from wfops_pipelines.services.rollback_state import rollback_states
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.services.stage_rules import stage_between
 from wfops_pipelines.store.unit_of_work import UnitOfWork
@@ -219,16 +220,21 @@ def report_of(services: Services, context: Context, number: int, *, judged: Judg
         row = find(work, number)
         slugs = {each.id: each.slug for each in work.fleet.environments()}
         deployed = [_decision(each) for each in work.promotions.decisions_of(row.id)]
+        rollback = rollback_states(services, work, [row]).get(row.id)
+    results = row.results or {}
     source = slugs.get(row.source_environment_id) if row.source_environment_id else f"snapshot {row.source_snapshot_id}"
     report = PromotionReport(
         tenant=context.tenant_slug, kind=row.kind, source=source or "(deleted)",
         target=slugs.get(row.target_environment_id, "(deleted)"), status=row.status, number=row.number,
         promotion_id=str(row.id), pipeline=row.pipeline, checksum=row.checksum, plan=row.plan or {}, gates=row.gates or {},
-        workflows=(row.results or {}).get("workflows", []), verification=(row.results or {}).get("verification", []),
-        drift_status=(row.results or {}).get("drift_status"), git_status=row.git_status, commit=row.git_commit,
+        workflows=results.get("workflows", []), verification=results.get("verification", []),
+        drift_status=results.get("drift_status"), git_status=row.git_status, commit=row.git_commit,
         pull_request=row.git_pull_request, reason=row.reason, rollback_incomplete=row.rollback_incomplete,
         requested_by=row.requested_by, decisions=deployed, operation_id=_text(row.operation_id),
         pre_snapshot=_text(row.pre_snapshot_id), post_snapshot=_text(row.post_snapshot_id))
+    if rollback is not None:  # what was so when it was carried out is so no more
+        report.rollback, report.drift_status = rollback.as_json(), None
+        report.workflows = rollback.results(report.workflows)
     if row.git_error:
         report.notes.append(f"not in Git yet: {row.git_error}")
     if judged is not None:

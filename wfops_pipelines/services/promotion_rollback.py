@@ -7,24 +7,21 @@ what the promotion made of it is touched: somebody's later work is named, and no
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row
 
+from wfops_pipelines.domain.audit import AuditEvent, decode
 from wfops_pipelines.domain.context import Context
-from wfops_pipelines.domain.errors import Blocked, LeaseLost, StoreError, UsageError, WfopsError
+from wfops_pipelines.domain.errors import Blocked, LeaseLost, StoreError, UsageError
 from wfops_pipelines.domain.fleet_fields import NotificationEvent
 from wfops_pipelines.domain.notices import PromotionNotice
 from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.domain.promotion import PromotionEvent, PromotionStatus
-from wfops_pipelines.domain.references import called_workflow
-from wfops_pipelines.domain.runtime_write import RuntimeState, WriteAction
-from wfops_pipelines.domain.workflow import Content, decode_content
 from wfops_pipelines.services.detect_drift import compare_within
-from wfops_pipelines.services.intended_writes import WantedWorkflow, Written, key_of, written
+from wfops_pipelines.services.intended_writes import Written, written
 from wfops_pipelines.services.notices import tell
 from wfops_pipelines.services.operations import RunningOperation, run_operation
 from wfops_pipelines.services.promotion_git import commit_promotion
@@ -34,23 +31,13 @@ from wfops_pipelines.services.promotion_moves import moved
 from wfops_pipelines.services.promotion_options import PromotionReport
 from wfops_pipelines.services.promotion_outcome import link_created
 from wfops_pipelines.services.promotion_request import find, report_of, step
-from wfops_pipelines.services.runtime_writes import write
+from wfops_pipelines.services.rollback_plan import RollbackPlan, plan_rollback, written_keys
+from wfops_pipelines.services.rollback_state import with_states
+from wfops_pipelines.services.runtime_writes import why_it_ended, write
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.services.sync_environment import read_environment
-from wfops_pipelines.services.write_permission import refuse_production
+from wfops_pipelines.services.write_permission import allow_writes, refuse_production
 from wfops_pipelines.store.unit_of_work import UnitOfWork
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What is written to go back, and what somebody else changed since, in words."""
-
-    writes: tuple[WantedWorkflow, ...]
-    changed: tuple[str, ...]
-
-    def shown(self) -> list[dict[str, Any]]:
-        return [{"action": str(item.action), "name": item.name, "workflow_id": item.workflow_id, "active": item.active}
-                for item in self.writes]
 
 
 async def roll_back_promotion(services: Services, context: Context, number: int, *, reason: str,
@@ -63,38 +50,59 @@ async def roll_back_promotion(services: Services, context: Context, number: int,
     """
     if not reason.strip():
         raise UsageError("rolling back a promotion needs a reason", fix="say in a few words why: --reason")
-    row, target = await asyncio.to_thread(_ready, services, context, number)
+    _, target = await asyncio.to_thread(_ready, services, context, number)
+    plan: RollbackPlan | None = None
     async with run_operation(services, context, OperationKind.ROLLBACK, target) as operation:
-        row, _ = await asyncio.to_thread(_ready, services, operation.context, number)
-        await look_within(operation)
-        async with operation.step("plan") as told:
-            plan = await asyncio.to_thread(_plan, operation, row)
-            told.update({"writes": len(plan.writes), "changed": list(plan.changed)})
-        if plan.changed:
-            raise Blocked(f"{context.tenant_slug}/p{number}: changed since by somebody else: {'; '.join(plan.changed[:5])}",
-                          fix="follow that drift first, or restore the snapshot before it: `wfops snapshot restore`")
-        if not dry_run:
-            provider = services.provider_of(operation.context, target)
-            checkpoint = {"promotion": str(row.id), "reason": reason}
-            try:
-                async with operation.step("write") as told:
-                    done = await write(operation, provider, plan.writes, checkpoint=checkpoint,
-                                       within=lambda work: _begin(work, row, reason), forward=True)
-                    told["writes"] = [item.as_json() for item in done]
-            except (LeaseLost, StoreError):
-                raise
-            except WfopsError as error:
-                await asyncio.to_thread(tell_failure, operation, operation.id, checkpoint, error)
-                raise
-            finally:
-                await provider.aclose()
-            await settle(operation, operation.id, checkpoint)
-        operation.metrics.update({"promotion": number, "writes": len(plan.writes)})
+        if not await asyncio.to_thread(_is_rolled_back, operation, number):  # by finishing what an earlier one left
+            row, _ = await asyncio.to_thread(_ready, services, operation.context, number)
+            plan = await _planned(operation, row)
+            if not dry_run:
+                await _carry_out(operation, row, plan, reason)
+            operation.metrics.update({"writes": len(plan.writes)})
+        operation.metrics.update({"promotion": number})
     report = await asyncio.to_thread(report_of, services, context, number)
-    report.dry_run = dry_run
-    if dry_run:
+    report.notes += ["an earlier rollback of it had been interrupted, and was finished now"] if plan is None else plan.notes
+    report.dry_run = dry_run and plan is not None
+    if dry_run and plan is not None:
         report.plan = {"changes": plan.shown()}
     return report
+
+
+async def _planned(operation: RunningOperation, row: Row[Any]) -> RollbackPlan:
+    """What is to be written; :class:`Blocked` with the names of workflows that somebody changed since."""
+    await look_within(operation)
+    async with operation.step("plan") as told:
+        plan = await asyncio.to_thread(plan_rollback, operation, row)
+        told.update({"writes": len(plan.writes), "changed": list(plan.changed)})
+    if plan.changed:
+        raise Blocked(f"{operation.context.tenant_slug}/p{row.number}: changed since by somebody else: "
+                      f"{'; '.join(plan.changed[:5])}",
+                      fix="follow that drift first, or restore the snapshot before it: `wfops snapshot restore`")
+    return plan
+
+
+async def _carry_out(operation: RunningOperation, row: Row[Any], plan: RollbackPlan, reason: str) -> None:
+    provider = operation.services.provider_of(operation.context, operation.environment)
+    checkpoint = {"promotion": str(row.id), "reason": reason}
+    try:
+        async with operation.step("write") as told:
+            done = await write(operation, provider, plan.writes, checkpoint=checkpoint,
+                               within=lambda work: _begin(work, row, reason), forward=True)
+            told["writes"] = [item.as_json() for item in done]
+    except (LeaseLost, StoreError):
+        raise
+    except BaseException as error:
+        with operation.stop.uncut():  # also of one that somebody interrupted
+            await asyncio.to_thread(tell_failure, operation, operation.id, checkpoint, error)
+        raise
+    finally:
+        await provider.aclose()
+    await settle(operation, operation.id, checkpoint)
+
+
+def _is_rolled_back(operation: RunningOperation, number: int) -> bool:
+    with operation.services.store.read(operation.context) as work:
+        return bool(find(work, number).status == PromotionStatus.ROLLED_BACK)
 
 
 async def settle(operation: RunningOperation, journal_id: UUID, told: Mapping[str, Any]) -> None:
@@ -108,13 +116,12 @@ async def settle(operation: RunningOperation, journal_id: UUID, told: Mapping[st
     assert promotion is not None  # noqa: S101 - promotions are never deleted
     if not all(row.state in ("done", "settled") for row in rows):
         if not any(row.state in ("intended", "failed") for row in rows):  # an admin gave up on the rest
-            with operation.services.store.bookkeeping(operation.context, "rollback.settled", held=operation.held) as work:
-                work.journal.settle(journal_id)
+            await asyncio.to_thread(_settle_what_went_back, operation, promotion, journal_id, rows)
         return
     async with operation.step("read-back") as said:
         said.update((await read_environment(operation)).as_json())
     if PromotionStatus(promotion.status).has_run and promotion.status != PromotionStatus.ROLLED_BACK:
-        await asyncio.to_thread(_rolled_back, operation, promotion, rows, str(told.get("reason") or ""))
+        await asyncio.to_thread(_rolled_back, operation, promotion, journal_id, rows, str(told.get("reason") or ""))
     with operation.services.store.read(operation.context) as work:
         promotion = work.promotions.by_id(promotion.id)
     assert promotion is not None  # noqa: S101 - promotions are never deleted
@@ -148,81 +155,7 @@ def _ready(services: Services, context: Context, number: int) -> tuple[Row[Any],
 
 def _share(work: UnitOfWork, number: int, row: Row[Any]) -> bool:
     other = work.promotions.by_number(number)
-    return other is not None and bool(_written_ids(other) & _written_ids(row))
-
-
-def _written_ids(row: Row[Any]) -> set[str]:
-    return {each["workflow_id"] for each in (row.results or {}).get("workflows", [])
-            if each["status"] == "success" and each["workflow_id"]}
-
-
-def _plan(operation: RunningOperation, promotion: Row[Any]) -> _Plan:
-    """The reverse of the promotion's journal, last write first."""
-    with operation.services.store.read(operation.context) as work:
-        rows = [row for row in work.journal.of_operation(promotion.operation_id) if row.state in ("done", "settled")]
-        if not rows and _written_ids(promotion):
-            raise Blocked(f"{operation.context.tenant_slug}/p{promotion.number} was so long ago that its journal is gone",
-                          fix=f"restore a snapshot: wfops snapshot list {operation.name.replace('/', ' ')}")
-        mappings = work.mappings.by_workflow(operation.environment.id, [row.workflow_id for row in rows if row.workflow_id])
-        digests = {told.get(name) for row in rows for told in (row.before or {}, row.after or {})
-                   for name in ("live_digest", "draft_digest")}
-        digests |= {digest for mapping in mappings.values() for digest in (mapping.live_digest, mapping.draft_digest)}
-        contents = {digest: decode_content(body) for digest, body in work.payloads.load(
-            digest for digest in digests if digest).items()}
-    writes, changed = [], []
-    for row in reversed(rows):
-        mapping = mappings.get(row.workflow_id or "")
-        there = mapping if mapping is not None and mapping.missing_at is None and mapping.deleted_at is None else None
-        if why := _changed(row, there):
-            changed.append(f"{row.name!r} ({row.workflow_id}) {why}")
-        else:
-            writes.append(_reverse(row, there, contents))
-    return _Plan(tuple(_with_late_calls(writes)), tuple(changed))
-
-
-def _with_late_calls(writes: Sequence[WantedWorkflow]) -> Iterator[WantedWorkflow]:
-    """Which of them call others that come after them, and that do not run now: they may call each other."""
-    for place, item in enumerate(writes):
-        calls = {called_workflow(node) for node in item.live["nodes"]} if item.live is not None and item.active else set()
-        late = [other.key for other in writes[place + 1:] if other.key is not None and other.workflow_id in calls
-                and other.active and other.before is not None and not other.before.active]
-        yield replace(item, late=tuple(late)) if late else item
-
-
-def _changed(row: Row[Any], there: Row[Any] | None) -> str | None:
-    if row.after is None:
-        return None if there is None else "is there again"
-    if there is None:
-        return "is gone"
-    expected = RuntimeState.from_json(row.after)
-    actual = RuntimeState(there.live_hash, there.draft_hash, there.active, there.archived)
-    if expected.archived and actual.archived:
-        return None
-    return None if actual == expected else "is not what was promoted any more"
-
-
-def _reverse(row: Row[Any], there: Row[Any] | None, contents: Mapping[str, Content]) -> WantedWorkflow:
-    before = row.before
-    key = key_of(row) or str(row.canonical_id or row.workflow_id)
-    now = None if there is None else RuntimeState(there.live_hash, there.draft_hash, there.active, there.archived)
-    wanted = WantedWorkflow(
-        WriteAction.DELETE, row.name, None if there is None else row.workflow_id, row.canonical_id, None, before=now,
-        before_live=None if there is None else contents[there.live_digest],
-        before_draft=None if there is None else contents[there.draft_digest], key=key)
-    if before is None:
-        return wanted
-    live, draft = contents[before["live_digest"]], contents[before["draft_digest"]]
-    action = WriteAction.CREATE if there is None else WriteAction.UNARCHIVE if there.archived else (
-        WriteAction.ARCHIVE if before["archived"] else WriteAction.UPDATE)
-    tags = before.get("tags")
-    return _as(wanted, action, live, draft if before["draft_digest"] != before["live_digest"] else None, before, tags,
-               None if there is None else tuple(there.tags))
-
-
-def _as(wanted: WantedWorkflow, action: WriteAction, live: Content, draft: Content | None, before: Mapping[str, Any],
-        tags: Sequence[str] | None, tags_now: tuple[str, ...] | None) -> WantedWorkflow:
-    return replace(wanted, action=action, live=live, draft=draft, active=before["active"], archived=before["archived"],
-                   tags=None if tags is None else tuple(tags), before_tags=None if tags is None else tags_now)
+    return other is not None and bool(written_keys(other) & written_keys(row))
 
 
 def _begin(work: UnitOfWork, row: Row[Any], reason: str) -> None:
@@ -230,15 +163,28 @@ def _begin(work: UnitOfWork, row: Row[Any], reason: str) -> None:
     work.record("promotion.rollback_begun", "promotion", f"p{row.number}", environment=slug, reason=reason)
 
 
-def _rolled_back(operation: RunningOperation, promotion: Row[Any], rows: Sequence[Row[Any]], reason: str) -> None:
-    ids = {row.workflow_id: row for row in rows}
+def _settle_what_went_back(operation: RunningOperation, promotion: Row[Any], journal_id: UUID,
+                           rows: Sequence[Row[Any]]) -> None:
+    """Of a rollback that an admin gave up on: what it did bring back is what it was before, to the next plan too."""
+    back = [row for row in rows if row.state == "done"]
+    with operation.services.store.bookkeeping(operation.context, "rollback.settled", held=operation.held) as work:
+        _link_recreated(work, operation, back)
+        _forget_promoted(work, operation, promotion, back)
+        work.journal.settle(journal_id)
+
+
+def _rolled_back(operation: RunningOperation, promotion: Row[Any], journal_id: UUID, rows: Sequence[Row[Any]],
+                 reason: str) -> None:
     results: dict[str, Any] = dict(promotion.results or {})
-    results["workflows"] = [{**each, "status": "rolled_back"} if each["workflow_id"] in ids or each["status"] == "success"
-                            else each for each in results.get("workflows", [])]
+    results["workflows"] = [
+        {**each, "status": "rolled_back", "message": None} if each["status"] in ("success", "rollback_failed") else each
+        for each in with_states(results.get("workflows", []), rows, waiting=True)]
     with operation.services.store.unit_of_work(operation.context, "promotion.rolled_back", held=operation.held) as work:
         _link_recreated(work, operation, rows)
-        _forget_promoted(work, operation, promotion)
+        _forget_promoted(work, operation, promotion, rows)
         environment = work.fleet.environment(operation.environment.id)
+        if set(work.journal.unfinished(environment.id)) <= {journal_id}:
+            allow_writes(work, environment, "rolled back")
         has_git = environment.repository_id is not None and promotion.git_status != "none"
         step(work, promotion, PromotionEvent.ROLL_BACK, reason=reason, results=results,
              git_status="pending" if has_git else promotion.git_status)
@@ -252,24 +198,37 @@ def _link_recreated(work: UnitOfWork, operation: RunningOperation, rows: Sequenc
                                    for row in rows])
 
 
-def _forget_promoted(work: UnitOfWork, operation: RunningOperation, promotion: Row[Any]) -> None:
-    """What was promoted before this promotion is what was promoted last again."""
-    before: dict[str, Any] = (promotion.results or {}).get("promoted_before") or {}
+def _forget_promoted(work: UnitOfWork, operation: RunningOperation, promotion: Row[Any], rows: Sequence[Row[Any]]) -> None:
+    """What was promoted before this promotion is what was promoted last again, of the workflows of these rows: those that
+    are back. One with another content for the ids of now counts with that."""
+    results = promotion.results or {}
+    before: dict[str, Any] = results.get("promoted_before") or {}
+    hashes = {each["key"]: each["before_hash"] for each in results.get("workflows", [])}
+    back = {str(row.canonical_id): row for row in rows if row.canonical_id is not None}
     target = operation.environment.id
-    work.promotions.forget(target, [UUID(key) for key, old in before.items() if old is None])
+    work.promotions.forget(target, [UUID(key) for key, old in before.items() if old is None and key in back])
     work.promotions.remember([
         {"environment_id": target, "canonical_id": UUID(key), "digest": old["digest"], "portable_hash": old["portable_hash"],
-         "content_hash": old["content_hash"], "promotion_id": UUID(old["promotion_id"]),
-         "promoted_at": operation.context.now()} for key, old in before.items() if old is not None])
+         "content_hash": (back[key].after or {}).get("live_hash") if old["content_hash"] == hashes.get(key)
+         else old["content_hash"], "promotion_id": UUID(old["promotion_id"]), "promoted_at": operation.context.now()}
+        for key, old in before.items() if old is not None and key in back])
 
 
-def tell_failure(operation: RunningOperation, journal_id: UUID, told: Mapping[str, Any], error: WfopsError) -> None:
-    """Record why a rollback failed, and raise an incident about what is now neither as before nor as after (§11.7)."""
-    slug = operation.environment.slug
-    with operation.services.store.unit_of_work(operation.context, "promotion.rollback_failed", held=operation.held) as work:
+def tell_failure(operation: RunningOperation, journal_id: UUID, told: Mapping[str, Any], error: BaseException) -> None:
+    """Record why a rollback failed, and raise an incident about what is now neither as before nor as after (§11.7). Once:
+    whoever tries again, and fails for the same reason, has nothing new to tell."""
+    slug, why = operation.environment.slug, why_it_ended(error)
+    with operation.services.store.bookkeeping(operation.context, "promotion.rollback_failed", held=operation.held) as work:
         promotion = work.promotions.by_id(UUID(told["promotion"]))
         assert promotion is not None  # noqa: S101 - promotions are never deleted
-        work.record("promotion.rollback_failed", "promotion", f"p{promotion.number}", environment=slug, reason=str(error))
+        last = work.audit.events(subject=("promotion", f"p{promotion.number}"), limit=1)
+        if last and _is_about(decode(last[0]), "promotion.rollback_failed", why):
+            return
+        work.record("promotion.rollback_failed", "promotion", f"p{promotion.number}", environment=slug, reason=why)
         lost = [written(row) for row in work.journal.of_operation(journal_id) if row.state == "failed"]
         if lost:
             raise_incident(work, work.fleet.environment(operation.environment.id), promotion, lost)
+
+
+def _is_about(event: AuditEvent, action: str, reason: str) -> bool:
+    return event.action == action and event.details.get("reason") == reason

@@ -25,8 +25,9 @@ from wfops_pipelines.domain.gate_facts import (
     StageRules,
 )
 from wfops_pipelines.domain.gates import Gate, GateOutcome, GateReport, GateResult, evaluate_all
+from wfops_pipelines.domain.ids_of_now import with_ids_of_now
 from wfops_pipelines.domain.lift import Lifted, lift, promoted_texts
-from wfops_pipelines.domain.lower import Lowered, lower
+from wfops_pipelines.domain.lower import Lowered
 from wfops_pipelines.domain.promotion_limits import plan_problems, problems_left
 from wfops_pipelines.domain.promotion_order import named_workflows
 from wfops_pipelines.domain.promotion_plan import Plan, PlanAction, PlannedChange
@@ -197,22 +198,9 @@ def _lowered(plan: Plan, held: _Held) -> dict[str, Lowered]:
     then = {row.key: row.then for row in held.restore.rows if row.then is not None}
     old, new = held.restore.ids_then, held.restore.ids_now
     moved = {key: old_id for key, old_id in old.items() if new.get(key, "") != old_id and (key in new or key in created)}
-    return {change.key: _with_ids_of_now(held.contents[then[change.key].live_digest], change.key, held.tables(moved),
+    return {change.key: with_ids_of_now(held.contents[then[change.key].live_digest], change.key, held.tables(moved),
                                          held.tables({key: new[key] for key in moved if key in new}), created)
             for change in plan.writes if change.content is not None}
-
-
-def _with_ids_of_now(content: Content, key: str, then: EnvironmentTables, now: EnvironmentTables,
-                     created: set[str]) -> Lowered:
-    """The content as it was, with the ids that workflows have now, where these are others. What is about something else
-    stays: the tables know of nothing else."""
-    if not then.workflow_ids:
-        return Lowered(content)
-    lifted = lift(content, then, self_id=then.workflow_ids.get(key))
-    if not lifted.transformations:
-        return Lowered(content)
-    done = lower(lifted.content, now, self_id=now.workflow_ids.get(key), planned=created)
-    return Lowered(done.content, done.transformations, awaited=done.awaited)
 
 
 def _portable(work: UnitOfWork, plan: Plan, held: _Held, target: Side) -> dict[str, Content]:

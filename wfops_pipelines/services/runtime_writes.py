@@ -36,6 +36,7 @@ from wfops_pipelines.services.written_contents import complete, without_calls_ba
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
 ATTEMPTS = 3  # of one workflow, where what failed was transient (§11.7); limits.write_backoff apart, then twice that
+_AGAIN = "the next command on the environment tries again, once n8n answers"
 _INTERRUPTED = "what was interrupted before was undone"
 
 
@@ -61,6 +62,14 @@ async def write(operation: RunningOperation, provider: WorkflowProvider, wanted:
         done = await finish(operation, provider, operation.id, atomic=atomic, forward=forward)
     operation.stop.too_late()  # it is written: what follows from that is told, whoever cancels now
     return done
+
+
+def _way_on(cause: BaseException) -> str:
+    """How it goes on where something stands in the way of going back."""
+    if not isinstance(cause, ChangedMeanwhile):
+        return _AGAIN
+    return ("bring it in n8n to where it was before that change, and the next command on the environment goes on; `wfops "
+            "unblock` gives up on it")
 
 
 def why_it_ended(error: BaseException) -> str:
@@ -218,7 +227,7 @@ class _Writer:
                 await asyncio.to_thread(self._block, [f"{left}: {cause}"])
                 raise RollbackIncomplete(
                     f"{self._operation.name}: {left} could not be taken back, and others may be gone already: {cause}",
-                    fix="the next command on the environment tries again, once n8n answers") from cause
+                    fix=_way_on(cause)) from cause
 
     async def only_forward(self) -> bool:
         """Whether something was deleted, of writes that may not be made again, and nothing was undone. Also while n8n does
@@ -304,8 +313,7 @@ class _Writer:
         if lost:
             raise RollbackIncomplete(
                 f"{self._operation.name}: {f'{cause}; and ' if cause is not None else ''}{len(lost)} workflows could not be "
-                f"restored: {'; '.join(lost[:5])}",
-                fix="the next command on the environment tries again, once n8n answers") from cause
+                f"restored: {'; '.join(lost[:5])}", fix=_AGAIN) from cause
 
     async def _restore(self, row: Row[Any]) -> tuple[str | None, bool]:
         """The workflow as it was before: its id, a new one if it was gone and is made again, and whether n8n had been
@@ -404,6 +412,8 @@ class _Writer:
 
     def _record(self, row: Row[Any], state: str, workflow_id: str | None, error: str | None = None) -> None:
         operation = self._operation
+        if state == row.state and (workflow_id, error) == (row.workflow_id, row.error):
+            return  # tried again, in vain: there is nothing new to tell
         with operation.services.store.unit_of_work(operation.context, "runtime.record", held=operation.held) as work:
             work.journal.end(self._journal_id, row.position, state, now=operation.context.now(), workflow_id=workflow_id,
                              error=error)

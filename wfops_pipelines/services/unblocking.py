@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row
 
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import UsageError
 from wfops_pipelines.domain.operation import OperationKind
+from wfops_pipelines.services.follow_drift import accept
 from wfops_pipelines.services.operations import RunningOperation, run_operation
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.services.write_permission import allow_writes
+from wfops_pipelines.store.unit_of_work import UnitOfWork
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +54,23 @@ async def unblock(services: Services, context: Context, environment: str, *, rea
 def _unblock(operation: RunningOperation, blocked_reason: str | None, reason: str) -> Unblocked:
     context, slug = operation.context, operation.environment.slug
     with operation.services.store.bookkeeping(context, "environment.unblock", held=operation.held) as work:
-        blocked = work.fleet.environment(operation.environment.id).writes_blocked_at is not None
-        abandoned = work.journal.abandon(operation.environment.id, context.now()) if blocked else []
-        changed = allow_writes(work, operation.environment, reason, abandoned=abandoned, was=blocked_reason)
-    return Unblocked(context.tenant_slug, slug, changed, blocked_reason, abandoned, dry_run=False)
+        environment = work.fleet.environment(operation.environment.id)
+        blocked = environment.writes_blocked_at is not None
+        left = work.journal.abandon(environment.id, context.now()) if blocked else []
+        names = [row.name for row in left]
+        changed = allow_writes(work, operation.environment, reason, abandoned=names, was=blocked_reason)
+        for operation_id in dict.fromkeys(row.operation_id for row in left):
+            _tell(work, operation_id, slug, reason, [row for row in left if row.operation_id == operation_id])
+        if changed and environment.repository_id is None:
+            accept(work, environment, reason)  # no check will ever compare it with anything
+    return Unblocked(context.tenant_slug, slug, changed, blocked_reason, names, dry_run=False)
+
+
+def _tell(work: UnitOfWork, operation_id: UUID, slug: str, reason: str, left: Sequence[Row[Any]]) -> None:
+    """In the story of the promotion whose rollback it was, if it was one's."""
+    given_up = work.operations.get(operation_id)
+    about = (given_up.checkpoint or {}).get("promotion") if given_up is not None else None
+    promotion = work.promotions.by_id(UUID(about)) if about is not None else None
+    if promotion is not None:
+        work.record("promotion.rollback_given_up", "promotion", f"p{promotion.number}", environment=slug, reason=reason,
+                    workflows=[{"name": row.name, "workflow_id": row.workflow_id} for row in left])

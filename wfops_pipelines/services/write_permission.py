@@ -45,8 +45,10 @@ def refuse_writes(context: Context, target: Row[Any]) -> None:
 
 def block_writes(work: UnitOfWork, target: Row[Any], lost: Sequence[str]) -> None:
     """No writes to an environment while something there is not as it was: ``lost`` names it, and why (§11.7)."""
-    work.fleet.set_environment(target.id, writes_blocked_at=work.context.now(),
-                               writes_blocked_reason=f"rollback incomplete: {'; '.join(lost[:5])}")
+    why = f"rollback incomplete: {'; '.join(lost[:5])}"
+    if work.fleet.environment(target.id).writes_blocked_reason == why:
+        return  # told already, by whoever tried before
+    work.fleet.set_environment(target.id, writes_blocked_at=work.context.now(), writes_blocked_reason=why)
     work.record("environment.writes_blocked", "environment", target.slug, environment=target.slug,
                 reason="rollback_incomplete", workflows=list(lost[:50]))
 

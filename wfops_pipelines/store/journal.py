@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Row, func, insert, select, text, update
 
+from wfops_pipelines.store.any_of import any_of
 from wfops_pipelines.store.tables.incidents import runtime_journal as journal
 
 
@@ -39,6 +41,16 @@ class RuntimeJournal:
                 text("state in ('intended', 'done', 'failed')"))  # as the partial index says it, literally
             .group_by(journal.c.operation_id).order_by(func.min(journal.c.intended_at))).scalars())
 
+    def canonical_ids(self, environment_id: UUID, workflow_ids: Collection[str]) -> dict[str, UUID]:
+        """Which canonical workflows those that were written in an environment were, by n8n id."""
+        if not workflow_ids:
+            return {}
+        rows = self._connection.execute(select(journal.c.workflow_id, journal.c.canonical_id).where(
+            journal.c.tenant_id == self._tenant_id, journal.c.environment_id == environment_id,
+            any_of(journal.c.workflow_id, workflow_ids), journal.c.canonical_id.is_not(None))
+            .order_by(journal.c.intended_at))
+        return {row.workflow_id: row.canonical_id for row in rows}
+
     def intend(self, operation_id: UUID, position: int, *, now: datetime, **values: Any) -> None:
         """What is about to be written."""
         self._connection.execute(insert(journal).values(
@@ -58,16 +70,17 @@ class RuntimeJournal:
             update(journal).where(journal.c.tenant_id == self._tenant_id, journal.c.operation_id == operation_id,
                                   journal.c.position == position).values(**values))
 
-    def abandon(self, environment_id: UUID, now: datetime) -> list[str]:
-        """Nobody comes back any more to what could not be restored in an environment, nor to what was to follow that; the
-        names of those workflows."""
+    def abandon(self, environment_id: UUID, now: datetime) -> list[Row[Any]]:
+        """Nobody comes back any more to what could not be restored in an environment, nor to what was to follow that; those
+        workflows (``operation_id``, ``name``, ``workflow_id``)."""
         return list(self._connection.execute(
             update(journal).where(journal.c.tenant_id == self._tenant_id, journal.c.environment_id == environment_id,
                                   journal.c.state.in_(("failed", "intended")), journal.c.operation_id.in_(
                                       select(journal.c.operation_id).where(
                                           journal.c.tenant_id == self._tenant_id, journal.c.environment_id == environment_id,
                                           journal.c.state == "failed")))
-            .values(state="abandoned", ended_at=now).returning(journal.c.name)).scalars())
+            .values(state="abandoned", ended_at=now)
+            .returning(journal.c.operation_id, journal.c.name, journal.c.workflow_id)))
 
     def settle(self, operation_id: UUID) -> None:
         """What follows from the writes of an operation has been done too: nobody has to come back to them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -9,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, bindparam, func, insert, select, text, update
 
 from wfops_pipelines.domain.operation import OperationKind, OperationState, check_transition
+from wfops_pipelines.store.any_of import any_of
 from wfops_pipelines.store.tables.operations import operation_steps, operations
 
 _CHECKPOINT = update(operations).where(
@@ -114,6 +116,19 @@ class Operations:
                                      operations.c.environment_id == environment_id)
             .order_by(operations.c.created_at.desc()).limit(1)
         ).one_or_none()
+
+    def rollbacks_of(self, promotions: Collection[Row[Any]]) -> list[Row[Any]]:
+        """The operations that began to take one of some promotions back, oldest first."""
+        if not promotions:
+            return []
+        about = operations.c.checkpoint["promotion"].astext
+        return list(self._connection.execute(
+            select(operations).where(
+                operations.c.tenant_id == self._tenant_id, operations.c.kind == "rollback",
+                any_of(operations.c.environment_id, {row.target_environment_id for row in promotions}),
+                operations.c.created_at >= min(row.requested_at for row in promotions),
+                any_of(about, {str(row.id) for row in promotions}))
+            .order_by(operations.c.created_at, operations.c.id)))
 
     def about_incident(self, environment_id: UUID, number: int, *, since: datetime) -> list[UUID]:
         """The operations of an environment that began to write for one of its incidents, however they ended."""

@@ -36,6 +36,8 @@ def settle(life: Life, admin_url: str) -> dict[str, Any]:
                 break
     with ThreadPoolExecutor(4) as threads:  # no sweep looks at what has n8n for its truth
         list(threads.map(lambda fleet: life.attempt("check at the end", fleet["dev"].check), life.fleets))
+    life.clock.pass_time(seconds=1.5 * INTERVAL)
+    side_by_side(life.sensors())  # what these checks had to say is sent
     assert held is not None
     return {"began": began, "held": held[0]}
 

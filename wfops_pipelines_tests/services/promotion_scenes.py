@@ -65,17 +65,21 @@ FIRST = ("Steady", "Running", "Resting", "Drafted", "Sleeper", "Shelved", "Prune
 
 
 def every_kind_of_write_1(new_fleet: NewFleet) -> FleetUnderTest:
-    """The same as far as n8n 1.x in prod goes: what is pruned is deleted."""
+    """The same as far as n8n 1.x in prod goes: what is pruned is deleted, also what another one called until then, and one
+    that calls itself."""
     fleet = _two(new_fleet, generation=1)
     dev, prod = fleet["dev"], fleet["prod"]
     ids = dict(zip(FIRST[:3] + FIRST[-1:], dev.create_in_n8n(
         workflow("Steady", active=True), workflow("Running", active=True), with_credential("Resting", "stripe-test"),
         workflow("Pruned", active=True)), strict=True))
+    _cycle(dev, "Caller", "Pruned loop", "Pruned loop")
     assert promote(fleet).status == "completed"
     assert prod.check().status == "IN_SYNC"
     dev.edit_in_n8n(ids["Running"], "better")
     dev.edit_in_n8n(ids["Resting"], "better", node=("Say", {"text": "better"}), settings={"timezone": "Asia/Tokyo"})
-    dev.delete_in_n8n(ids["Pruned"])
+    dev.edit_in_n8n(by_name(dev)["Caller"], nodes=workflow("Caller")["nodes"], connections=workflow("Caller")["connections"])
+    for name in RENEWED:
+        dev.delete_in_n8n(by_name(dev)[name])
     (new,) = dev.create_in_n8n(with_credential("New", "stripe-test", active=True, tags=["billing"]))
     dev.create_in_n8n(calling("New caller", new, active=True))
     asked = request(fleet, prune=True, allow_large="a test", allow_irreversible=True)
@@ -123,7 +127,7 @@ def picture(prod: Environment) -> dict[str, str]:
     held = {i: record.name for i, record in state.workflows.items()}
     assert max(Counter(held.values()).values()) == 1, f"made twice: {held}"
     # What n8n 1.x has deleted comes back under another id.
-    renewed = (*CREATED, "Pruned") if state.generation < 2 else CREATED
+    renewed = (*CREATED, *RENEWED) if state.generation < 2 else CREATED
     new = {i: f"<{name}>" for i, name in held.items() if name in renewed}
     tags = {tag.id: tag.name for tag in state.tags.values()}
     found = {}
@@ -140,6 +144,7 @@ def picture(prod: Environment) -> dict[str, str]:
     return found
 
 
+RENEWED = ("Pruned", "Pruned loop")
 CREATED = ("New", "New caller", "Ping", "Pong", "Looper")
 
 

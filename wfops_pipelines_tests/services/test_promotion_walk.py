@@ -55,6 +55,13 @@ def promoted(new_fleet: NewFleet) -> FleetUnderTest:
     return fleet
 
 
+def promoted_to_1(new_fleet: NewFleet) -> FleetUnderTest:
+    """The same to n8n 1.x: what the rollback makes again has another id."""
+    fleet = every_kind_of_write_1(new_fleet)
+    carried_out(fleet)
+    return fleet
+
+
 def undone(fleet: FleetUnderTest) -> None:
     """The promotion of the scene, which n8n refuses towards its end: everything is taken back."""
     fleet["prod"].sandbox.faults.add("status", method="POST", path=r"/archive$", status=400, after=2)
@@ -154,6 +161,12 @@ def test_a_promotion_to_1_that_ends_anywhere(new_fleet: NewFleet, share: Share, 
 @pytest.mark.parametrize("killed", [False, True], ids=["fails", "killed"])
 def test_a_rollback_that_ends_anywhere(new_fleet: NewFleet, share: Share, killed: bool) -> None:
     assert walk(new_fleet, promoted, rolled_back, share, killed=killed, step=8) > 2
+
+
+@pytest.mark.parametrize("share", ALL, ids=str)
+@pytest.mark.parametrize("killed", [False, True], ids=["fails", "killed"])
+def test_a_rollback_on_1_that_ends_anywhere(new_fleet: NewFleet, share: Share, killed: bool) -> None:
+    assert walk(new_fleet, promoted_to_1, rolled_back, share, killed=killed, step=12) > 1
 
 
 @pytest.mark.parametrize("point", ["operation.acquire.after_commit@2", "operation.step.after_commit@10"])

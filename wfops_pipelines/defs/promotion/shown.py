@@ -89,7 +89,8 @@ def of_rollback(report: Mapping[str, Any]) -> Metadata:
     return {
         **of_outcome(report), "dry_run": report["dry_run"],
         **table("plan", [{"action": write["action"], "workflow": visible(write["name"]),
-                          "n8n id": write["workflow_id"] or ""} for write in plan]),
+                          "n8n id": write["workflow_id"] or "", "note": visible("; ".join(write["notes"]))}
+                         for write in plan]),
         **({} if report["dry_run"] else of_results(report)),
     }
 

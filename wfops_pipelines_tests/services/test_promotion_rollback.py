@@ -1,0 +1,260 @@
+"""Rolling a promotion back by hand (§11.9): what is planned, what follows from it, and what is told while it is not done."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from wfops_pipelines.cli.promotion_screen import promotion_text, promotions_table, rollback_text
+from wfops_pipelines.domain.errors import Blocked, RollbackIncomplete
+from wfops_pipelines.services.promotion_reports import list_promotions, show_promotion
+from wfops_pipelines.services.unblocking import unblock
+from wfops_pipelines_tests.services.child import run_in_child
+from wfops_pipelines_tests.services.fleet import Environment, FleetUnderTest, NewFleet, calling, run, workflow
+from wfops_pipelines_tests.services.promotions import by_name, execute, promote, promoting_fleet, request, roll_back, told
+from wfops_pipelines_tests.services.test_promotion_recovery import chain_of_three, incidents, with_new_ones
+
+
+def pruned_on_1(new_fleet: NewFleet) -> FleetUnderTest:
+    """n8n 1.x. Caller called Called, and Loop itself; then Caller did not any more, and both others were pruned: number 2."""
+    fleet = promoting_fleet(new_fleet, ("dev", "prod"), generation=1)
+    dev = fleet["dev"]
+    (called,) = dev.create_in_n8n(workflow("Called", active=True))
+    caller, loop = dev.create_in_n8n(calling("Caller", called, active=True), calling("Loop", "nobody yet", active=True))
+    dev.edit_in_n8n(loop, node=("Call", {"workflowId": {"__rl": True, "mode": "list", "value": loop}}))
+    assert promote(fleet).status == "completed"
+    plain = workflow("Caller")
+    dev.edit_in_n8n(caller, nodes=plain["nodes"], connections=plain["connections"])
+    dev.delete_in_n8n(called)
+    dev.delete_in_n8n(loop)
+    asked = request(fleet, prune=True, allow_large="a test", allow_irreversible=True)
+    assert execute(fleet, asked.number).status == "completed" and set(by_name(fleet["prod"])) == {"Caller"}
+    return fleet
+
+
+def calls(environment: Environment, name: str) -> str:
+    """The n8n id that a workflow calls."""
+    nodes = environment.sandbox.state.workflows[by_name(environment)[name]].draft.node_list
+    (called,) = [node["parameters"]["workflowId"]["value"] for node in nodes if "workflowId" in node["parameters"]]
+    return str(called)
+
+
+def refuses_to_delete(environment: Environment, name: str) -> None:
+    """n8n, this workflow, whoever asks."""
+    environment.sandbox.faults.add("status", method="DELETE", path=f"/workflows/{by_name(environment)[name]}$", status=400)
+
+
+def given_up(new_fleet: NewFleet) -> FleetUnderTest:
+    """Top is gone and One as before; Middle and Called could not be taken back, and an admin gave up on them."""
+    fleet = chain_of_three(new_fleet)
+    prod = fleet["prod"]
+    refuses_to_delete(prod, "Middle")
+    with pytest.raises(RollbackIncomplete):
+        roll_back(fleet, 2)
+    run(unblock(fleet.services, fleet.context, "prod", reason="we look at it tomorrow"))
+    prod.sandbox.faults.clear()
+    prod.check()
+    return fleet
+
+
+def screen(fleet: FleetUnderTest, number: int = 2) -> str:
+    """`wfops promotion show`."""
+    return promotion_text(show_promotion(fleet.services, fleet.context, number), colour=False)
+
+
+def story(fleet: FleetUnderTest, number: int = 2) -> list[str]:
+    """What happened, in order."""
+    return [event["action"] for event in show_promotion(fleet.services, fleet.context, number)["timeline"]]
+
+
+# -- what n8n 1.x has deleted ------------------------------------------------------------------------------------------
+
+
+def test_what_is_made_again_is_called_and_committed_under_its_new_id(new_fleet: NewFleet) -> None:
+    fleet = new_fleet.as_left_by(pruned_on_1)
+    prod = fleet["prod"]
+    done = roll_back(fleet, 2)
+    there = by_name(prod)
+    assert done.status == "rolled_back" and set(there) == {"Caller", "Called", "Loop"}
+    assert calls(prod, "Caller") == there["Called"] and calls(prod, "Loop") == there["Loop"]
+    assert {each["workflow_id"] for each in done.workflows if each["status"] == "rolled_back"} == set(there.values())
+    assert done.git_status == "committed" and prod.check().status == "IN_SYNC"
+    files = {json.loads(body)["id"] for path, body in prod.files().items() if path.startswith("workflows/")}
+    assert files == set(there.values())
+
+
+def test_the_next_plan_finds_nobody_elses_work_in_what_was_made_again(new_fleet: NewFleet) -> None:
+    fleet = new_fleet.as_left_by(pruned_on_1)
+    roll_back(fleet, 2)
+    again = request(fleet, prune=True, allow_large="a test", allow_irreversible=True)
+    assert again.status == "approved", again.reason
+    assert execute(fleet, again.number).status == "completed" and set(by_name(fleet["prod"])) == {"Caller"}
+
+
+def test_an_earlier_promotion_is_rolled_back_after_a_later_one_made_its_workflows_again(new_fleet: NewFleet) -> None:
+    fleet = new_fleet.as_left_by(pruned_on_1)
+    prod = fleet["prod"]
+    roll_back(fleet, 2)
+    assert roll_back(fleet, 1).status == "rolled_back"
+    assert by_name(prod) == {} and prod.check().status == "IN_SYNC"
+
+
+# -- what is planned ---------------------------------------------------------------------------------------------------
+
+
+def test_who_calls_what_goes_is_told_before_and_after(new_fleet: NewFleet) -> None:
+    fleet = promoting_fleet(new_fleet, ("dev", "prod"))
+    dev = fleet["dev"]
+    (called,) = dev.create_in_n8n(workflow("Called", active=True))
+    promote(fleet)
+    dev.create_in_n8n(calling("Later caller", called, active=True))
+    promote(fleet)
+    planned = roll_back(fleet, 1, dry_run=True)
+    (change,) = planned.plan["changes"]
+    assert (change["action"], change["notes"]) == ("delete", ["still called by Later caller"])
+    assert "still called by Later caller" in rollback_text(planned.as_json())
+    assert roll_back(fleet, 1).notes == ["'Called' is still called by Later caller"]
+
+
+def test_what_is_as_it_was_before_already_is_left_alone(new_fleet: NewFleet) -> None:
+    fleet = new_fleet.as_left_by(with_new_ones)
+    prod = fleet["prod"]
+    prod.delete_in_n8n(by_name(prod)["Caller"])
+    planned = roll_back(fleet, 2, dry_run=True)
+    assert [(each["action"], each["name"]) for each in planned.plan["changes"]] == [("update", "One"), ("delete", "Called")]
+    assert roll_back(fleet, 2).status == "rolled_back"
+    assert set(by_name(prod)) == {"One"} and prod.check().status == "IN_SYNC"
+
+
+def test_what_somebody_made_of_it_since_is_nothing_to_take_back(new_fleet: NewFleet) -> None:
+    fleet = new_fleet.as_left_by(with_new_ones)
+    prod = fleet["prod"]
+    prod.edit_in_n8n(by_name(prod)["One"], "by hand")
+    with pytest.raises(Blocked, match="changed since by somebody else: 'One'"):
+        roll_back(fleet, 2)
+
+
+# -- one that is not done ----------------------------------------------------------------------------------------------
+
+
+def test_while_it_is_unfinished_the_promotion_is_not_told_as_if_nobody_had_begun(new_fleet: NewFleet) -> None:
+    fleet = new_fleet.as_left_by(with_new_ones)
+    prod = fleet["prod"]
+    refuses_to_delete(prod, "Called")
+    with pytest.raises(RollbackIncomplete):
+        roll_back(fleet, 2)
+    found = show_promotion(fleet.services, fleet.context, 2)
+    assert (found["status"], found["drift_status"]) == ("completed", None)
+    assert (found["rollback"]["state"], found["rollback"]["done"], found["rollback"]["writes"]) == ("unfinished", 2, 3)
+    assert {each["name"]: each["status"] for each in found["workflows"]} == {
+        "One": "rolled_back", "Caller": "rolled_back", "Called": "success"}
+    shown = screen(fleet)
+    assert "rollback unfinished" in shown and "2 of 3 workflows are as before" in shown
+    assert "takes it back" not in shown and "wfops drift acme prod" in shown
+    (listed, _), _ = list_promotions(fleet.services, fleet.context)
+    assert listed["rollback"]["state"] == "unfinished" and "rollback unfinished" in promotions_table([listed])
+    prod.sandbox.faults.clear()
+    assert prod.check().status == "IN_SYNC"
+    done = show_promotion(fleet.services, fleet.context, 2)
+    assert (done["status"], done["rollback"], done["drift_status"]) == ("rolled_back", None, "IN_SYNC")
+
+
+def test_one_that_was_undone_leaves_the_promotion_as_it_was(new_fleet: NewFleet) -> None:
+    fleet = new_fleet.as_left_by(with_new_ones)
+    prod = fleet["prod"]
+    prod.sandbox.faults.add("status", method="PUT", status=400, times=1)
+    with pytest.raises(Exception, match="400"):
+        roll_back(fleet, 2)
+    found = show_promotion(fleet.services, fleet.context, 2)
+    assert (found["status"], found["rollback"], found["drift_status"]) == ("completed", None, "IN_SYNC")
+    assert "takes it back" in screen(fleet)
+
+
+def test_after_somebody_gave_up_what_is_left_is_named_and_can_be_taken_back(new_fleet: NewFleet) -> None:
+    fleet = new_fleet.as_left_by(given_up)
+    prod = fleet["prod"]
+    found = show_promotion(fleet.services, fleet.context, 2)
+    assert found["rollback"]["state"] == "given_up"
+    assert {each["name"]: each["status"] for each in found["workflows"]} == {
+        "One": "rolled_back", "Top": "rolled_back", "Middle": "rollback_failed", "Called": "rollback_failed"}
+    assert "rollback given up" in screen(fleet) and "takes the rest back" in screen(fleet)
+    assert "promotion.rollback_given_up" in story(fleet)
+    assert roll_back(fleet, 2).status == "rolled_back"
+    assert set(by_name(prod)) == {"One"} and prod.check().status == "IN_SYNC"
+    assert {each["status"] for each in told(fleet, 2).workflows} == {"rolled_back"}
+
+
+def test_after_somebody_gave_up_what_went_back_is_nobody_elses_work_to_the_next_plan(new_fleet: NewFleet) -> None:
+    fleet = new_fleet.as_left_by(without_git)
+    refuses_to_delete(fleet["prod"], "Called")
+    with pytest.raises(RollbackIncomplete):
+        roll_back(fleet, 2)
+    run(unblock(fleet.services, fleet.context, "prod", reason="we look at it tomorrow"))
+    fleet["prod"].sandbox.faults.clear()
+    asked = request(fleet)
+    assert asked.status == "approved", asked.reason
+    assert {(each["action"], each["name"]) for each in asked.plan["changes"] if each["action"] != "unchanged"} == {
+        ("update", "One"), ("create", "Caller")}
+
+
+def test_whoever_rolls_back_again_finishes_what_was_left_and_is_told_so(new_fleet: NewFleet) -> None:
+    fleet = new_fleet.as_left_by(with_new_ones)
+    prod = fleet["prod"]
+    assert run_in_child(prod, "roll back", "runtime.delete.after=kill@1").returncode == -9
+    done = roll_back(fleet, 2)
+    assert (done.status, done.dry_run) == ("rolled_back", False)
+    assert done.notes == ["an earlier rollback of it had been interrupted, and was finished now"]
+    assert set(by_name(prod)) == {"One"} and prod.check().status == "IN_SYNC"
+
+
+def test_who_tries_again_in_vain_tells_nothing_twice(new_fleet: NewFleet) -> None:
+    fleet = new_fleet.as_left_by(with_new_ones)
+    prod = fleet["prod"]
+    refuses_to_delete(prod, "Called")
+    with pytest.raises(RollbackIncomplete):
+        roll_back(fleet, 2)
+    once = story(fleet)
+    assert (once.count("runtime.failed"), once.count("environment.writes_blocked"),
+            once.count("promotion.rollback_failed")) == (1, 1, 1)
+    prod.check()
+    prod.check()
+    assert story(fleet) == once
+
+
+def test_the_story_has_what_recovery_undid(new_fleet: NewFleet) -> None:
+    fleet = new_fleet.as_left_by(with_new_ones)
+    prod = fleet["prod"]
+    assert run_in_child(prod, "roll back", "runtime.record.after_commit=kill@1").returncode == -9
+    prod.sandbox.faults.add("status", method="DELETE", status=400, times=2)
+    prod.check()
+    assert told(fleet, 2).status == "completed"
+    assert "runtime.undone" in story(fleet)
+
+
+def test_without_git_an_incident_that_somebody_gave_up_on_is_accepted_and_not_gone(new_fleet: NewFleet) -> None:
+    fleet = new_fleet.as_left_by(without_git)
+    prod = fleet["prod"]
+    refuses_to_delete(prod, "Called")
+    with pytest.raises(RollbackIncomplete):
+        roll_back(fleet, 2)
+    assert incidents(fleet).severity == "critical"
+    run(unblock(fleet.services, fleet.context, "prod", reason="it does no harm"))
+    assert incidents(fleet) is None
+    last: Any = fleet.reading(lambda work: work.incidents.last_of(prod.row.id))
+    assert (last.status, last.resolution) == ("closed", "acknowledge")
+    (closed,) = fleet.events("incident.closed")
+    assert closed.details["reason"] == "it does no harm"
+
+
+def without_git(new_fleet: NewFleet) -> FleetUnderTest:
+    """The same as with new ones, of environments that are in no repository."""
+    fleet = promoting_fleet(new_fleet, ("dev", "prod"), git=False, gates={"requireCleanDrift": False})
+    (one,) = fleet["dev"].create_in_n8n(workflow("One", active=True))
+    promote(fleet)
+    fleet["dev"].edit_in_n8n(one, "better")
+    (called,) = fleet["dev"].create_in_n8n(workflow("Called", active=True))
+    fleet["dev"].create_in_n8n(calling("Caller", called, active=True))
+    assert promote(fleet).number == 2
+    return fleet
