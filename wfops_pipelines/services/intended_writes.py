@@ -14,6 +14,7 @@ from wfops_pipelines.domain.runtime_write import RuntimeState, WriteAction
 from wfops_pipelines.domain.workflow import Content
 from wfops_pipelines.services.hashing import bodies, encoded
 from wfops_pipelines.services.operations import RunningOperation
+from wfops_pipelines.services.renewed_ids import was_made_again
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
 
@@ -49,7 +50,7 @@ class WantedWorkflow:
 @dataclass(frozen=True, slots=True)
 class Written:
     """A write as the journal tells it: ``state`` is ``done``, ``undone`` or ``failed``; of an undone one, ``error`` says
-    why, and is none where nothing had been written yet."""
+    why, and is none where nothing had been written yet. ``made_again``: it was gone, and has another n8n id now."""
 
     action: str
     state: str
@@ -60,6 +61,7 @@ class Written:
     after_hash: str | None
     error: str | None = None
     key: str | None = None
+    made_again: bool = False
 
     @property
     def was_applied(self) -> bool:
@@ -123,4 +125,5 @@ def key_of(row: Row[Any]) -> str | None:
 def written(row: Row[Any]) -> Written:
     """A row of the journal as results show it."""
     return Written(row.action, row.state, row.name, row.workflow_id, row.canonical_id,
-                   (row.before or {}).get("live_hash"), (row.after or {}).get("live_hash"), row.error, key_of(row))
+                   (row.before or {}).get("live_hash"), (row.after or {}).get("live_hash"), row.error, key_of(row),
+                   was_made_again(row))

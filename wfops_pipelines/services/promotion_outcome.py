@@ -242,9 +242,9 @@ def _ended_badly(operation: RunningOperation, promotion: Row[Any], writes: Seque
     reason = (runtime_writes.why_it_ended(error) if error is not None
               else next((item.error for item in writes if item.error), _INTERRUPTED))
     with operation.services.store.unit_of_work(operation.context, "promotion.failed", held=operation.held) as work:
-        step(work, promotion, PromotionEvent.FAIL, reason=reason, rollback_incomplete=rollback_incomplete(**counts),
-             results=_results(writes, {}, results))
         environment = work.fleet.environment(operation.environment.id)
+        step(work, promotion, PromotionEvent.FAIL, reason=reason, rollback_incomplete=rollback_incomplete(**counts),
+             results=_results(writes, {}, results), **_git_follows(environment, writes))
         if rollback_incomplete(**counts):
             raise_incident(work, environment, promotion, lost)
             _tell(work, promotion, NotificationEvent.PROMOTION_FAILED, f"the rollback is incomplete: {reason}")
@@ -280,8 +280,16 @@ def _restored_after_all(operation: RunningOperation, journal_id: UUID, promotion
                 work.journal.settle(journal_id)
         return
     with operation.services.store.unit_of_work(operation.context, "promotion.restored", held=operation.held) as work:
+        environment = work.fleet.environment(operation.environment.id)
         step(work, promotion, PromotionEvent.ROLL_BACK, reason=promotion.reason, rollback_incomplete=False,
-             results={**(promotion.results or {}), "workflows": _results(writes, {}, ())["workflows"]})
+             results={**(promotion.results or {}), "workflows": _results(writes, {}, ())["workflows"]},
+             **_git_follows(environment, writes))
+
+
+def _git_follows(environment: Row[Any], writes: Sequence[Written]) -> dict[str, Any]:
+    """What was undone is in Git as it was; but what had to be made again, and who names it, have another id."""
+    renewed = environment.repository_id is not None and any(item.made_again for item in writes)
+    return {"git_status": "pending"} if renewed else {}
 
 
 def _tell(work: UnitOfWork, promotion: Row[Any], event: NotificationEvent, reason: str) -> None:

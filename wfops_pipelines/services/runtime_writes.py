@@ -26,13 +26,12 @@ from wfops_pipelines.domain.errors import (
     StoreError,
 )
 from wfops_pipelines.domain.runtime_write import WriteAction
-from wfops_pipelines.domain.workflow import decode_content
 from wfops_pipelines.n8n.provider import WorkflowProvider
 from wfops_pipelines.services.intended_writes import WantedWorkflow, Written, intend, written
+from wfops_pipelines.services.journal_rows import JournalRows
 from wfops_pipelines.services.operations import RunningOperation
-from wfops_pipelines.services.runtime_convergence import Goal, Runtime, Subject, goal_of
-from wfops_pipelines.services.write_permission import allow_writes, block_writes
-from wfops_pipelines.services.written_contents import complete, without_calls_back, without_late_calls
+from wfops_pipelines.services.renewed_ids import made_again
+from wfops_pipelines.services.runtime_convergence import Runtime, Seen, Subject
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
 ATTEMPTS = 3  # of one workflow, where what failed was transient (§11.7); limits.write_backoff apart, then twice that
@@ -92,7 +91,8 @@ async def finish(operation: RunningOperation, provider: WorkflowProvider, journa
     With ``forward`` there is no way back from the first deletion on: what is made again has another id, which nobody knows
     who calls it. What is left is then done by whoever comes next, and the environment takes no other writes until it is."""
     writer = _Writer(operation, provider, journal_id, forward=forward)
-    rows = await asyncio.to_thread(writer.rows)
+    journal = JournalRows(operation, journal_id)
+    rows = await asyncio.to_thread(journal.rows)
     if any(row.state == "failed" or (atomic and row.state == "undone") for row in rows) and not await writer.only_forward():
         await writer.undo(None)
         rows = []
@@ -122,7 +122,7 @@ async def finish(operation: RunningOperation, provider: WorkflowProvider, journa
     with operation.stop.uncut():
         if not atomic:
             await writer.undo_what_is_left()
-        return [written(row) for row in await asyncio.to_thread(writer.rows)]
+        return [written(row) for row in await asyncio.to_thread(journal.rows)]
 
 
 def _late(row: Row[Any]) -> bool:
@@ -142,29 +142,20 @@ class _Writer:
                  forward: bool = False) -> None:
         self._operation = operation
         self._forward = forward
-        self._provider = provider
-        self._journal_id = journal_id
+        self._journal = JournalRows(operation, journal_id)
         self._resumed = journal_id != operation.id
-        self._runtime = Runtime(provider, operation.name, self._still_ours)
+        self._runtime = Runtime(provider, operation.name, self._journal.still_ours)
         self._made_now: set[int] = set()
-
-    def rows(self) -> list[Row[Any]]:
-        """The journal as it stands."""
-        with self._operation.services.store.read(self._operation.context) as work:
-            return work.journal.of_operation(self._journal_id)
-
-    def _row(self, position: int) -> Row[Any]:
-        with self._operation.services.store.read(self._operation.context) as work:
-            return work.journal.one(self._journal_id, position)
 
     # -- forward ---------------------------------------------------------------------------------------------------------
 
     async def create(self, position: int) -> None:
         """Give a new workflow its id, switched off. What it awaits and is there by now, it names already."""
         async def attempt(number: int) -> None:
-            row = await asyncio.to_thread(self._completed, position)
+            row = await asyncio.to_thread(self._journal.completed, position)
             if row.workflow_id is None:
-                await self._create(row, await asyncio.to_thread(self._subject, row), look=self._resumed or number > 1)
+                subject = await asyncio.to_thread(self._journal.subject, row)
+                await self._create(row, subject, look=self._resumed or number > 1)
 
         await self._attempts(attempt)
 
@@ -172,12 +163,12 @@ class _Writer:
         """Publish a workflow without its calls of those that come after it, and that n8n 2.x wants published first: they
         call it in turn. Its own turn comes later."""
         async def attempt(_: int) -> None:
-            row = await asyncio.to_thread(self._completed, position)
-            opened = await asyncio.to_thread(self._opened, row)
+            row = await asyncio.to_thread(self._journal.completed, position)
+            opened = await asyncio.to_thread(self._journal.opened, row)
             if opened is None or row.workflow_id is None:
                 return
             # What it holds on the way is known by now.
-            subject = await asyncio.to_thread(self._subject, await asyncio.to_thread(self._row, position))
+            subject = await asyncio.to_thread(self._journal.subject, await asyncio.to_thread(self._journal.row, position))
             seen = await self._runtime.see(row.workflow_id)
             if seen is None or seen.state != subject.after.state:  # not done already by an attempt that was killed
                 self._made_now.discard(position)
@@ -188,8 +179,8 @@ class _Writer:
     async def apply(self, position: int) -> None:
         """Bring one workflow from its state before into the one after, and record it."""
         async def attempt(_: int) -> tuple[Row[Any], str]:
-            row = await asyncio.to_thread(self._completed, position, whole=True)
-            subject = await asyncio.to_thread(self._subject, row)
+            row = await asyncio.to_thread(self._journal.completed, position, whole=True)
+            subject = await asyncio.to_thread(self._journal.subject, row)
             assert row.workflow_id is not None  # noqa: S101 - created before, if it had none
             made_now = position in self._made_now
             self._made_now.discard(position)
@@ -199,7 +190,7 @@ class _Writer:
             return row, row.workflow_id
 
         row, workflow_id = await self._attempts(attempt)
-        await asyncio.to_thread(self._record, row, "done", workflow_id)
+        await asyncio.to_thread(self._journal.record, row, "done", workflow_id)
 
     async def _attempts(self, attempt: Callable[[int], Awaitable[Any]]) -> Any:
         delay = self._operation.services.limits.write_backoff
@@ -221,10 +212,10 @@ class _Writer:
             if not await self.only_forward():
                 await self._undo(cause)
             elif isinstance(cause, OutsideError | NotVerified):
-                row = await asyncio.to_thread(self._row, position)
-                await asyncio.to_thread(self._record, row, "failed", row.workflow_id, str(cause))
+                row = await asyncio.to_thread(self._journal.row, position)
+                await asyncio.to_thread(self._journal.record, row, "failed", row.workflow_id, str(cause))
                 left = f"{row.name} ({row.workflow_id})"
-                await asyncio.to_thread(self._block, [f"{left}: {cause}"])
+                await asyncio.to_thread(self._journal.block, [f"{left}: {cause}"])
                 raise RollbackIncomplete(
                     f"{self._operation.name}: {left} could not be taken back, and others may be gone already: {cause}",
                     fix=_way_on(cause)) from cause
@@ -232,7 +223,7 @@ class _Writer:
     async def only_forward(self) -> bool:
         """Whether something was deleted, of writes that may not be made again, and nothing was undone. Also while n8n does
         not tell: whoever comes next finds out."""
-        rows = await asyncio.to_thread(self.rows) if self._forward else []
+        rows = await asyncio.to_thread(self._journal.rows) if self._forward else []
         if any(row.state == "undone" for row in rows):
             return False
         if any(row.state not in ("done", "settled") and row.action not in (WriteAction.ARCHIVE, WriteAction.DELETE)
@@ -256,22 +247,24 @@ class _Writer:
     async def _undo(self, cause: BaseException | None) -> None:
         lost: list[str] = []
         late = []
-        for row in reversed(await asyncio.to_thread(self.rows)):
+        for row in reversed(await asyncio.to_thread(self._journal.rows)):
             if row.state != "undone" and not await self._take_back(row, cause, lost, may_be_late=True):
                 late.append(row.position)
         for position in late:
-            await self._take_back(await asyncio.to_thread(self._row, position), cause, lost)
+            await self._take_back(await asyncio.to_thread(self._journal.row, position), cause, lost)
+        for position in await asyncio.to_thread(self._journal.naming_what_is_gone):
+            await self._take_back(await asyncio.to_thread(self._journal.row, position), cause, lost)
         await self._end_undoing(cause, lost)
 
     async def give_up(self, position: int, cause: BaseException) -> None:
         """One workflow back to how it was, because it could not be written; the others go on."""
-        row = await asyncio.to_thread(self._row, position)
+        row = await asyncio.to_thread(self._journal.row, position)
         await self._take_back(row, cause, [], tells=True)
 
     async def undo_what_is_left(self) -> None:
         """Of writes that are not atomic: what could not be restored at once, once more, and no writes if it stays so."""
         lost: list[str] = []
-        for row in await asyncio.to_thread(self.rows):
+        for row in await asyncio.to_thread(self._journal.rows):
             if row.state == "failed":
                 await self._take_back(row, None, lost, tells=True)
         if lost:
@@ -284,24 +277,24 @@ class _Writer:
         try:
             workflow_id, changed = await self._restore(row)
         except (OutsideError, NotVerified) as error:
-            row = await asyncio.to_thread(self._row, row.position)  # what was gone has another id by now
+            row = await asyncio.to_thread(self._journal.row, row.position)  # what was gone has another id by now
             if may_be_late and isinstance(error, Rejected) and await self._restore_opened(row):
                 return False
             known = f" ({row.workflow_id})" if row.workflow_id else ""  # none: a create whose answer never came
             lost.append(f"{row.name}{known}: {error}")
-            await asyncio.to_thread(self._record, row, "failed", row.workflow_id, str(error))
+            await asyncio.to_thread(self._journal.record, row, "failed", row.workflow_id, str(error))
         else:
             why = (why_it_ended(cause) if cause is not None else row.error or _INTERRUPTED) if changed or tells else None
-            await asyncio.to_thread(self._record, row, "undone", workflow_id, why)
+            await asyncio.to_thread(self._journal.record, row, "undone", workflow_id, why)
         return True
 
     async def _restore_opened(self, row: Row[Any]) -> bool:
         """Publish a workflow as it was, but for its calls of others that are not restored yet: they may call it in turn.
         Whether that is what stood in the way."""
-        opened = await asyncio.to_thread(self._opened_as_before, row)
+        opened = await asyncio.to_thread(self._journal.opened_as_before, row)
         if opened is None or row.workflow_id is None:
             return False
-        subject = await asyncio.to_thread(self._subject, await asyncio.to_thread(self._row, row.position))
+        subject = await asyncio.to_thread(self._journal.subject, await asyncio.to_thread(self._journal.row, row.position))
         try:
             await self._runtime.converge(row.workflow_id, opened, subject)
         except (OutsideError, NotVerified):
@@ -309,7 +302,7 @@ class _Writer:
         return True
 
     async def _end_undoing(self, cause: BaseException | None, lost: list[str]) -> None:
-        await asyncio.to_thread(self._block, lost)
+        await asyncio.to_thread(self._journal.block, lost)
         if lost:
             raise RollbackIncomplete(
                 f"{self._operation.name}: {f'{cause}; and ' if cause is not None else ''}{len(lost)} workflows could not be "
@@ -318,77 +311,42 @@ class _Writer:
     async def _restore(self, row: Row[Any]) -> tuple[str | None, bool]:
         """The workflow as it was before: its id, a new one if it was gone and is made again, and whether n8n had been
         changed."""
-        subject = await asyncio.to_thread(self._subject, row)
+        row = await asyncio.to_thread(self._journal.with_ids_of_now, row)
+        subject = await asyncio.to_thread(self._journal.subject, row)
         workflow_id = row.workflow_id or await self._runtime.find(subject.mark)
         if workflow_id is None:
             return None, False  # a create that did not happen
         try:
             seen, calls = await self._runtime.converge(workflow_id, subject.before, subject)
         except ChangedMeanwhile:
-            if row.state != "intended":
+            if row.state == "intended":
+                return workflow_id, False  # never written by us: what is there is somebody else's, and stays
+            if subject.before.draft is None or await self._runtime.see(workflow_id) is not None:
                 raise
-            return workflow_id, False  # never written by us: what is there is somebody else's, and stays
+            workflow_id, seen, calls = await self._make_again(row, subject)
         except NotFound:
-            if subject.before.state is None or subject.before.draft is None:
+            if subject.before.draft is None:
                 raise
             if self._forward and row.action == WriteAction.DELETE:
                 return workflow_id, False  # who undoes has deleted nothing: it was somebody else
-            again = Subject(row.name, subject.before, subject.before, subject.mark, subject.on_the_way)
-            workflow_id = await self._runtime.find(subject.mark) or await self._runtime.create(
-                subject.before.draft, subject.mark)
-            await asyncio.to_thread(self._remember_created, row, workflow_id)
-            seen, calls = await self._runtime.converge(workflow_id, subject.before, again)
-            calls += 1
+            workflow_id, seen, calls = await self._make_again(row, subject)
         if (row.before or {}).get("tags") is not None:
             await self._runtime.tag(seen, row.before["tags"])
         return workflow_id, calls > 0 or row.state == "done"
 
-    # -- what a row is about ---------------------------------------------------------------------------------------------
-
-    def _subject(self, row: Row[Any]) -> Subject:
-        """The states before and after, with contents from the store."""
-        before, after = row.before or {}, row.after or {}
-        on_the_way = after.get("on_the_way") or []
-        digests = {told.get(key) for told in (before, after) for key in ("live_digest", "draft_digest")}
-        with self._operation.services.store.read(self._operation.context) as work:
-            contents = {digest: decode_content(body) for digest, body in work.payloads.load(
-                digest for digest in digests if digest).items()}
-        return Subject(row.name, goal_of(before, contents), goal_of(after, contents), f"{self._journal_id}/{row.position}",
-                       frozenset(on_the_way))
-
-    def _completed(self, position: int, *, whole: bool = False) -> Row[Any]:
-        """The row, with the ids of what it awaited as far as they are known by now; ``whole`` where all have to be."""
-        row = self._row(position)
-        if not (row.after or {}).get("awaits"):
-            return row
-        rows = self.rows()
-        with self._operation.services.store.bookkeeping(
-                self._operation.context, "runtime.completed", held=self._operation.held) as work:
-            after = complete(work, row, rows, self._operation.environment.slug, whole=whole)
-            work.journal.amend(self._journal_id, position, after=after)
-        return self._row(position)
-
-    def _opened(self, row: Row[Any]) -> Goal | None:
-        """The workflow without its late calls, running; none where it does not run afterwards, or calls none of them."""
-        subject = self._subject(row)
-        if subject.after.state is None or not subject.after.state.active or subject.after.live is None:
-            return None
-        with self._operation.services.store.bookkeeping(
-                self._operation.context, "runtime.opened", held=self._operation.held) as work:
-            opened, after = without_late_calls(work, row, self.rows(), subject.after)
-            if opened is not None:
-                work.journal.amend(self._journal_id, row.position, after=after)
-        return opened
-
-    def _opened_as_before(self, row: Row[Any]) -> Goal | None:
-        """The same of a workflow that is taken back, and its ``before``."""
-        before = self._subject(row).before
-        with self._operation.services.store.bookkeeping(
-                self._operation.context, "runtime.opened_back", held=self._operation.held) as work:
-            opened, after = without_calls_back(work, row, self.rows(), before)
-            if opened is not None:
-                work.journal.amend(self._journal_id, row.position, after=after)
-        return opened
+    async def _make_again(self, row: Row[Any], subject: Subject) -> tuple[str, Seen | None, int]:
+        """What is gone, under another id, as it was before."""
+        assert subject.before.draft is not None  # noqa: S101 - the caller looked
+        workflow_id = await self._runtime.find(subject.mark)
+        if workflow_id is None:
+            workflow_id = await self._runtime.create(subject.before.draft, subject.mark)
+        await asyncio.to_thread(self._journal.remember_created, row, workflow_id, before=made_again(row))
+        row = await asyncio.to_thread(self._journal.row, row.position)
+        row = await asyncio.to_thread(self._journal.with_ids_of_now, row)
+        subject = await asyncio.to_thread(self._journal.subject, row)
+        again = Subject(row.name, subject.before, subject.before, subject.mark, subject.on_the_way)
+        seen, calls = await self._runtime.converge(workflow_id, subject.before, again)
+        return workflow_id, seen, calls + 1
 
     async def _create(self, row: Row[Any], subject: Subject, *, look: bool) -> None:
         workflow_id = await self._runtime.find(subject.mark) if look else None
@@ -396,39 +354,4 @@ class _Writer:
             assert subject.after.live is not None  # noqa: S101 - a create has a content
             workflow_id = await self._runtime.create(subject.after.live, subject.mark)
             self._made_now.add(row.position)
-        await asyncio.to_thread(self._remember_created, row, workflow_id)
-
-    # -- recording -------------------------------------------------------------------------------------------------------
-
-    def _still_ours(self) -> None:
-        operation = self._operation
-        with operation.services.store.bookkeeping(operation.context, "runtime.lease", held=operation.held):
-            pass
-
-    def _remember_created(self, row: Row[Any], workflow_id: str) -> None:
-        operation = self._operation
-        with operation.services.store.bookkeeping(operation.context, "runtime.created", held=operation.held) as work:
-            work.journal.amend(self._journal_id, row.position, workflow_id=workflow_id)
-
-    def _record(self, row: Row[Any], state: str, workflow_id: str | None, error: str | None = None) -> None:
-        operation = self._operation
-        if state == row.state and (workflow_id, error) == (row.workflow_id, row.error):
-            return  # tried again, in vain: there is nothing new to tell
-        with operation.services.store.unit_of_work(operation.context, "runtime.record", held=operation.held) as work:
-            work.journal.end(self._journal_id, row.position, state, now=operation.context.now(), workflow_id=workflow_id,
-                             error=error)
-            before, after = row.before or {}, row.after or {}
-            if state == "undone":
-                before, after = after, before
-            work.record(f"runtime.{state}", "workflow", workflow_id or row.name, environment=operation.environment.slug,
-                        before=before.get("live_hash"), after=after.get("live_hash"), name=row.name, write=row.action,
-                        error=error)
-
-    def _block(self, lost: list[str]) -> None:
-        """No writes to the environment while something is not as it was; the block goes with its reason."""
-        operation = self._operation
-        with operation.services.store.bookkeeping(operation.context, "runtime.block", held=operation.held) as work:
-            if lost:
-                block_writes(work, operation.environment, lost)
-            else:
-                allow_writes(work, operation.environment, "restored")
+        await asyncio.to_thread(self._journal.remember_created, row, workflow_id)

@@ -86,3 +86,10 @@ def held(environment: Environment) -> dict[str, tuple[str, Any, Any, bool, bool]
 def by_name(environment: Environment) -> dict[str, str]:
     """n8n ids by name, of what is not archived."""
     return {record.name: i for i, record in environment.sandbox.state.workflows.items() if not record.archived}
+
+
+def calls(environment: Environment, name: str) -> str:
+    """The n8n id that a workflow calls."""
+    nodes = environment.sandbox.state.workflows[by_name(environment)[name]].draft.node_list
+    (called,) = [node["parameters"]["workflowId"]["value"] for node in nodes if "workflowId" in node["parameters"]]
+    return str(called)

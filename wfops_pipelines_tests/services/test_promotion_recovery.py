@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from wfops_pipelines_tests.services.child import run_in_child
 from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, calling, run, workflow
 from wfops_pipelines_tests.services.promotions import (
     by_name,
+    calls,
     dev_to_prod,
     execute,
     held,
@@ -352,3 +354,63 @@ def test_writes_read_their_own_row_of_the_journal_and_not_all_rows_each_time(
     assert execute(fleet, asked.number).status == "completed"
     assert read.count(1) >= count
     assert sum(read) <= 20 * count, sum(read)
+
+
+# -- what n8n 1.x has deleted ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("refused", ["Called", "Caller", "Loop"])
+def test_what_undoing_makes_again_is_called_and_committed_under_its_new_id(new_fleet: NewFleet, refused: str) -> None:
+    fleet = new_fleet.as_left_by(to_be_pruned_on_1)
+    prod = fleet["prod"]
+    there = by_name(prod)
+    prod.sandbox.faults.add("status", method="DELETE", path=f"/workflows/{there[refused]}$", status=400)
+    with pytest.raises(Rejected):
+        execute(fleet, 2)
+    prod.sandbox.faults.clear()
+    now = by_name(prod)
+    assert set(now) == {"Caller", "Called", "Loop"} and now[refused] == there[refused]
+    assert calls(prod, "Caller") == now["Called"] and calls(prod, "Loop") == now["Loop"]
+    assert told(fleet, 2).status == ("failed" if now == there else "rolled_back")
+    assert prod.check().status == "IN_SYNC"
+    assert sorted(json.loads(body)["id"] for path, body in prod.files().items() if path.startswith("workflows/")) == (
+        sorted(now.values()))
+
+
+def test_an_updated_workflow_that_somebody_deleted_meanwhile_is_made_again_by_undoing(
+        new_fleet: NewFleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = new_fleet.as_left_by(two_edited)
+    prod = fleet["prod"]
+    there = by_name(prod)
+    real = failpoints.reach
+
+    def reach(name: str) -> None:
+        if name == "runtime.record.after_commit" and there["One"] in prod.sandbox.state.workflows and (
+                "One" in [event.details["name"] for event in fleet.events("runtime.done")][2:]):
+            prod.delete_in_n8n(there["One"])
+            prod.sandbox.faults.add("status", method="PUT", path=there["Two"], status=400)
+        real(name)
+
+    before = held(prod)[there["One"]]
+    monkeypatch.setattr(failpoints, "reach", reach)
+    with pytest.raises(Rejected):
+        execute(fleet, 2)
+    assert there["One"] not in prod.sandbox.state.workflows
+    prod.check()
+    assert set(by_name(prod)) == {"One", "Two"} and told(fleet, 2).status == "rolled_back"
+    assert held(prod)[by_name(prod)["One"]] == before
+
+
+def to_be_pruned_on_1(new_fleet: NewFleet) -> FleetUnderTest:
+    """n8n 1.x: Caller calls Called, Loop calls itself; a promotion that prunes all of them is approved, as number 2."""
+    fleet = promoting_fleet(new_fleet, ("dev", "prod"), generation=1)
+    dev = fleet["dev"]
+    (called,) = dev.create_in_n8n(workflow("Called", active=True))
+    caller, loop = dev.create_in_n8n(calling("Caller", called, active=True), calling("Loop", "nobody yet", active=True))
+    dev.edit_in_n8n(loop, node=("Call", {"workflowId": {"__rl": True, "mode": "list", "value": loop}}))
+    assert promote(fleet).status == "completed"
+    for each in (called, caller, loop):
+        dev.delete_in_n8n(each)
+    asked = request(fleet, prune=True, allow_large="a test", allow_irreversible=True)
+    assert asked.status == "approved", asked.reason
+    return fleet

@@ -13,7 +13,16 @@ from wfops_pipelines.services.promotion_reports import list_promotions, show_pro
 from wfops_pipelines.services.unblocking import unblock
 from wfops_pipelines_tests.services.child import run_in_child
 from wfops_pipelines_tests.services.fleet import Environment, FleetUnderTest, NewFleet, calling, run, workflow
-from wfops_pipelines_tests.services.promotions import by_name, execute, promote, promoting_fleet, request, roll_back, told
+from wfops_pipelines_tests.services.promotions import (
+    by_name,
+    calls,
+    execute,
+    promote,
+    promoting_fleet,
+    request,
+    roll_back,
+    told,
+)
 from wfops_pipelines_tests.services.test_promotion_recovery import chain_of_three, incidents, with_new_ones
 
 
@@ -32,13 +41,6 @@ def pruned_on_1(new_fleet: NewFleet) -> FleetUnderTest:
     asked = request(fleet, prune=True, allow_large="a test", allow_irreversible=True)
     assert execute(fleet, asked.number).status == "completed" and set(by_name(fleet["prod"])) == {"Caller"}
     return fleet
-
-
-def calls(environment: Environment, name: str) -> str:
-    """The n8n id that a workflow calls."""
-    nodes = environment.sandbox.state.workflows[by_name(environment)[name]].draft.node_list
-    (called,) = [node["parameters"]["workflowId"]["value"] for node in nodes if "workflowId" in node["parameters"]]
-    return str(called)
 
 
 def refuses_to_delete(environment: Environment, name: str) -> None:
