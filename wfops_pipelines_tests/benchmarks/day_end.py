@@ -31,15 +31,19 @@ def settle(life: Life, admin_url: str) -> dict[str, Any]:
     for round_ in range(ROUNDS):
         life.clock.pass_time(seconds=1.5 * INTERVAL)
         side_by_side([life.sweep, *life.sensors()])
+        if round_ == 1:  # what was held is free, circuits are closed
+            _check_dev(life)
         with psycopg.connect(admin_url, autocommit=True) as admin:
-            if round_ and not any(admin.execute(query, {"began": began}).fetchall() for query in _WAITS.values()):
+            if round_ > 1 and not any(admin.execute(query, {"began": began}).fetchall() for query in _WAITS.values()):
                 break
-    with ThreadPoolExecutor(4) as threads:  # no sweep looks at what has n8n for its truth
-        list(threads.map(lambda fleet: life.attempt("check at the end", fleet["dev"].check), life.fleets))
-    life.clock.pass_time(seconds=1.5 * INTERVAL)
-    side_by_side(life.sensors())  # what these checks had to say is sent
     assert held is not None
     return {"began": began, "held": held[0]}
+
+
+def _check_dev(life: Life) -> None:
+    """What has n8n for its truth, and no sweep looks at."""
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda fleet: life.attempt("check at the end", fleet["dev"].check), life.fleets))
 
 
 def problems(life: Life, admin_url: str, began: datetime) -> Iterator[str]:
