@@ -51,8 +51,7 @@ ELSEWHERE = {
 """Failpoints that no use case here passes, and the test that makes things fail there."""
 NOT_YET = ("apply.delete_tenant.*", "deployment.batch.*", "deployment.member.*", "deployment.unstarted.*", "installation.*",
            "notify.retry.*", "notify.test.*", "operation.cancel.*", "operation.resume.*", "outbox.give_up.*",
-           "outbox.look.*", "outbox.release.*", "*pause.*", "poll.*", "push.launched.*", "restore.request.*",
-           "secrets.rotate.*")
+           "outbox.look.*", "outbox.release.*", "*pause.*", "poll.*", "push.launched.*", "secrets.rotate.*")
 """Failpoints that nothing fails at yet."""
 
 

@@ -43,6 +43,7 @@ from wfops_pipelines.services.incident_pictures import draw_incident
 from wfops_pipelines.services.incident_resolution import Choice, reconcile_incident
 from wfops_pipelines.services.lint_waiver_commands import add_waiver, list_waivers, remove_waiver
 from wfops_pipelines.services.mapping_commands import ignore, link, unignore, unlink
+from wfops_pipelines.services.pausing import pause, resume
 from wfops_pipelines.services.policy_commands import set_fields
 from wfops_pipelines.services.promotion_execution import execute_promotion
 from wfops_pipelines.services.promotion_options import PromotionOptions
@@ -193,6 +194,17 @@ def a_month(fleet: FleetUnderTest) -> None:
     fleet.clock.pass_time(days=30)
 
 
+def edited_since(fleet: FleetUnderTest) -> None:
+    """A snapshot was taken, and then somebody edited prod."""
+    prod = fleet["prod"]
+    run(take_snapshot(fleet.services, fleet.context, prod.row))
+    prod.edit_in_n8n(next(i for i, row in prod.mappings().items() if row.missing_at is None and not row.archived), "by hand")
+
+
+def paused(fleet: FleetUnderTest) -> None:
+    pause(fleet.services, fleet.slug, actor=ACTOR, reason="for now")
+
+
 def asked_for(fleet: FleetUnderTest) -> None:
     assert request(fleet).number == 3
 
@@ -311,6 +323,9 @@ USE_CASES: dict[str, UseCase] = {
     "restore": UseCase(lambda services, context: request_restore(
         services, context, services.environment(context, "prod"), _snapshot(services, context), PromotionOptions()),
         scenes.promotable),
+    "restore of what was edited": UseCase(lambda services, context: request_restore(
+        services, context, services.environment(context, "prod"), _first_snapshot(services, context), PromotionOptions()),
+        scenes.promotable, edited_since),
     "small rollback": UseCase(lambda services, context: roll_back_promotion(services, context, 2, reason="it was wrong"),
                               scenes.promotable),
     "rollback that n8n stops for good": UseCase(lambda services, context: roll_back_promotion(
@@ -325,6 +340,7 @@ USE_CASES: dict[str, UseCase] = {
         services, context, _deployment(services)), scenes.promotable, scheduled),
     "deployment": UseCase(lambda services, context: run_deployment(services, context, _deployment(services), patience=0),
                           scenes.promotable, scheduled, fails_whole=True),
+    "resumption": UseCase(lambda services, context: resume(services, context.tenant_slug, actor=ACTOR), scenes.busy, paused),
     # what is declared by hand
     "policy": UseCase(lambda services, context: set_fields(services, context, {"enforce_sla": False}), scenes.detected),
     "credential": UseCase(lambda services, context: map_credential(services, context, "k", "httpBasicAuth", {
@@ -359,6 +375,12 @@ def _canonical(services: Services, context: Context, name: str) -> str:
 def _snapshot(services: Services, context: Context) -> UUID:
     with services.store.read(context) as work:
         return UUID(str(find_snapshot(work, context, services.environment(context, "prod")).id))
+
+
+def _first_snapshot(services: Services, context: Context) -> UUID:
+    with services.store.read(context) as work:
+        return UUID(str(min(work.snapshots.listed(services.environment(context, "prod").id),
+                   key=lambda row: row.taken_at).id))
 
 
 def _deployment(services: Services) -> UUID:
