@@ -38,7 +38,7 @@ from wfops_pipelines.services.hashing import (
 from wfops_pipelines.services.holder import monotonic_ms
 from wfops_pipelines.services.linking import Candidate, decide_links, link_untracked, record_decision
 from wfops_pipelines.services.operations import RunningOperation, run_operation
-from wfops_pipelines.services.rehash import rehash_environment
+from wfops_pipelines.services.rehash import is_behind, rehash_environment
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.store.payloads import Packed, pack
 from wfops_pipelines.store.tables.base import storable
@@ -92,8 +92,7 @@ async def sync_environment(services: Services, context: Context, environment: Ro
 async def read_environment(operation: RunningOperation) -> EnvironmentSync:
     """The sync itself, inside whichever operation holds the environment."""
     started = monotonic_ms()
-    await asyncio.to_thread(rehash_environment, operation)
-    provider = operation.services.provider_of(operation.context, operation.environment)
+    provider = await asyncio.to_thread(_begin, operation)
     sync = _Sync(operation)
     try:
         page_size = operation.services.limits.page_size
@@ -112,6 +111,16 @@ async def read_environment(operation: RunningOperation) -> EnvironmentSync:
     sync.result.duration_ms = round(monotonic_ms() - started)
     operation.metrics.update(sync.result.as_json())
     return sync.result
+
+
+def _begin(operation: RunningOperation) -> WorkflowProvider:
+    """A client for n8n, after what is stored was hashed by today's rules."""
+    with operation.services.store.read(operation.context) as work:
+        behind = is_behind(work, operation.environment)
+        provider = operation.services.provider_within(work, operation.environment)
+    if behind:
+        rehash_environment(operation)
+    return provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,8 +349,9 @@ class _Sync:
             if gone:
                 await asyncio.to_thread(self._mark_missing, gone)
         await asyncio.to_thread(self.drain)
-        await asyncio.to_thread(self.store_waiting)
-        await asyncio.to_thread(self.drain)
+        if self._waiting:
+            await asyncio.to_thread(self.store_waiting)
+            await asyncio.to_thread(self.drain)
 
     def _mark_missing(self, workflow_ids: list[str]) -> None:
         operation, now = self.operation, self.operation.context.now()
