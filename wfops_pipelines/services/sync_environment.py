@@ -175,8 +175,6 @@ class _Sync:
         with self.operation.services.store.read(self.operation.context) as work:
             rows = work.mappings.as_synced(environment.id, [workflow.id for workflow in listed])
             waiting = set() if last else self._to_wait(work, rows)
-            if self._linkable is None:
-                self._linkable = work.mappings.has_registered(NORMALIZER_VERSION) or work.git_states.has_any(environment.id)
         self._waiting += [workflow for workflow in listed if workflow.id in waiting]
         changed: list[_Item] = []
         for workflow in listed:
@@ -288,6 +286,9 @@ class _Sync:
         self.result.updated += len(updated)
 
     def _decide(self, work: UnitOfWork, candidates: list[Candidate], claimed: set[UUID]) -> dict[str, LinkDecision]:
+        if candidates and self._linkable is None:
+            self._linkable = (work.mappings.has_registered(NORMALIZER_VERSION)
+                              or work.git_states.has_any(self.operation.environment.id))
         if self._linkable:
             return decide_links(work, self.operation.environment.id, candidates, claimed=claimed, lock=True)
         return {candidate.workflow_id: LinkDecision(None, UnlinkedReason.NO_MATCH, None) for candidate in candidates}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 import psycopg
+from psycopg.pq import ExecStatus
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import ExceptionContext
@@ -116,6 +118,34 @@ def _storable(value: object) -> object:
     return value
 
 
+class _Columns(Sequence[psycopg.Column]):
+    """The columns of a cursor's result, each described when somebody looks at it."""
+
+    def __init__(self, cursor: _Cursor, count: int) -> None:
+        self._cursor = cursor
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: Any) -> Any:
+        if not 0 <= index < self._count:
+            raise IndexError(index)
+        return psycopg.Column(self._cursor, index)
+
+
+class _Cursor(psycopg.Cursor[Any]):
+    """SQLAlchemy asks for the description of each result, and looks at it only where a statement is new to it: to describe
+    every column each time was a tenth of what statements cost."""
+
+    @property
+    def description(self) -> Any:
+        result = self.pgresult
+        if result is None or not (result.nfields or result.status == ExecStatus.TUPLES_OK):
+            return None
+        return _Columns(self, result.nfields)
+
+
 def _reach_statement(*_: object) -> None:
     failpoints.reach("store.statement")
 
@@ -132,7 +162,8 @@ def open_engine(url: str, *, pool_size: int = 8, application: str = "wfops") -> 
         hide_parameters=True,
         json_serializer=_to_json,
         json_deserializer=orjson.loads,
-        connect_args={"application_name": application, "connect_timeout": 10, "options": "-c timezone=UTC"},
+        connect_args={"application_name": application, "connect_timeout": 10, "options": "-c timezone=UTC",
+                      "cursor_factory": _Cursor},
     )
     event.listen(engine, "handle_error", _translate)
     event.listen(engine, "before_cursor_execute", _reach_statement)
