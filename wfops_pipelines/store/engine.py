@@ -190,6 +190,7 @@ def open_engine(url: str, *, pool_size: int = 8, application: str = "wfops") -> 
         pool_timeout=POOL_SECONDS,
         pool_use_lifo=True,  # the connection that was used last has its statements prepared
         hide_parameters=True,
+        use_native_hstore=False,  # nothing here is one: each process would look it up
         json_serializer=_to_json,
         json_deserializer=orjson.loads,
         connect_args={"application_name": application, "connect_timeout": 10, "options": "-c timezone=UTC",
