@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from uuid import UUID
@@ -17,7 +17,7 @@ import orjson
 from sqlalchemy import Row
 
 from wfops_pipelines import failpoints
-from wfops_pipelines.domain.conflicts import find_conflicts
+from wfops_pipelines.domain.conflicts import Conflict, find_conflicts
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.diff import as_json, diff
 from wfops_pipelines.domain.drift import (
@@ -39,7 +39,7 @@ from wfops_pipelines.services.follow_drift import Followed, follow
 from wfops_pipelines.services.holder import monotonic_ms
 from wfops_pipelines.services.ignored_drift import without_ignored
 from wfops_pipelines.services.operations import RunningOperation, run_operation
-from wfops_pipelines.services.pairing import match_environment, remember_in_sync
+from wfops_pipelines.services.pairing import StoredSides, match_environment, remember_in_sync, stored_sides
 from wfops_pipelines.services.promotion_git import commit_what_is_left
 from wfops_pipelines.services.recognition import Recognition
 from wfops_pipelines.services.rehash import rehash_environment
@@ -178,13 +178,15 @@ def _compare(operation: RunningOperation, check_type: CheckType, started: float,
     context, slug = operation.context, operation.environment.slug
     with operation.services.store.bookkeeping(context, "drift.compare", held=operation.held) as work:
         environment = work.fleet.environment(operation.environment.id)
-        known = Recognition(work, environment, repository, inventory)
-        matching = match_environment(work, environment)
-        files, unreadable = work.git_states.of_environment(environment.id), work.git_states.errors(environment.id)
+        known = Recognition(work, environment, check_type, repository, inventory)
+        stored = stored_sides(work, environment.id)
+        matching = match_environment(work, environment, stored)
+        files, unreadable = stored.files, work.git_states.errors(environment.id)
         tracked = environment.repository_id is not None and (
             bool(files) or bool(unreadable) or environment.ever_mapped or work.mappings.ever_mapped(environment.id))
         drifts = judge(matching) if tracked else ()  # nothing was ever put under Git: there is nothing to drift from
-        visible = without_ignored(work, environment, drifts, _rows(work, operation, environment, drifts, files))
+        before = {row.subject: row for row in work.drift.of_environment(environment.id)}
+        visible = without_ignored(work, environment, drifts, _rows(work, operation, drifts, before, stored))
         rows, counts = visible.rows, count(matching, visible.drifts)
         if not tracked:
             counts = replace(counts, drifted=0, in_sync=0, kinds=dict.fromkeys(counts.kinds, 0))
@@ -194,16 +196,17 @@ def _compare(operation: RunningOperation, check_type: CheckType, started: float,
             repository_configured=environment.repository_id is not None, error_kind=None, open_incident=followed.state,
             ever_mapped=tracked, has_files=tracked, has_drift=has_drift(visible.drifts),
         )
-        remember_in_sync(work, environment, matching)
+        remember_in_sync(work, stored, matching)
         check = _check(operation, environment, status, reason, rows, counts, started)
         check.counts |= {"hidden": visible.workflows, "hidden_changes": visible.changes}
         check.follow(followed)
         paths = {file.path for file in files}
         check.problems = [{"path": e.path, "reason": e.reason, "message": e.message, "counts": _counts(e, paths)}
                           for e in unreadable[:MAX_PROBLEMS]]
-        check.problems += conflict_problems(work, context, environment)[:MAX_PROBLEMS]
-        _hint(check, work, context, environment)
-        check.changed = _record(work, operation, environment, check, check_type, rows)
+        conflicts = find_conflicts(sides_of(work, environment.id, stored))
+        check.problems += conflict_problems(context, environment, conflicts)[:MAX_PROBLEMS]
+        _hint(check, context, environment, conflicts)
+        check.changed = _record(work, operation, environment, check, check_type, rows, before)
         if inventory is not None:
             work.circuits.forget(environment.id)  # it answered
         known.remember(quiet=counts.drifted == 0 and visible.workflows == 0 and visible.changes == 0)
@@ -230,13 +233,11 @@ def _unread(operation: RunningOperation, inventory: EnvironmentSync | None) -> l
              "counts": "last" if p["workflow_id"] in known else "nothing"} for p in problems]
 
 
-def _hint(check: DriftCheck, work: UnitOfWork, context: Context, environment: Row[Any]) -> None:
+def _hint(check: DriftCheck, context: Context, environment: Row[Any], conflicts: Iterable[Conflict]) -> None:
     """Where a workflow differs because it, or its file, is claimed as two (§5.3), the row says so, and the way out:
     nothing that is deployed or exported ends such a drift."""
-    if not check.workflows:
-        return
     hints: dict[str, str] = {}
-    for conflict in find_conflicts(sides_of(work, environment.id)):
+    for conflict in conflicts if check.workflows else ():
         said = as_json_conflict(context, environment, conflict)
         for subject in (conflict.workflow_id, *conflict.paths, *conflict.holders):
             hints.setdefault(subject, f"{said['message']}; {said['fix']}")
@@ -244,14 +245,11 @@ def _hint(check: DriftCheck, work: UnitOfWork, context: Context, environment: Ro
         row["hint"] = hints.get(row["workflow_id"] or "") or hints.get(row["path"] or "")
 
 
-def _rows(work: UnitOfWork, operation: RunningOperation, environment: Row[Any], drifts: Iterable[WorkflowDrift],
-          files: list[Row[Any]]) -> list[dict[str, Any]]:
-    """Drift rows; what is known already keeps its beginning and, between the same two contents, its diff."""
-    drifts = list(drifts)
-    known = {row.subject: row for row in work.drift.of_environment(environment.id)}
-    digest_of_path = {row.path: row.digest for row in files}
-    ids = [d.workflow_id for d in drifts if d.workflow_id is not None]
-    mappings = work.mappings.by_workflow(environment.id, ids)
+def _rows(work: UnitOfWork, operation: RunningOperation, drifts: Iterable[WorkflowDrift], known: Mapping[str, Row[Any]],
+          stored: StoredSides) -> list[dict[str, Any]]:
+    """Drift rows; what is ``known`` already keeps its beginning and, between the same two contents, its diff."""
+    digest_of_path = {row.path: row.digest for row in stored.files}
+    mappings = {row.workflow_id: row for row in stored.workflows}
     rows = []
     for drift in drifts:
         subject = drift.workflow_id or drift.path or ""
@@ -304,8 +302,9 @@ def _check(operation: RunningOperation, environment: Row[Any], status: str, reas
 
 
 def _record(work: UnitOfWork, operation: RunningOperation, environment: Row[Any], check: DriftCheck,
-            check_type: CheckType, rows: list[dict[str, Any]]) -> bool:
-    """Store status, drift and history; an audit event when something changed. Returns whether it did."""
+            check_type: CheckType, rows: list[dict[str, Any]], known: Mapping[str, Row[Any]]) -> bool:
+    """Store status, drift (``known`` is stored) and history; an audit event when something changed. Returns whether it
+    did."""
     now = operation.context.now()
     fingerprint = _fingerprint(check)
     last = work.drift.last_check(environment.id)
@@ -315,7 +314,7 @@ def _record(work: UnitOfWork, operation: RunningOperation, environment: Row[Any]
     if check.error is None:
         values |= {"last_good_drift_status": check.status, "last_good_drift_at": now}
         check.last_good_status, check.last_good_at = check.status, iso(now)
-        if changed or _stale(work, environment, rows):
+        if changed or _stale(known, rows):
             work.drift.replace(environment.id, rows)
     work.fleet.set_environment(environment.id, **values)
     if last is not None and not changed and check_type == "scheduled" and last.type == "scheduled":
@@ -334,9 +333,9 @@ def _record(work: UnitOfWork, operation: RunningOperation, environment: Row[Any]
     return changed
 
 
-def _stale(work: UnitOfWork, environment: Row[Any], rows: list[dict[str, Any]]) -> bool:
-    """Whether what is stored says the same with other details: a draft that went on, a workflow that was linked."""
-    stored = {row.subject: dict(row._mapping) for row in work.drift.of_environment(environment.id)}
+def _stale(known: Mapping[str, Row[Any]], rows: list[dict[str, Any]]) -> bool:
+    """Whether what is ``known`` says the same with other details: a draft that went on, a workflow that was linked."""
+    stored = {subject: row._mapping for subject, row in known.items()}
     return any({key: stored[row["subject"]][key] for key in row} != row for row in rows if row["subject"] in stored)
 
 
@@ -345,7 +344,7 @@ def _record_error(operation: RunningOperation, error: WfopsError, check_type: Ch
         environment = work.fleet.environment(operation.environment.id)
         check = _check(operation, environment, EnvironmentDriftStatus.ERROR, error.kind, [], None, started)
         check.error = error
-        check.changed = _record(work, operation, environment, check, check_type, [])
+        check.changed = _record(work, operation, environment, check, check_type, [], {})
     return check
 
 

@@ -200,7 +200,7 @@ def _plan(operation: RunningOperation, folder: str, prune: bool, ambiguous_as_ne
         mappings = work.mappings.of_environment(environment.id, statuses=_KNOWN)
         ambiguous = ambiguous_workflows(work, operation.context.tenant_slug, environment, mappings)
         left_out = set() if ambiguous_as_new else {workflow.workflow_id for workflow in ambiguous}
-        deleted = {i for i, row in work.mappings.canonicals().items() if row.deleted_at is not None}
+        deleted = work.mappings.deleted_canonicals()
         exported = [m for m in mappings if m.status in _EXPORTED and not m.archived and m.workflow_id not in left_out
                     and m.unlinked_reason != UnlinkedReason.CANONICAL_DELETED]
         paths = _paths(exported, states)

@@ -102,20 +102,25 @@ def link_untracked(operation: RunningOperation) -> int:
 
     Each link can make a reference of another workflow known, and with it its portable hash, hence the rounds.
     """
+    store, context, environment = operation.services.store, operation.context, operation.environment
     linked = 0
     while True:
-        _refresh_portable_hashes(operation)
-        in_this_round = _link_round(operation)
+        with store.read(context) as work:
+            mappings = work.mappings.with_references(environment.id)
+            states = work.git_states.with_references(environment.id)
+            untracked = work.mappings.link_candidates(environment.id, NORMALIZER_VERSION)
+        if mappings or states:
+            _refresh_portable_hashes(operation, mappings, states)
+            with store.read(context) as work:
+                untracked = work.mappings.link_candidates(environment.id, NORMALIZER_VERSION)
+        in_this_round = _link_round(operation, [row for row in untracked if row.unlinked_reason != UnlinkedReason.BY_HAND])
         linked += in_this_round
         if not in_this_round:
             return linked
 
 
-def _link_round(operation: RunningOperation) -> int:
+def _link_round(operation: RunningOperation, untracked: list[Row[Any]]) -> int:
     store, context, environment = operation.services.store, operation.context, operation.environment
-    with store.read(context) as work:
-        untracked = [row for row in work.mappings.link_candidates(environment.id, NORMALIZER_VERSION)
-                     if row.unlinked_reason != UnlinkedReason.BY_HAND]
     linked = 0
     for start in range(0, len(untracked), _BATCH):
         rows = untracked[start:start + _BATCH]
@@ -147,12 +152,9 @@ def _proofs(work: UnitOfWork, environment_id: UUID, rows: list[Row[Any]]) -> dic
     }, credential_keys(work, environment_id))
 
 
-def _refresh_portable_hashes(operation: RunningOperation) -> None:
+def _refresh_portable_hashes(operation: RunningOperation, mappings: list[Row[Any]], states: list[Row[Any]]) -> None:
     """Recompute portable hashes of workflows and files with references, now that more of those may be known."""
-    store, context, environment = operation.services.store, operation.context, operation.environment
-    with store.read(context) as work:
-        mappings = work.mappings.with_references(environment.id)
-        states = work.git_states.with_references(environment.id)
+    store, context = operation.services.store, operation.context
     for start in range(0, max(len(mappings), len(states)), _BATCH):
         with store.bookkeeping(context, "link.refresh", held=operation.held) as work:
             _refresh_batch(work, operation, mappings[start:start + _BATCH], states[start:start + _BATCH])

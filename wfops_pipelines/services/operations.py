@@ -61,7 +61,9 @@ class RunningOperation:
     checkpoint: dict[str, Any] | None
     metrics: dict[str, Any] = field(default_factory=dict)
     stop: Stop = field(default_factory=Stop)
+    is_settled: bool = False  # nothing was left to recover when it began
     _steps: int = 0
+    _ended: list[dict[str, Any]] = field(default_factory=list)  # steps that ended, and are not recorded as ended yet
 
     @property
     def id(self) -> UUID:
@@ -76,20 +78,32 @@ class RunningOperation:
 
     @asynccontextmanager
     async def step(self, name: str) -> AsyncIterator[dict[str, Any]]:
-        """Record a step; what the block puts into the dictionary becomes its result."""
+        """Record a step; what the block puts into the dictionary becomes its result. That a step began is recorded at once;
+        that it ended, together with whatever is recorded next: the next step, or the operation's end."""
         self._steps += 1
         position, result = self._steps, dict[str, Any]()
-        await asyncio.to_thread(self._record_step, name, position, OperationState.RUNNING, None)
+        await asyncio.to_thread(self._begin_step, self._step(name, position, OperationState.RUNNING, None))
         try:
             yield result
         except BaseException:
-            await asyncio.to_thread(self._record_step, name, position, OperationState.FAILED, result or None)
+            self._ended.append(self._step(name, position, OperationState.FAILED, result or None))
             raise
-        await asyncio.to_thread(self._record_step, name, position, OperationState.COMPLETED, result)
+        self._ended.append(self._step(name, position, OperationState.COMPLETED, result))
 
-    def _record_step(self, name: str, position: int, state: OperationState, result: dict[str, Any] | None) -> None:
+    def _step(self, name: str, position: int, state: OperationState, result: dict[str, Any] | None) -> dict[str, Any]:
+        return {"name": name, "position": position, "state": state, "now": self.context.now(), "result": result}
+
+    def _begin_step(self, step: dict[str, Any]) -> None:
         with self.services.store.bookkeeping(self.context, "operation.step", held=self.held) as work:
-            work.operations.step(self.id, name, position=position, state=state, now=self.context.now(), result=result)
+            ended = self.save_ended_steps(work)
+            work.operations.step(self.id, **step)
+        del self._ended[:ended]
+
+    def save_ended_steps(self, work: UnitOfWork) -> int:
+        """Record, with other work, the steps that ended since something was recorded; returns how many."""
+        for step in self._ended:
+            work.operations.step(self.id, **step)
+        return len(self._ended)
 
     def save_checkpoint(self, work: UnitOfWork, checkpoint: dict[str, Any]) -> None:
         """Remember, in the same transaction as the work, how far it came. What other parts of it remembered stays."""
@@ -114,7 +128,8 @@ async def run_operation(services: Services, context: Context, kind: OperationKin
     calls.count_into(running.metrics)
     try:
         with running.stop.uncut():  # what others left half-written is not left so once more
-            await recovery.recover(running)
+            if not running.is_settled:
+                await recovery.recover(running)
         running.stop.check()
         yield running
         running.stop.too_late()
@@ -222,9 +237,8 @@ def _take(services: Services, context: Context, kind: OperationKind, environment
     with services.store.bookkeeping(context, "operation.acquire") as work:
         _refuse_to_begin(work, kind)
         lease = work.leases.lock(environment.id)
-        beat_at = _database_time(work)
         if lease is not None and lease.released_at is None:
-            alive = holders.is_alive(lease.holder, lease.heartbeat_at, beat_at, services.limits.lease_stale)
+            alive = holders.is_alive(lease.holder, lease.heartbeat_at, _database_time(work), services.limits.lease_stale)
             if alive and Held(environment.id, lease.epoch) not in _unended:
                 return lease.operation_id
             declare_dead(work, lease.operation_id, now)
@@ -234,11 +248,12 @@ def _take(services: Services, context: Context, kind: OperationKind, environment
         if resumed is None:
             work.operations.create(operation_id, kind, environment_id=environment.id, actor=context.actor,
                                    run_id=context.run_id, now=now, request=request)
-        epoch = work.leases.take(environment.id, operation_id, holders.this_process(), beat_at)
+        epoch = work.leases.take(environment.id, operation_id, holders.this_process())
         attempt = work.operations.start(operation_id, run_id=context.run_id, now=now)
         taken.append(RunningOperation(
             services, within, kind, environment, Held(environment.id, epoch), attempt,
-            checkpoint=resumed.checkpoint if resumed is not None else None, stop=stop))
+            checkpoint=resumed.checkpoint if resumed is not None else None, stop=stop,
+            is_settled=work.journal.is_settled(environment.id)))
     return taken[0]
 
 
@@ -309,6 +324,7 @@ def _end(running: RunningOperation, beat: _Heartbeat | None, state: OperationSta
         beat.stop()
     context = running.context
     with running.services.store.bookkeeping(context, "operation.end", held=running.held) as work:
+        running.save_ended_steps(work)
         work.operations.end(running.id, state, now=context.now(), metrics=running.metrics or None,
                             error_kind=error_kind, error_message=message)
         work.leases.release(running.environment.id, running.held.epoch, context.now())

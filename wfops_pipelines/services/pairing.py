@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Row
 
@@ -14,22 +16,37 @@ from wfops_pipelines.store.unit_of_work import UnitOfWork
 _LIVE = (MappingStatus.LINKED, MappingStatus.UNTRACKED, MappingStatus.IGNORED)
 
 
-def match_environment(work: UnitOfWork, environment: Row[Any]) -> Matching:
+@dataclass(frozen=True, slots=True)
+class StoredSides:
+    """What the store holds of both sides of an environment, read once for all that looks at it."""
+
+    workflows: list[Row[Any]]  # linked, untracked and ignored ones, by name
+    files: list[Row[Any]]  # by path
+    deleted: set[UUID]  # canonical workflows
+
+
+def stored_sides(work: UnitOfWork, environment_id: UUID) -> StoredSides:
+    """Both sides as they are stored."""
+    return StoredSides(work.mappings.of_environment(environment_id, statuses=_LIVE),
+                       work.git_states.of_environment(environment_id), work.mappings.deleted_canonicals())
+
+
+def match_environment(work: UnitOfWork, environment: Row[Any], stored: StoredSides | None = None) -> Matching:
     """Pair what runs with what Git holds. Deleted canonical workflows are on neither side. What a promotion wrote, and
     could not commit yet or has in an open pull request, counts as what Git says (design decision 13)."""
-    deleted = {i for i, row in work.mappings.canonicals().items() if row.deleted_at is not None}
+    sides = stored or stored_sides(work, environment.id)
     runtime = [
         RuntimeWorkflow(
             workflow_id=row.workflow_id, name=row.name, canonical_id=row.canonical_id, live_hash=row.live_hash,
             draft_hash=row.draft_hash, active=row.active, archived=row.archived or row.missing_at is not None,
             ignored=row.status == MappingStatus.IGNORED,
         )
-        for row in work.mappings.of_environment(environment.id, statuses=_LIVE)
+        for row in sides.workflows
     ]
     files = [
         GitWorkflow(path=row.path, name=row.name, canonical_id=row.canonical_id, content_hash=row.content_hash,
                     wants_active=row.wants_active, workflow_id=row.workflow_id)
-        for row in work.git_states.of_environment(environment.id) if row.canonical_id not in deleted
+        for row in sides.files if row.canonical_id not in sides.deleted
     ]
     ahead = _ahead_of_git(work, environment)
     return match_workflows(*_with(ahead, runtime, files)) if ahead else match_workflows(runtime, files)
@@ -37,8 +54,8 @@ def match_environment(work: UnitOfWork, environment: Row[Any]) -> Matching:
 
 def _ahead_of_git(work: UnitOfWork, environment: Row[Any]) -> dict[str, Mapping[str, Any]]:
     """What promotions made of workflows that Git does not say yet, by n8n id: of several the last."""
-    rows = [*work.promotions.with_pull_request(environment.id), *work.promotions.with_git_left(environment.id)]
-    rows.sort(key=lambda row: (row.started_at or row.requested_at, row.number))
+    rows = sorted(work.promotions.ahead_of_git(environment.id),
+                  key=lambda row: (row.started_at or row.requested_at, row.number))
     return {told["workflow_id"]: told for row in rows
             for told in (row.results or {}).get("workflows", []) if told["workflow_id"] and told["status"] != "skipped"}
 
@@ -60,9 +77,9 @@ def _with(ahead: Mapping[str, Mapping[str, Any]], runtime: Iterable[RuntimeWorkf
     return left, [file for file in files if str(file.canonical_id) not in quiet]
 
 
-def remember_in_sync(work: UnitOfWork, environment: Row[Any], matching: Matching) -> None:
+def remember_in_sync(work: UnitOfWork, stored: StoredSides, matching: Matching) -> None:
     """What was last seen in sync here decides between a hotfix and Git having moved on (§8)."""
-    equal = [runtime.workflow_id for runtime, file in matching.pairs
-             if runtime.live_hash == file.content_hash and not runtime.archived]
-    rows = work.mappings.by_workflow(environment.id, equal).values()
-    work.mappings.mark_in_sync({row.id: row.portable_hash for row in rows if row.in_sync_hash != row.portable_hash})
+    equal = {runtime.workflow_id for runtime, file in matching.pairs
+             if runtime.live_hash == file.content_hash and not runtime.archived}
+    work.mappings.mark_in_sync({row.id: row.portable_hash for row in stored.workflows
+                                if row.workflow_id in equal and row.in_sync_hash != row.portable_hash})

@@ -29,14 +29,21 @@ from wfops_pipelines.store.unit_of_work import UnitOfWork
 async def commit_what_is_left(operation: RunningOperation) -> None:
     """Make the commits that earlier promotions to this environment could not make, and see what became of their pull
     requests. Both sides have just been read."""
+    if not await asyncio.to_thread(_ahead, operation):
+        return
     await follow_pull_requests(operation)
     for row in await asyncio.to_thread(_left, operation):
         await commit_promotion(operation, row)
 
 
-def _left(operation: RunningOperation) -> list[Row[Any]]:
+def _ahead(operation: RunningOperation) -> list[Row[Any]]:
     if operation.environment.repository_id is None:
         return []
+    with operation.services.store.read(operation.context) as work:
+        return work.promotions.ahead_of_git(operation.environment.id)
+
+
+def _left(operation: RunningOperation) -> list[Row[Any]]:
     with operation.services.store.read(operation.context) as work:
         return work.promotions.with_git_left(operation.environment.id)
 

@@ -108,8 +108,7 @@ def both_sides(work: UnitOfWork, source: Side, target: Side) -> list[BothSides]:
     """The inputs of a plan, with the base of each workflow (§8): the target's Git content, else what was promoted there
     last. While a promotion's commit is still to be made or merged, what it promoted is the base."""
     base = _git_bases(work, target)
-    waiting = {row.id for row in (*work.promotions.with_git_left(target.environment.id),
-                                  *work.promotions.with_pull_request(target.environment.id))}
+    waiting = {row.id for row in work.promotions.ahead_of_git(target.environment.id)}
     for key, row in target.promoted.items():
         if key not in base or row.promotion_id in waiting:
             base[key] = row.portable_hash

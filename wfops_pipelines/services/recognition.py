@@ -21,13 +21,13 @@ from wfops_pipelines.store.unit_of_work import UnitOfWork
 class Recognition:
     """Around a comparison, in its transaction: made before it, told to remember after it."""
 
-    def __init__(self, work: UnitOfWork, environment: Row[Any], repository: RepositorySync | None,
+    def __init__(self, work: UnitOfWork, environment: Row[Any], check_type: str, repository: RepositorySync | None,
                  inventory: EnvironmentSync | None) -> None:
         self._work = work
         self._environment = environment
         self._inventory = inventory
         self._head = repository.head or "" if repository is not None else None  # a branch that is not there has none
-        self._before = self._state() if self._is_whole else None
+        self._before = self._state() if check_type == "scheduled" and self._is_whole else None
 
     @property
     def _is_whole(self) -> bool:
@@ -41,8 +41,7 @@ class Recognition:
         work, environment = self._work, self._environment
         last = work.drift.last_check(environment.id) if self._before is not None and quiet else None
         if last is None or last.type != "scheduled" or self._inventory is None or self._state() != self._before:
-            if work.listings.of_environment(environment.id) is not None:
-                work.listings.forget(environment.id)
+            work.listings.forget(environment.id)
             return
         work.listings.save(
             environment.id, pages=[{"digest": page.digest, "cursor": page.cursor} for page in self._inventory.pages],

@@ -22,7 +22,7 @@ from wfops_pipelines.domain.workflow import Content, decode_content
 from wfops_pipelines.services.hashing import credential_keys
 from wfops_pipelines.services.holder import monotonic_ms
 from wfops_pipelines.services.operations import RunningOperation, run_operation
-from wfops_pipelines.services.pairing import match_environment, remember_in_sync
+from wfops_pipelines.services.pairing import match_environment, remember_in_sync, stored_sides
 from wfops_pipelines.services.rehash import rehash_environment
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.store.unit_of_work import UnitOfWork
@@ -63,7 +63,8 @@ def reconcile_stages(operation: RunningOperation) -> Reconciliation:
         known = work.diffs.known_of(operation.environment.id)
     if operation.environment.repository_id is not None:
         with operation.services.store.bookkeeping(operation.context, "reconcile.in_sync", held=operation.held) as work:
-            remember_in_sync(work, operation.environment, match_environment(work, operation.environment))
+            stored = stored_sides(work, operation.environment.id)
+            remember_in_sync(work, stored, match_environment(work, operation.environment, stored))
     slugs = {i: row.slug for i, row in environments.items()}
     for source_id in sorted(sources & set(slugs), key=lambda i: slugs[i]):
         rehash_environment(operation, environments[source_id])
@@ -138,7 +139,7 @@ def _sides(work: UnitOfWork, source_id: UUID, target_id: UUID) -> list[_Sides]:
 
     source, target = linked(source_id), linked(target_id)
     base = {row.canonical_id: row.portable_hash for row in work.git_states.of_environment(target_id)}
-    deleted = {i for i, row in work.mappings.canonicals().items() if row.deleted_at is not None}
+    deleted = work.mappings.deleted_canonicals()
     return [
         _Sides(i, source.get(i), target.get(i), base.get(i))
         for i in sorted((set(source) | set(target)) - deleted, key=str)

@@ -22,6 +22,11 @@ from wfops_pipelines.store.unit_of_work import UnitOfWork
 _BATCH = 100
 
 
+def is_behind(work: UnitOfWork, environment: Row[Any]) -> bool:
+    """Whether :func:`rehash_environment` has anything to do."""
+    return work.mappings.is_behind(environment.id, NORMALIZER_VERSION)
+
+
 def rehash_environment(operation: RunningOperation, other: Row[Any] | None = None) -> int:
     """Bring the hashes of the operation's environment (or of an ``other`` of the tenant, for a comparison with it) to the
     current version; returns how many rows were behind.
@@ -30,6 +35,8 @@ def rehash_environment(operation: RunningOperation, other: Row[Any] | None = Non
     """
     store, context, environment = operation.services.store, operation.context, other or operation.environment
     with store.read(context) as work:
+        if not is_behind(work, environment):
+            return 0
         mappings = work.mappings.behind(environment.id, NORMALIZER_VERSION)
         states = work.git_states.behind(environment.id, NORMALIZER_VERSION)
     for start in range(0, len(mappings), _BATCH):

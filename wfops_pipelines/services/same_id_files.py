@@ -17,19 +17,23 @@ from wfops_pipelines.store.unit_of_work import UnitOfWork
 SAME_ID: Final = "duplicate_workflow_id"
 
 
-def note_same_ids(work: UnitOfWork, context: Context, environment: Row[Any]) -> None:
+def note_same_ids(work: UnitOfWork, context: Context, environment: Row[Any]) -> list[Row[Any]]:
     """Bring the rows in step with the files as they stand. A row that says the same stays as it is; a file that has
-    another problem keeps that one."""
-    stored = {row.path: row for row in work.git_states.errors(environment.id)}
+    another problem keeps that one. Returns all file errors as they are then."""
+    errors = work.git_states.errors(environment.id)
+    stored = {row.path: row for row in errors}
     mine = {path for path, row in stored.items() if row.reason == SAME_ID}
     found = _found(work, context, environment)
     fresh = [row for path, row in found.items() if path not in stored or (
         path in mine and (stored[path].blob, stored[path].message) != (row["blob"], row["message"]))]
+    if not fresh and mine <= set(found):
+        return errors
     work.git_states.clear_errors(environment.id, mine - set(found))
     work.git_states.save_errors(environment.id, fresh)
     for row in fresh:
         work.record("git.file_unreadable", "file", row["path"], environment=environment.slug, reason=SAME_ID,
                     message=row["message"])
+    return work.git_states.errors(environment.id)
 
 
 def _found(work: UnitOfWork, context: Context, environment: Row[Any]) -> dict[str, dict[str, Any]]:

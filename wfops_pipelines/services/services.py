@@ -18,7 +18,7 @@ from wfops_pipelines.n8n.provider import Connection, WorkflowProvider
 from wfops_pipelines.notify.apprise_sender import AppriseSender
 from wfops_pipelines.notify.sender import Sender
 from wfops_pipelines.store.secrets import naming
-from wfops_pipelines.store.unit_of_work import Store
+from wfops_pipelines.store.unit_of_work import Store, UnitOfWork
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +101,11 @@ class Services:
     def provider_of(self, context: Context, environment: Row[Any]) -> WorkflowProvider:
         """A client for the environment's engine, with its key from the store."""
         with self.store.read(context) as work:
-            key = work.fleet.secret(environment.api_key_secret)
-        return self._provider(context, environment, key)
+            return self.provider_within(work, environment)
+
+    def provider_within(self, work: UnitOfWork, environment: Row[Any]) -> WorkflowProvider:
+        """The same for whoever reads more of the store at once."""
+        return self._provider(work.context, environment, work.fleet.secret(environment.api_key_secret))
 
     def provider_with(self, context: Context, environment: Row[Any], token: str | None) -> WorkflowProvider:
         """The same with the key as the store holds it, encrypted: for those who read many at once."""
@@ -127,8 +130,17 @@ class Services:
         if environment.repository_id is None:
             return None
         with self.store.read(context) as work:
-            row = work.fleet.repositories()[environment.repository_id]
-            secret = work.fleet.secret(row.secret_name) if row.secret_name else None
+            declared = self.declared_repository(work, environment)
+        return self.repository_as(context, environment, *declared)
+
+    def declared_repository(self, work: UnitOfWork, environment: Row[Any]) -> tuple[Row[Any], str | None]:
+        """The row of the environment's repository, which it has, and the secret: what :meth:`repository_as` opens."""
+        row = work.fleet.repository(environment.repository_id)
+        return row, work.fleet.secret(row.secret_name) if row.secret_name else None
+
+    def repository_as(self, context: Context, environment: Row[Any], row: Row[Any],
+                      secret: str | None) -> tuple[Repository, str, str]:
+        """:meth:`repository_of` for whoever has read what is declared of it."""
         app = None
         if row.github_app:
             if secret is None:
@@ -151,10 +163,10 @@ class Services:
         finally:
             repository.close()
 
-    def source_key(self, environment: Row[Any], work_repositories: dict[UUID, Row[Any]]) -> str:
+    def source_key(self, environment: Row[Any], repository: Row[Any]) -> str:
         """What the environment's Git content is read from; when it changes, the last head means nothing any more."""
-        row = work_repositories[environment.repository_id]
-        return f"{row.provider}|{row.url}|{environment.branch or row.branch}|{environment.folder or ''}"
+        return (f"{repository.provider}|{repository.url}|{environment.branch or repository.branch}|"
+                f"{environment.folder or ''}")
 
 
 def _suggest(known: list[str], what: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from wfops_pipelines.domain.conflicts import Conflict, ConflictKind, File, Sides
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.mapping import MappingStatus, UnlinkedReason
 from wfops_pipelines.domain.normalize import NORMALIZER_VERSION
+from wfops_pipelines.services.pairing import StoredSides, stored_sides
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
@@ -25,20 +27,17 @@ def conflicts_of_tenant(services: Services, context: Context, environment: str |
                 for conflict in find_conflicts(sides_of(work, place.id))]
 
 
-def sides_of(work: UnitOfWork, environment_id: UUID) -> Sides:
+def sides_of(work: UnitOfWork, environment_id: UUID, stored: StoredSides | None = None) -> Sides:
     """An environment's workflows and files as they may contradict each other."""
-    rows = work.mappings.of_environment(
-        environment_id, statuses=[MappingStatus.LINKED, MappingStatus.UNTRACKED, MappingStatus.IGNORED])
-    loose = [row.portable_hash for row in rows
+    both = stored or stored_sides(work, environment_id)
+    loose = [row.portable_hash for row in both.workflows
              if row.canonical_id is None and row.unlinked_reason != UnlinkedReason.NO_MATCH]
     registered = work.mappings.registered(loose, NORMALIZER_VERSION)
-    deleted = {i for i, row in work.mappings.canonicals().items() if row.deleted_at is not None}
     return Sides(
         [Workflow(row.workflow_id, row.name, row.canonical_id, row.unlinked_reason,
-                  frozenset(r.canonical_id for r in registered.get(row.portable_hash, ())) - deleted,
-                  aside=row.status == MappingStatus.IGNORED) for row in rows],
-        [File(row.path, row.canonical_id, row.workflow_id, row.read_only)
-         for row in work.git_states.of_environment(environment_id)], deleted)
+                  frozenset(r.canonical_id for r in registered.get(row.portable_hash, ())) - both.deleted,
+                  aside=row.status == MappingStatus.IGNORED) for row in both.workflows],
+        [File(row.path, row.canonical_id, row.workflow_id, row.read_only) for row in both.files], both.deleted)
 
 
 def way_out(work: UnitOfWork, context: Context, place: Row[Any], workflow_id: str) -> str | None:
@@ -47,11 +46,10 @@ def way_out(work: UnitOfWork, context: Context, place: Row[Any], workflow_id: st
     return _resolve(context, place, workflow_id) if found else None
 
 
-def conflict_problems(work: UnitOfWork, context: Context, place: Row[Any]) -> list[dict[str, str]]:
-    """The environment's conflicts as problems of a drift check: n8n id, reason, message with the way out."""
+def conflict_problems(context: Context, place: Row[Any], conflicts: Iterable[Conflict]) -> list[dict[str, str]]:
+    """An environment's conflicts as problems of a drift check: n8n id, reason, message with the way out."""
     return [{"workflow_id": c.workflow_id, "reason": REASON,
-             "message": f"{describe(c)}; {_resolve(context, place, c.workflow_id)}"}
-            for c in find_conflicts(sides_of(work, place.id))]
+             "message": f"{describe(c)}; {_resolve(context, place, c.workflow_id)}"} for c in conflicts]
 
 
 def as_json(context: Context, place: Row[Any], conflict: Conflict) -> dict[str, Any]:

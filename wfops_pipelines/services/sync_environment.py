@@ -38,7 +38,7 @@ from wfops_pipelines.services.hashing import (
 from wfops_pipelines.services.holder import monotonic_ms
 from wfops_pipelines.services.linking import Candidate, decide_links, link_untracked, record_decision
 from wfops_pipelines.services.operations import RunningOperation, run_operation
-from wfops_pipelines.services.rehash import rehash_environment
+from wfops_pipelines.services.rehash import is_behind, rehash_environment
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.store.payloads import Packed, pack
 from wfops_pipelines.store.tables.base import storable
@@ -92,8 +92,7 @@ async def sync_environment(services: Services, context: Context, environment: Ro
 async def read_environment(operation: RunningOperation) -> EnvironmentSync:
     """The sync itself, inside whichever operation holds the environment."""
     started = monotonic_ms()
-    await asyncio.to_thread(rehash_environment, operation)
-    provider = operation.services.provider_of(operation.context, operation.environment)
+    provider = await asyncio.to_thread(_begin, operation)
     sync = _Sync(operation)
     try:
         page_size = operation.services.limits.page_size
@@ -112,6 +111,16 @@ async def read_environment(operation: RunningOperation) -> EnvironmentSync:
     sync.result.duration_ms = round(monotonic_ms() - started)
     operation.metrics.update(sync.result.as_json())
     return sync.result
+
+
+def _begin(operation: RunningOperation) -> WorkflowProvider:
+    """A client for n8n, after what is stored was hashed by today's rules."""
+    with operation.services.store.read(operation.context) as work:
+        behind = is_behind(work, operation.environment)
+        provider = operation.services.provider_within(work, operation.environment)
+    if behind:
+        rehash_environment(operation)
+    return provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +175,6 @@ class _Sync:
         with self.operation.services.store.read(self.operation.context) as work:
             rows = work.mappings.as_synced(environment.id, [workflow.id for workflow in listed])
             waiting = set() if last else self._to_wait(work, rows)
-            if self._linkable is None:
-                self._linkable = work.mappings.has_registered(NORMALIZER_VERSION) or work.git_states.has_any(environment.id)
         self._waiting += [workflow for workflow in listed if workflow.id in waiting]
         changed: list[_Item] = []
         for workflow in listed:
@@ -279,6 +286,9 @@ class _Sync:
         self.result.updated += len(updated)
 
     def _decide(self, work: UnitOfWork, candidates: list[Candidate], claimed: set[UUID]) -> dict[str, LinkDecision]:
+        if candidates and self._linkable is None:
+            self._linkable = (work.mappings.has_registered(NORMALIZER_VERSION)
+                              or work.git_states.has_any(self.operation.environment.id))
         if self._linkable:
             return decide_links(work, self.operation.environment.id, candidates, claimed=claimed, lock=True)
         return {candidate.workflow_id: LinkDecision(None, UnlinkedReason.NO_MATCH, None) for candidate in candidates}
@@ -340,8 +350,9 @@ class _Sync:
             if gone:
                 await asyncio.to_thread(self._mark_missing, gone)
         await asyncio.to_thread(self.drain)
-        await asyncio.to_thread(self.store_waiting)
-        await asyncio.to_thread(self.drain)
+        if self._waiting:
+            await asyncio.to_thread(self.store_waiting)
+            await asyncio.to_thread(self.drain)
 
     def _mark_missing(self, workflow_ids: list[str]) -> None:
         operation, now = self.operation, self.operation.context.now()

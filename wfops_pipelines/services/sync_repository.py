@@ -24,7 +24,7 @@ from wfops_pipelines.git.repository import Repository
 from wfops_pipelines.services.holder import monotonic_ms
 from wfops_pipelines.services.linking import link_untracked
 from wfops_pipelines.services.operations import RunningOperation, run_operation
-from wfops_pipelines.services.rehash import rehash_environment
+from wfops_pipelines.services.rehash import is_behind, rehash_environment
 from wfops_pipelines.services.repository_files import FileProblem, FolderReader, ReadFile
 from wfops_pipelines.services.same_id_files import SAME_ID, note_same_ids
 from wfops_pipelines.services.services import Services
@@ -75,15 +75,20 @@ async def read_repository(operation: RunningOperation) -> RepositorySync:
 
 def _read_repository(operation: RunningOperation) -> RepositorySync:
     started = monotonic_ms()
-    rehash_environment(operation)
+    services, context, environment = operation.services, operation.context, operation.environment
+    configured = environment.repository_id is not None
+    with services.store.read(context) as work:
+        behind, stored = is_behind(work, environment), work.fleet.environment(environment.id)
+        declared = services.declared_repository(work, environment) if configured else None
+    if behind:
+        rehash_environment(operation)
     sync = _Sync(operation)
-    opened = operation.services.repository_of(operation.context, operation.environment)
-    if opened is None:
+    if declared is None:
         sync.result.configured, sync.result.reason = False, "not_configured"
     else:
-        repository, branch, folder = opened
+        repository, branch, folder = services.repository_as(context, environment, *declared)
         try:
-            sync.run(repository, branch, folder)
+            sync.run(repository, branch, folder, stored, services.source_key(environment, declared[0]))
         finally:
             repository.close()
     sync.result.duration_ms = round(monotonic_ms() - started)
@@ -122,11 +127,8 @@ class _Sync:
         self._known_problems: dict[str, tuple[str, str]] = {}  # path → blob, reason
         self._collisions: set[str] = set()
 
-    def run(self, repository: Repository, branch: str, folder: str) -> None:
-        """One sync against the branch's head."""
-        with self.services.store.read(self.context) as work:
-            source = self.services.source_key(self.environment, work.fleet.repositories())
-            environment = work.fleet.environment(self.environment.id)
+    def run(self, repository: Repository, branch: str, folder: str, environment: Row[Any], source: str) -> None:
+        """One sync against the branch's head. ``environment`` is as it is stored now; ``source`` what it is read from."""
         previous = environment.git_commit if environment.git_source == source else None
         head = repository.head(branch)
         failpoints.reach("repository.head.read")
@@ -375,9 +377,8 @@ class _Sync:
     def _count(self) -> None:
         with self.services.store.bookkeeping(self.context, "repository.looked", held=self.operation.held) as work:
             work.fleet.set_environment(self.environment.id, git_synced_at=self.context.now())
-            note_same_ids(work, self.context, self.environment)
-            self.result.files = sum(alive for _, alive, _ in work.git_states.blobs(self.environment.id).values())
-            errors = work.git_states.errors(self.environment.id)
+            errors = note_same_ids(work, self.context, self.environment)
+            self.result.files = work.git_states.count(self.environment.id)
         self.result.errors = len(errors)
         self.result.problems = [{"path": e.path, "reason": e.reason, "message": e.message} for e in errors[:100]]
 

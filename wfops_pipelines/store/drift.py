@@ -6,12 +6,19 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
 from wfops_pipelines.store.tables.drift import drift_check_history as history
 from wfops_pipelines.store.tables.drift import workflow_drift as drift
 
 _NOT_COMPARED = ("UNKNOWN", "ERROR", "UNTRACKED")  # one side was not read, or there was nothing to compare with
+
+_OF_ENVIRONMENT = select(drift).where(
+    drift.c.tenant_id == bindparam("tenant"), drift.c.environment_id == bindparam("environment")
+).order_by(drift.c.name, drift.c.subject)
+_LAST_CHECK = select(history).where(
+    history.c.tenant_id == bindparam("tenant"), history.c.environment_id == bindparam("environment")
+).order_by(history.c.last_at.desc()).limit(1)
 
 
 class DriftRows:
@@ -23,10 +30,7 @@ class DriftRows:
 
     def of_environment(self, environment_id: UUID) -> list[Row[Any]]:
         """What drifts in an environment, by name."""
-        return list(self._connection.execute(
-            select(drift).where(drift.c.tenant_id == self._tenant_id, drift.c.environment_id == environment_id)
-            .order_by(drift.c.name, drift.c.subject)
-        ))
+        return list(self._connection.execute(_OF_ENVIRONMENT, self._key(environment_id)))
 
     def of_tenant(self) -> list[Row[Any]]:
         """What drifts anywhere."""
@@ -44,10 +48,7 @@ class DriftRows:
 
     def last_check(self, environment_id: UUID) -> Row[Any] | None:
         """The newest entry of the history."""
-        return self._connection.execute(
-            select(history).where(history.c.tenant_id == self._tenant_id, history.c.environment_id == environment_id)
-            .order_by(history.c.last_at.desc()).limit(1)
-        ).one_or_none()
+        return self._connection.execute(_LAST_CHECK, self._key(environment_id)).one_or_none()
 
     def checks(self, environment_id: UUID, *, limit: int = 50) -> list[Row[Any]]:
         """The history, newest first."""
@@ -75,3 +76,6 @@ class DriftRows:
             update(history).where(history.c.tenant_id == self._tenant_id, history.c.id == check_id)
             .values(checks=history.c.checks + 1, last_at=at, duration_ms=duration_ms)
         )
+
+    def _key(self, environment_id: UUID) -> dict[str, UUID]:
+        return {"tenant": self._tenant_id, "environment": environment_id}

@@ -28,6 +28,15 @@ _TARGETS = select(notification_targets).where(notification_targets.c.tenant_id =
 _CREDENTIALS = select(credential_map).where(credential_map.c.tenant_id == bindparam("tenant")).order_by(
     credential_map.c.key, credential_map.c.environment_id)
 
+_ENVIRONMENTS = select(environments).where(environments.c.tenant_id == bindparam("tenant")).order_by(
+    environments.c.position, environments.c.slug)
+_PRESENT_ENVIRONMENTS = _ENVIRONMENTS.where(environments.c.deleted_at.is_(None))
+_ENVIRONMENT = select(environments).where(
+    environments.c.tenant_id == bindparam("tenant"), environments.c.id == bindparam("environment"))
+_REPOSITORY = select(repositories).where(
+    repositories.c.tenant_id == bindparam("tenant"), repositories.c.id == bindparam("repository"))
+_SECRET = select(secrets.c.token).where(secrets.c.tenant_id == bindparam("tenant"), secrets.c.name == bindparam("secret"))
+
 
 class FleetRows:
     """What is declared for one tenant."""
@@ -49,16 +58,13 @@ class FleetRows:
 
     def environments(self, *, deleted: bool = False) -> list[Row[Any]]:
         """Environments in the order they were declared."""
-        query = select(environments).where(environments.c.tenant_id == self._tenant_id)
-        if not deleted:
-            query = query.where(environments.c.deleted_at.is_(None))
-        return list(self._connection.execute(query.order_by(environments.c.position, environments.c.slug)))
+        return list(self._connection.execute(
+            _ENVIRONMENTS if deleted else _PRESENT_ENVIRONMENTS, {"tenant": self._tenant_id}))
 
     def environment(self, environment_id: UUID) -> Row[Any]:
         """One environment by id, deleted or not; :class:`UnknownEnvironment` when the tenant has none of it."""
-        row = self._connection.execute(select(environments).where(
-            environments.c.tenant_id == self._tenant_id, environments.c.id == environment_id
-        )).one_or_none()
+        row = self._connection.execute(
+            _ENVIRONMENT, {"tenant": self._tenant_id, "environment": environment_id}).one_or_none()
         if row is None:
             raise UnknownEnvironment(f"the environment with the id {environment_id} is gone, or was never this tenant's",
                                      fix="`wfops tenants` names those there are")
@@ -79,6 +85,10 @@ class FleetRows:
         rows = self._connection.execute(select(repositories).where(repositories.c.tenant_id == self._tenant_id))
         return {row.id: row for row in rows}
 
+    def repository(self, repository_id: UUID) -> Row[Any]:
+        """One of them."""
+        return self._connection.execute(_REPOSITORY, {"tenant": self._tenant_id, "repository": repository_id}).one()
+
     def save_repository(self, **values: Any) -> None:
         """Create or update a repository, by id."""
         self._upsert(repositories, ["tenant_id", "id"], {"tenant_id": self._tenant_id, **values})
@@ -87,9 +97,7 @@ class FleetRows:
 
     def secret(self, name: str) -> str | None:
         """A secret in clear; none if there is none. :class:`SecretUnreadable` names it when no key fits."""
-        token = self._connection.execute(select(secrets.c.token).where(
-            secrets.c.tenant_id == self._tenant_id, secrets.c.name == name
-        )).scalar_one_or_none()
+        token = self._connection.execute(_SECRET, {"tenant": self._tenant_id, "secret": name}).scalar_one_or_none()
         if token is None:
             return None
         with naming(f"secret {name}"):

@@ -19,6 +19,17 @@ _KEYS = ("tenant_id", "environment_id", "path")
 _BY_WORKFLOW = select(states).where(
     states.c.tenant_id == bindparam("tenant"), states.c.environment_id == bindparam("environment"),
     states.c.deleted_at.is_(None), any_in(states.c.workflow_id, "ids"))
+_IN = (states.c.tenant_id == bindparam("tenant")) & (states.c.environment_id == bindparam("environment"))
+_WITH_DELETED = select(states).where(_IN).order_by(states.c.path)
+_OF_ENVIRONMENT = _WITH_DELETED.where(states.c.deleted_at.is_(None))
+_WITH_REFERENCES = _OF_ENVIRONMENT.where(states.c.has_references)
+_COUNT = select(func.count()).select_from(states).where(_IN, states.c.deleted_at.is_(None))
+_NAMING_ALIKE = _OF_ENVIRONMENT.where(states.c.workflow_id.in_(select(states.c.workflow_id).where(
+    _IN, states.c.deleted_at.is_(None), states.c.workflow_id.is_not(None)).group_by(states.c.workflow_id).having(
+    func.count() > 1)))
+_ERRORS = select(file_errors).where(
+    file_errors.c.tenant_id == bindparam("tenant"), file_errors.c.environment_id == bindparam("environment")
+).order_by(file_errors.c.path)
 _SAVE = Upsert(states, keys=_KEYS, written=_WRITTEN)
 _SAVE_ERRORS = Upsert(file_errors, keys=_KEYS, written=["blob", "reason", "message"])
 
@@ -32,10 +43,11 @@ class GitStates:
 
     def of_environment(self, environment_id: UUID, *, deleted: bool = False) -> list[Row[Any]]:
         """States by path; with ``deleted`` also those whose file is gone."""
-        query = select(states).where(self._in(environment_id))
-        if not deleted:
-            query = query.where(states.c.deleted_at.is_(None))
-        return list(self._connection.execute(query.order_by(states.c.path)))
+        return list(self._connection.execute(_WITH_DELETED if deleted else _OF_ENVIRONMENT, self._key(environment_id)))
+
+    def count(self, environment_id: UUID) -> int:
+        """How many states there are whose file is there."""
+        return int(self._connection.execute(_COUNT, self._key(environment_id)).scalar_one())
 
     def behind(self, environment_id: UUID, version: int) -> list[Row[Any]]:
         """States, also of files that are gone, whose hashes are of another version of the normaliser."""
@@ -45,10 +57,7 @@ class GitStates:
 
     def with_references(self, environment_id: UUID) -> list[Row[Any]]:
         """Live states whose portable hash depends on what other workflows are."""
-        return list(self._connection.execute(
-            select(states).where(self._in(environment_id), states.c.deleted_at.is_(None), states.c.has_references)
-            .order_by(states.c.path)
-        ))
+        return list(self._connection.execute(_WITH_REFERENCES, self._key(environment_id)))
 
     def of_tenant(self) -> list[Row[Any]]:
         """All states whose file is there."""
@@ -61,14 +70,6 @@ class GitStates:
         return list(self._connection.execute(select(states).where(
             states.c.tenant_id == self._tenant_id, states.c.canonical_id == canonical_id, states.c.deleted_at.is_(None),
         ).order_by(states.c.environment_id)))
-
-    def blobs(self, environment_id: UUID) -> dict[str, tuple[str, bool, int]]:
-        """Path → (blob, still there, normaliser version): what an incremental sync compares with the tree."""
-        rows = self._connection.execute(
-            select(states.c.path, states.c.blob, states.c.deleted_at, states.c.normalizer_version)
-            .where(self._in(environment_id))
-        )
-        return {row.path: (row.blob, row.deleted_at is None, row.normalizer_version) for row in rows}
 
     def by_workflow(self, environment_id: UUID, workflow_ids: Collection[str]) -> dict[str, list[Row[Any]]]:
         """Live states by the ``id`` in their file: in an environment's own folder that is the n8n id (§5.2)."""
@@ -92,12 +93,7 @@ class GitStates:
 
     def naming_alike(self, environment_id: UUID) -> list[Row[Any]]:
         """Live states whose n8n id another live state of the environment names too, by path."""
-        alike = select(states.c.workflow_id).where(
-            self._in(environment_id), states.c.deleted_at.is_(None), states.c.workflow_id.is_not(None),
-        ).group_by(states.c.workflow_id).having(func.count() > 1)
-        return list(self._connection.execute(select(states).where(
-            self._in(environment_id), states.c.deleted_at.is_(None), states.c.workflow_id.in_(alike),
-        ).order_by(states.c.path)))
+        return list(self._connection.execute(_NAMING_ALIKE, self._key(environment_id)))
 
     def save(self, rows: list[dict[str, Any]]) -> None:
         """Insert or update whole states, by (environment, path)."""
@@ -130,11 +126,7 @@ class GitStates:
 
     def errors(self, environment_id: UUID) -> list[Row[Any]]:
         """Files of the environment's folder that are no workflows, with the reason."""
-        return list(self._connection.execute(
-            select(file_errors).where(
-                file_errors.c.tenant_id == self._tenant_id, file_errors.c.environment_id == environment_id
-            ).order_by(file_errors.c.path)
-        ))
+        return list(self._connection.execute(_ERRORS, self._key(environment_id)))
 
     def save_errors(self, environment_id: UUID, rows: list[dict[str, Any]]) -> None:
         """Record files that could not be read (path, blob, reason, message, since)."""
@@ -154,3 +146,6 @@ class GitStates:
 
     def _in(self, environment_id: UUID) -> Any:
         return (states.c.tenant_id == self._tenant_id) & (states.c.environment_id == environment_id)
+
+    def _key(self, environment_id: UUID) -> dict[str, UUID]:
+        return {"tenant": self._tenant_id, "environment": environment_id}

@@ -18,6 +18,9 @@ from wfops_pipelines.store.tables.incidents import drift_approvals as approvals
 from wfops_pipelines.store.tables.incidents import drift_incidents as incidents
 
 _OPEN = text("status not in ('closed', 'cancelled')")  # as the partial index says it, literally
+_OPEN_OF = select(incidents).where(
+    incidents.c.tenant_id == bindparam("tenant"), incidents.c.environment_id == bindparam("environment"), _OPEN)
+_OPEN_OF_LOCKED = _OPEN_OF.with_for_update()
 _NEXT_NUMBER = text("""
     INSERT INTO tenant_counters (tenant_id, name, value) VALUES (:tenant_id, 'incident', 1)
     ON CONFLICT (tenant_id, name) DO UPDATE SET value = tenant_counters.value + 1 RETURNING value""")
@@ -53,8 +56,8 @@ class Incidents:
 
     def open_of(self, environment_id: UUID, *, lock: bool = False) -> Row[Any] | None:
         """The open incident of an environment; there is at most one (a unique index says so)."""
-        query = select(incidents).where(self._mine, incidents.c.environment_id == environment_id, _OPEN)
-        return self._connection.execute(query.with_for_update() if lock else query).one_or_none()
+        return self._connection.execute(_OPEN_OF_LOCKED if lock else _OPEN_OF, {
+            "tenant": self._tenant_id, "environment": environment_id}).one_or_none()
 
     def last_of(self, environment_id: UUID) -> Row[Any] | None:
         """The newest incident of an environment, open or not, without its payloads."""

@@ -12,6 +12,18 @@ from sqlalchemy import Connection, Row, func, insert, select, text, update
 from wfops_pipelines.store.any_of import any_of
 from wfops_pipelines.store.tables.incidents import runtime_journal as journal
 
+# The conditions are those of partial indexes, literally.
+_IS_SETTLED = text("""
+    SELECT environments.writes_blocked_at IS NULL AND NOT EXISTS (
+        SELECT FROM runtime_journal WHERE tenant_id = :tenant AND environment_id = :environment
+        AND state IN ('intended', 'done', 'failed')
+    ) AND NOT EXISTS (
+        SELECT FROM promotions WHERE tenant_id = :tenant AND target_environment_id = :environment AND status = 'running'
+    ) AND NOT EXISTS (
+        SELECT FROM promotions WHERE tenant_id = :tenant AND target_environment_id = :environment AND status = 'failed'
+        AND rollback_incomplete
+    ) FROM environments WHERE tenant_id = :tenant AND id = :environment""")
+
 
 class RuntimeJournal:
     """A tenant's writes to its environments, in order, by operation."""
@@ -50,6 +62,12 @@ class RuntimeJournal:
             any_of(journal.c.workflow_id, workflow_ids), journal.c.canonical_id.is_not(None))
             .order_by(journal.c.intended_at))
         return {row.workflow_id: row.canonical_id for row in rows}
+
+    def is_settled(self, environment_id: UUID) -> bool:
+        """Whether there is nothing to recover in an environment: no writes are unfinished, no promotion says that it runs or
+        that its rollback is incomplete, and writes are allowed."""
+        return bool(self._connection.execute(
+            _IS_SETTLED, {"tenant": self._tenant_id, "environment": environment_id}).scalar_one())
 
     def intend(self, operation_id: UUID, position: int, *, now: datetime, **values: Any) -> None:
         """What is about to be written."""

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Row, and_, bindparam, exists, func, or_, select, text, update
+from sqlalchemy.dialects.postgresql import JSONB
 
 from wfops_pipelines.domain.mapping import MappingStatus, UnlinkedReason
 from wfops_pipelines.store.any_of import any_in, any_of
@@ -35,6 +36,39 @@ _CANONICAL_IDS = _BY_WORKFLOW.with_only_columns(workflow_env_map.c.workflow_id, 
 _REGISTERED = select(workflow_hash_registry).where(
     workflow_hash_registry.c.tenant_id == bindparam("tenant"), any_in(workflow_hash_registry.c.portable_hash, "hashes"),
     workflow_hash_registry.c.normalizer_version == bindparam("version"))
+
+_IN = (workflow_env_map.c.tenant_id == bindparam("tenant")) & (workflow_env_map.c.environment_id == bindparam("environment"))
+_OF_ENVIRONMENT = select(workflow_env_map).where(_IN).order_by(workflow_env_map.c.name, workflow_env_map.c.id)
+_OF_STATUSES = _OF_ENVIRONMENT.where(any_in(workflow_env_map.c.status, "statuses"))
+_WITH_REFERENCES = select(workflow_env_map).where(_IN, workflow_env_map.c.has_references).order_by(workflow_env_map.c.id)
+_PRESENT = select(workflow_env_map.c.workflow_id).where(
+    _IN, workflow_env_map.c.missing_at.is_(None), workflow_env_map.c.deleted_at.is_(None))
+_COUNTS = select(workflow_env_map.c.status, func.count()).where(_IN).group_by(workflow_env_map.c.status)
+_LINK_CANDIDATES = select(workflow_env_map).where(
+    _IN, workflow_env_map.c.status == MappingStatus.UNTRACKED,
+    or_(exists(select(workflow_hash_registry.c.canonical_id).where(
+            workflow_hash_registry.c.tenant_id == bindparam("tenant"),
+            workflow_hash_registry.c.portable_hash == workflow_env_map.c.portable_hash,
+            workflow_hash_registry.c.normalizer_version == bindparam("version"))),
+        exists(select(states.c.path).where(
+            states.c.tenant_id == bindparam("tenant"), states.c.environment_id == bindparam("environment"),
+            states.c.workflow_id == workflow_env_map.c.workflow_id, states.c.deleted_at.is_(None))),
+        workflow_env_map.c.unlinked_reason.not_in([UnlinkedReason.NO_MATCH, UnlinkedReason.BY_HAND])),
+).order_by(workflow_env_map.c.name, workflow_env_map.c.id)
+_IS_BEHIND = select(or_(
+    exists(select(workflow_env_map.c.id).where(_IN, workflow_env_map.c.normalizer_version != bindparam("version"))),
+    exists(select(states.c.path).where(
+        states.c.tenant_id == bindparam("tenant"), states.c.environment_id == bindparam("environment"),
+        states.c.normalizer_version != bindparam("version")))))
+_MARK_IN_SYNC = text("""
+    UPDATE workflow_env_map AS mapping SET in_sync_hash = seen.hash
+    FROM jsonb_to_recordset(:rows) AS seen (id uuid, hash text)
+    WHERE mapping.tenant_id = :tenant AND mapping.id = seen.id""").bindparams(bindparam("rows", type_=JSONB))
+_DELETED = select(canonical_workflows.c.id).where(
+    canonical_workflows.c.tenant_id == bindparam("tenant"), canonical_workflows.c.deleted_at.is_not(None))
+_ANY_REGISTERED = select(workflow_hash_registry.c.portable_hash).where(
+    workflow_hash_registry.c.tenant_id == bindparam("tenant"),
+    workflow_hash_registry.c.normalizer_version == bindparam("version")).limit(1)
 
 
 class Mappings:
@@ -64,31 +98,19 @@ class Mappings:
 
     def of_environment(self, environment_id: UUID, *, statuses: Iterable[MappingStatus] | None = None) -> list[Row[Any]]:
         """All mappings of an environment, by name."""
-        query = select(workflow_env_map).where(
-            workflow_env_map.c.tenant_id == self._tenant_id, workflow_env_map.c.environment_id == environment_id
-        )
-        if statuses is not None:
-            query = query.where(workflow_env_map.c.status.in_([str(s) for s in statuses]))
-        return list(self._connection.execute(query.order_by(workflow_env_map.c.name, workflow_env_map.c.id)))
+        if statuses is None:
+            return list(self._connection.execute(_OF_ENVIRONMENT, self._key(environment_id)))
+        return list(self._connection.execute(
+            _OF_STATUSES, {**self._key(environment_id), "statuses": [str(status) for status in statuses]}))
 
     def link_candidates(self, environment_id: UUID, version: int) -> list[Row[Any]]:
         """Untracked workflows that something speaks for: the hash registry, or a file that names their n8n id; and those of
         which something did when their reason was recorded."""
-        known = select(workflow_hash_registry.c.canonical_id).where(
-            workflow_hash_registry.c.tenant_id == self._tenant_id,
-            workflow_hash_registry.c.portable_hash == workflow_env_map.c.portable_hash,
-            workflow_hash_registry.c.normalizer_version == version,
-        )
-        named = select(states.c.path).where(
-            states.c.tenant_id == self._tenant_id, states.c.environment_id == environment_id,
-            states.c.workflow_id == workflow_env_map.c.workflow_id, states.c.deleted_at.is_(None),
-        )
-        return list(self._connection.execute(select(workflow_env_map).where(
-            workflow_env_map.c.tenant_id == self._tenant_id, workflow_env_map.c.environment_id == environment_id,
-            workflow_env_map.c.status == MappingStatus.UNTRACKED,
-            or_(exists(known), exists(named),
-                workflow_env_map.c.unlinked_reason.not_in([UnlinkedReason.NO_MATCH, UnlinkedReason.BY_HAND])),
-        ).order_by(workflow_env_map.c.name, workflow_env_map.c.id)))
+        return list(self._connection.execute(_LINK_CANDIDATES, {**self._key(environment_id), "version": version}))
+
+    def is_behind(self, environment_id: UUID, version: int) -> bool:
+        """Whether hashes of mappings or Git states of an environment are of another version of the normaliser."""
+        return bool(self._connection.execute(_IS_BEHIND, {**self._key(environment_id), "version": version}).scalar_one())
 
     def behind(self, environment_id: UUID, version: int) -> list[Row[Any]]:
         """Mappings whose hashes are of another version of the normaliser."""
@@ -99,10 +121,7 @@ class Mappings:
 
     def with_references(self, environment_id: UUID) -> list[Row[Any]]:
         """Mappings whose portable hash depends on what other workflows are."""
-        return list(self._connection.execute(select(workflow_env_map).where(
-            workflow_env_map.c.tenant_id == self._tenant_id, workflow_env_map.c.environment_id == environment_id,
-            workflow_env_map.c.has_references,
-        ).order_by(workflow_env_map.c.id)))
+        return list(self._connection.execute(_WITH_REFERENCES, self._key(environment_id)))
 
     def of_tenant(self) -> list[Row[Any]]:
         """All mappings of the tenant that are not deleted."""
@@ -122,10 +141,7 @@ class Mappings:
 
     def workflow_ids(self, environment_id: UUID) -> set[str]:
         """n8n ids that are live here: neither missing nor deleted."""
-        return set(self._connection.execute(select(workflow_env_map.c.workflow_id).where(
-            workflow_env_map.c.tenant_id == self._tenant_id, workflow_env_map.c.environment_id == environment_id,
-            workflow_env_map.c.missing_at.is_(None), workflow_env_map.c.deleted_at.is_(None),
-        )).scalars())
+        return set(self._connection.execute(_PRESENT, self._key(environment_id)).scalars())
 
     def save(self, rows: list[dict[str, Any]]) -> None:
         """Insert or update whole rows, by (environment, n8n id), in the order of their ids."""
@@ -147,8 +163,9 @@ class Mappings:
 
     def mark_in_sync(self, hashes: Mapping[UUID, str]) -> None:
         """Remember, per mapping, the portable hash that was last seen equal to Git's (§8)."""
-        for mapping_id, portable in hashes.items():
-            self.change(mapping_id, in_sync_hash=portable)
+        if hashes:
+            self._connection.execute(_MARK_IN_SYNC, {"tenant": self._tenant_id, "rows": [
+                {"id": str(mapping_id), "hash": portable} for mapping_id, portable in hashes.items()]})
 
     def canonical_ids_of(self, environment_id: UUID, workflow_ids: Collection[str]) -> dict[str, str]:
         """Canonical ids by n8n id, for those of the given workflows that are linked: what references resolve to."""
@@ -193,11 +210,7 @@ class Mappings:
 
     def counts(self, environment_id: UUID) -> dict[str, int]:
         """Mappings by status."""
-        rows = self._connection.execute(
-            select(workflow_env_map.c.status, func.count()).where(
-                workflow_env_map.c.tenant_id == self._tenant_id, workflow_env_map.c.environment_id == environment_id
-            ).group_by(workflow_env_map.c.status)
-        )
+        rows = self._connection.execute(_COUNTS, self._key(environment_id))
         return {str(status): int(count) for status, count in rows}
 
     def missed(self, environment_id: UUID, since: datetime) -> int:
@@ -229,6 +242,10 @@ class Mappings:
         if lock:
             query = query.order_by(canonical_workflows.c.id).with_for_update(read=True, key_share=True)
         return {row.id: row for row in self._connection.execute(query)}
+
+    def deleted_canonicals(self) -> set[UUID]:
+        """The canonical workflows that are soft-deleted."""
+        return set(self._connection.execute(_DELETED, {"tenant": self._tenant_id}).scalars())
 
     def save_canonicals(self, names: Mapping[UUID, str], now: datetime) -> None:
         """Create canonical workflows, or give known ones the name they were last seen with."""
@@ -266,9 +283,8 @@ class Mappings:
 
     def has_registered(self, version: int) -> bool:
         """Whether any hash of this version is registered."""
-        return self._connection.execute(select(workflow_hash_registry.c.portable_hash).where(
-            workflow_hash_registry.c.tenant_id == self._tenant_id,
-            workflow_hash_registry.c.normalizer_version == version).limit(1)).first() is not None
+        return self._connection.execute(
+            _ANY_REGISTERED, {"tenant": self._tenant_id, "version": version}).first() is not None
 
     def lock_registry(self) -> None:
         """One at a time per tenant says which canonical workflows there are; held until the transaction ends. Two
@@ -285,3 +301,6 @@ class Mappings:
         ]
         if rows:
             _REGISTER(self._connection, rows)
+
+    def _key(self, environment_id: UUID) -> dict[str, UUID]:
+        return {"tenant": self._tenant_id, "environment": environment_id}

@@ -13,9 +13,19 @@ from wfops_pipelines.domain.operation import OperationKind, OperationState, chec
 from wfops_pipelines.store.any_of import any_of
 from wfops_pipelines.store.tables.operations import operation_steps, operations
 
-_CHECKPOINT = update(operations).where(
-    operations.c.tenant_id == bindparam("tenant"), operations.c.id == bindparam("operation")
-).values(checkpoint=bindparam("reached"))
+_THIS = (operations.c.tenant_id == bindparam("tenant")) & (operations.c.id == bindparam("operation"))
+_STATE_LOCKED = select(operations.c.state).where(_THIS).with_for_update()
+_START = update(operations).where(_THIS).values(
+    state=OperationState.RUNNING, run_id=bindparam("run"), attempts=operations.c.attempts + 1, error_kind=None,
+    error_message=None, ended_at=None, started_at=func.coalesce(operations.c.started_at, bindparam("now")),
+).returning(operations.c.attempts)
+_END = update(operations).where(_THIS).values(
+    state=bindparam("to"), ended_at=bindparam("now"), metrics=bindparam("measured"), error_kind=bindparam("failure"),
+    error_message=bindparam("message"))
+_CHECKPOINT = update(operations).where(_THIS).values(checkpoint=bindparam("reached"))
+_LAST = select(operations).where(
+    operations.c.tenant_id == bindparam("tenant"), operations.c.environment_id == bindparam("environment"),
+    operations.c.kind == bindparam("kind")).order_by(operations.c.created_at.desc()).limit(1)
 # As text, which is compiled once: an insert() with ON CONFLICT is compiled at each use, and no write is as frequent.
 _STEP = text("""
     INSERT INTO operation_steps (tenant_id, operation_id, name, position, state, started_at, ended_at, result)
@@ -49,13 +59,8 @@ class Operations:
 
     def start(self, operation_id: UUID, *, run_id: str | None, now: datetime) -> int:
         """Begin an attempt (also a resumed one); returns its number."""
-        self._move(operation_id, OperationState.RUNNING)
-        return int(self._connection.execute(
-            update(operations).where(operations.c.tenant_id == self._tenant_id, operations.c.id == operation_id)
-            .values(run_id=run_id, attempts=operations.c.attempts + 1, error_kind=None, error_message=None,
-                    ended_at=None, started_at=func.coalesce(operations.c.started_at, now))
-            .returning(operations.c.attempts)
-        ).scalar_one())
+        self._check(operation_id, OperationState.RUNNING)
+        return int(self._connection.execute(_START, {**self._key(operation_id), "run": run_id, "now": now}).scalar_one())
 
     def ask_to_stop(self, operation_id: UUID, *, by: str, reason: str | None, now: datetime) -> bool:
         """Ask the process that runs it to stop; false where somebody has, or it does not run."""
@@ -75,23 +80,21 @@ class Operations:
 
     def checkpoint(self, operation_id: UUID, checkpoint: dict[str, Any] | None) -> None:
         """Where to go on after a crash."""
-        self._connection.execute(_CHECKPOINT, {"tenant": self._tenant_id, "operation": operation_id, "reached": checkpoint})
+        self._connection.execute(_CHECKPOINT, {**self._key(operation_id), "reached": checkpoint})
 
     def end(self, operation_id: UUID, state: OperationState, *, now: datetime, metrics: dict[str, Any] | None = None,
             error_kind: str | None = None, error_message: str | None = None) -> None:
         """Complete, fail, cancel or compensate."""
-        self._move(operation_id, state)
-        self._connection.execute(
-            update(operations).where(operations.c.tenant_id == self._tenant_id, operations.c.id == operation_id)
-            .values(ended_at=now, metrics=metrics, error_kind=error_kind, error_message=error_message)
-        )
+        self._check(operation_id, state)
+        self._connection.execute(_END, {**self._key(operation_id), "to": state, "now": now, "measured": metrics,
+                                        "failure": error_kind, "message": error_message})
 
     def step(self, operation_id: UUID, name: str, *, position: int, state: str, now: datetime,
              result: dict[str, Any] | None = None) -> None:
         """Record a step: the first call starts it, a later one repeats or ends it."""
         ended = None if state == OperationState.RUNNING else now
         self._connection.execute(_STEP, {
-            "tenant": self._tenant_id, "operation": operation_id, "name": name, "position": position, "state": str(state),
+            **self._key(operation_id), "name": name, "position": position, "state": str(state),
             "now": now, "ended": ended, "result": result})
 
     def steps(self, operation_id: UUID) -> list[Row[Any]]:
@@ -111,11 +114,8 @@ class Operations:
 
     def last(self, environment_id: UUID, kind: str) -> Row[Any] | None:
         """The newest operation of a kind on an environment."""
-        return self._connection.execute(
-            select(operations).where(operations.c.tenant_id == self._tenant_id, operations.c.kind == kind,
-                                     operations.c.environment_id == environment_id)
-            .order_by(operations.c.created_at.desc()).limit(1)
-        ).one_or_none()
+        return self._connection.execute(_LAST, {
+            "tenant": self._tenant_id, "environment": environment_id, "kind": kind}).one_or_none()
 
     def rollbacks_of(self, promotions: Collection[Row[Any]]) -> list[Row[Any]]:
         """The operations that began to take one of some promotions back, oldest first."""
@@ -139,13 +139,10 @@ class Operations:
                 operations.c.checkpoint["incident"].as_integer() == number)
             .order_by(operations.c.created_at)).scalars())
 
-    def _move(self, operation_id: UUID, to: OperationState) -> None:
-        state = self._connection.execute(
-            select(operations.c.state)
-            .where(operations.c.tenant_id == self._tenant_id, operations.c.id == operation_id).with_for_update()
-        ).scalar_one()
+    def _check(self, operation_id: UUID, to: OperationState) -> None:
+        """Refuse a transition that there is not; the operation stays as it is until the transaction ends."""
+        state = self._connection.execute(_STATE_LOCKED, self._key(operation_id)).scalar_one()
         check_transition(OperationState(state), to)
-        self._connection.execute(
-            update(operations).where(operations.c.tenant_id == self._tenant_id, operations.c.id == operation_id)
-            .values(state=to)
-        )
+
+    def _key(self, operation_id: UUID) -> dict[str, UUID]:
+        return {"tenant": self._tenant_id, "operation": operation_id}

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, delete, select, text
+from sqlalchemy import Connection, Row, bindparam, delete, literal, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from wfops_pipelines.domain.context import Context
@@ -17,6 +17,10 @@ from wfops_pipelines.store.audit import AuditTrail
 from wfops_pipelines.store.tables.fleet import tenants
 from wfops_pipelines.store.tables.pauses import cancelled_runs, installation_pause, tenant_pauses
 
+_SAID = ("paused_at", "paused_by", "reason", "resumed_at")
+_BOTH = select(literal(True).label("own"), *(tenant_pauses.c[name] for name in _SAID)).where(
+    tenant_pauses.c.tenant_id == bindparam("tenant")).union_all(
+    select(literal(False), *(installation_pause.c[name] for name in _SAID)))
 KEPT_CANCELLATIONS = timedelta(days=30)
 
 
@@ -48,8 +52,9 @@ class TenantPause:
 
     def now(self) -> Pause | None:
         """What keeps the tenant at rest; none if nothing does."""
-        own = self.own()
-        return Pauses(everything_paused(self._connection), {} if own is None else {self._tenant_id: own}).of(self._tenant_id)
+        both = {row.own: row for row in self._connection.execute(_BOTH, {"tenant": self._tenant_id})}
+        return Pauses(_pause(both[False], None) if False in both else None,
+                      {self._tenant_id: _pause(both[True], self._tenant)} if True in both else {}).of(self._tenant_id)
 
     def own(self) -> Pause | None:
         """The tenant's last pause."""

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, and_, delete, exists, insert, select, text, tuple_, update
+from sqlalchemy import Connection, Row, and_, bindparam, delete, exists, insert, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from wfops_pipelines.store.tables.incidents import runtime_journal as journal
@@ -20,6 +20,9 @@ _NEXT_NUMBER = text("""
     ON CONFLICT (tenant_id, name) DO UPDATE SET value = tenant_counters.value + 1 RETURNING value""")
 _WAITING = text("status in ('pending', 'pending_approval', 'approved')")  # as the partial index says it, literally
 _GIT_LEFT = text("git_status in ('pending', 'failed')")
+_AHEAD_OF_GIT = select(promotions).where(
+    promotions.c.tenant_id == bindparam("tenant"), promotions.c.target_environment_id == bindparam("environment"),
+    text("git_status in ('pending', 'failed', 'pull_request')")).order_by(promotions.c.requested_at, promotions.c.id)
 LISTED = [column for column in promotions.c if column.name not in ("plan", "gates", "results")]
 
 
@@ -82,6 +85,10 @@ class Promotions:
                 self._mine, promotions.c.target_environment_id == environment_id, promotions.c.status == "failed",
                 promotions.c.rollback_incomplete, exists().where(rows), ~exists().where(rows, journal.c.state != "undone"))
             .order_by(promotions.c.requested_at, promotions.c.id)).scalars())
+
+    def ahead_of_git(self, environment_id: UUID) -> list[Row[Any]]:
+        """Those of which Git does not tell yet, oldest first: :meth:`with_git_left`, and :meth:`with_pull_request`."""
+        return list(self._connection.execute(_AHEAD_OF_GIT, {"tenant": self._tenant_id, "environment": environment_id}))
 
     def with_git_left(self, environment_id: UUID) -> list[Row[Any]]:
         """Those whose commit to the target's folder is still to be made, oldest first."""

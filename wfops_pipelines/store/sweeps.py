@@ -210,10 +210,6 @@ class KnownListings:
         self._connection.execute(statement.on_conflict_do_update(
             index_elements=["tenant_id", "environment_id"], set_={name: statement.excluded[name] for name in values}))
 
-    def of_environment(self, environment_id: UUID) -> Row[Any] | None:
-        """What an environment is known by; none if that is nothing."""
-        return self._connection.execute(select(known_listings).where(self._at(environment_id))).one_or_none()
-
     def forget(self, environment_id: UUID) -> None:
         """The next check is a whole one."""
         self._connection.execute(delete(known_listings).where(self._at(environment_id)))

@@ -7,12 +7,15 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-_SET_TENANT: Final = text("SELECT set_config('wfops.tenant_id', :tenant, true)")
-_SET_TENANT_UNFLUSHED: Final = text(
-    "SELECT set_config('wfops.tenant_id', :tenant, true), set_config('synchronous_commit', 'off', true)")
+BECOME: Final = {
+    True: "SELECT set_config('wfops.tenant_id', :tenant, true) AS tenant",
+    False: "SELECT set_config('wfops.tenant_id', :tenant, true) AS tenant, set_config('synchronous_commit', 'off', true)",
+}
+"""By ``flush``: :func:`become` as SQL, for statements that begin with it. Answers the ``tenant``, as text."""
+_BECOME: Final = {flush: text(sql) for flush, sql in BECOME.items()}
 
 
 def become(connection: Connection, tenant_id: UUID, *, flush: bool = True) -> None:
     """From here to the end of its transaction, or until the next, the connection works for this tenant. Without ``flush``
     the transaction's commit does not wait for the disk."""
-    connection.execute(_SET_TENANT if flush else _SET_TENANT_UNFLUSHED, {"tenant": str(tenant_id)})
+    connection.execute(_BECOME[flush], {"tenant": str(tenant_id)})

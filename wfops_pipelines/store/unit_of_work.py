@@ -35,7 +35,7 @@ from wfops_pipelines.store.git_states import GitStates
 from wfops_pipelines.store.ignore_rules import IgnoreRules
 from wfops_pipelines.store.incidents import Incidents
 from wfops_pipelines.store.journal import RuntimeJournal
-from wfops_pipelines.store.leases import Leases
+from wfops_pipelines.store.leases import Leases, become_holder
 from wfops_pipelines.store.lint_waivers import LintWaivers
 from wfops_pipelines.store.mappings import Mappings
 from wfops_pipelines.store.metrics import Metrics
@@ -215,10 +215,11 @@ class Store:
     def _transaction(self, context: Context, name: str, held: Held | None, *, flush: bool = True) -> Iterator[UnitOfWork]:
         key = self.audit_key
         with connected(self._app) as connection, connection.begin() as transaction:
-            tenancy.become(connection, context.tenant_id, flush=flush)
+            if held is None:
+                tenancy.become(connection, context.tenant_id, flush=flush)
+            else:
+                become_holder(connection, context.tenant_id, held.environment_id, held.epoch, flush=flush)
             work = UnitOfWork(connection, context, self.secrets, key)
-            if held is not None:
-                work.leases.assert_held(held.environment_id, held.epoch)
             yield work
             failpoints.reach(f"{name}.before_commit")
             work.audit.flush()  # the chain's head row is locked last, and for the shortest time

@@ -163,15 +163,14 @@ def test_git_that_cannot_be_read_is_said_and_the_rest_is_explained(new_fleet: Ne
     prod = fleet["prod"]
     (workflow_id,) = prod.in_sync(workflow("Orders"))
     prod.edit_in_n8n(workflow_id)
-    services, calls = fleet.services, []
+    services = fleet.services
 
     def repository_of(context: Any, environment: Any) -> Any:
-        calls.append(environment.slug)
+        """The sync has read it; then it is gone."""
         opened = type(services).repository_of(services, context, environment)
-        if len(calls) > 1:  # the sync reads it; then it is gone
-            fleet.repository.path.rename(fleet.repository.path.with_suffix(".away"))
-            for clone in (fleet.home / "tenants").rglob("HEAD"):
-                clone.unlink()
+        fleet.repository.path.rename(fleet.repository.path.with_suffix(".away"))
+        for clone in (fleet.home / "tenants").rglob("HEAD"):
+            clone.unlink()
         return opened
 
     object.__setattr__(services, "repository_of", repository_of)

@@ -169,7 +169,7 @@ def test_a_rollback_on_1_that_ends_anywhere(new_fleet: NewFleet, share: Share, k
     assert walk(new_fleet, promoted_to_1, rolled_back, share, killed=killed, step=12) > 1
 
 
-@pytest.mark.parametrize("point", ["operation.acquire.after_commit@2", "operation.step.after_commit@10"])
+@pytest.mark.parametrize("point", ["operation.acquire.after_commit@2", "operation.step.after_commit@6"])
 def test_what_was_committed_though_its_answer_never_came_is_told_as_it_is(new_fleet: NewFleet, point: str) -> None:
     ends = ends_of(new_fleet, every_kind_of_write, carried_out)
     fleet = new_fleet.as_left_by(every_kind_of_write)

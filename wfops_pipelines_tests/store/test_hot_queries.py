@@ -149,7 +149,7 @@ Ask = Callable[[UnitOfWork, Filled], object]
     pytest.param("payloads", lambda w, f: w.payloads.save(dict.fromkeys(f.digests, b"")), id="payloads by digest"),
     pytest.param("canonical_workflow_git_state", lambda w, f: w.git_states.by_workflow(f.environment_id, f.workflow_ids),
                  id="Git states by workflow ids"),
-    pytest.param("canonical_workflow_git_state", lambda w, f: w.git_states.blobs(f.environment_id), id="blobs of an environment"),
+    pytest.param("canonical_workflow_git_state", lambda w, f: w.git_states.count(f.environment_id), id="files of an environment"),
     pytest.param("workflow_drift", lambda w, f: w.drift.of_environment(f.environment_id), id="drift of an environment"),
     pytest.param("drift_check_history", lambda w, f: w.drift.last_check(f.environment_id), id="the last drift check"),
     pytest.param("drift_incidents", lambda w, f: w.incidents.listed(IncidentFilter()), id="the newest incidents"),

@@ -276,6 +276,27 @@ def test_a_takeover_waits_for_the_unit_of_work_that_is_under_way(store: Store, s
         pass
 
 
+def test_a_unit_of_work_that_begins_during_a_takeover_waits_and_is_refused(store: Store, store_urls: Urls,
+                                                                          acme: Context) -> None:
+    environment_id = new_environment(store, acme)
+    held, successor = take(store, acme, environment_id), new_operation(store, acme, environment_id)
+
+    def go_on() -> None:
+        with store.bookkeeping(acme, "test.late", held=held) as work:
+            work.fleet.save_secret("a", "b")
+
+    with ThreadPoolExecutor(1) as pool:
+        with store.bookkeeping(acme, "test.takeover") as work:
+            work.leases.lock(environment_id)
+            late = pool.submit(go_on)
+            eventually(lambda: somebody_waits(store_urls))
+            work.leases.take(environment_id, successor, HOLDER, NOON)
+        with pytest.raises(LeaseLost, match=str(successor)):
+            late.result()
+    with store.read(acme) as work:
+        assert work.fleet.secret_names() == []
+
+
 def test_of_two_first_holders_one_waits_and_sees_the_other(store: Store, store_urls: Urls, acme: Context) -> None:
     environment_id = new_environment(store, acme)
     operation_id = new_operation(store, acme, environment_id)
