@@ -185,7 +185,8 @@ def _summary(result: Mapping[str, Any]) -> str:
 def status_text(result: Mapping[str, Any]) -> str:
     """Its status in a word, with that of a rollback which is not done."""
     state = (result.get("rollback") or {}).get("state")
-    said = {"running": "being rolled back", "unfinished": "rollback unfinished", "given_up": "rollback given up"}.get(state)
+    said = {"running": "being rolled back", "unfinished": "rollback unfinished", "given_up": "rollback given up"}.get(
+        state or "")
     return terminal.word(result["status"].replace("_", " ")) + (f", {terminal.paint(said, 'red')}" if said else "")
 
 
