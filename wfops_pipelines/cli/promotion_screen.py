@@ -137,9 +137,10 @@ def rollback_line(result: Mapping[str, Any]) -> str | None:
     if not rollback:
         return None
     place = f"{result['tenant']} {result['target']}"
+    way = "undoes it" if rollback["undoing"] else "goes on with it"
     goes_on = {"running": "is under way", "given_up": "was given up by an admin", "unfinished":
-               f"is unfinished: the next operation on the target goes on with it (`wfops drift {place}` is one), and `wfops "
-               f"unblock {place}` gives up on it"}[rollback["state"]]
+               f"is unfinished: the next operation on the target {way} (`wfops drift {place}` is one), and `wfops "
+               f"unblock {place}` gives up on that"}[rollback["state"]]
     return (f"its rollback, begun {_moment(rollback['at'])} by {visible(rollback['by'])} ({visible(rollback['reason'])}), "
             f"{goes_on}; {rollback['done']} of {terminal.plural(rollback['writes'], 'workflow')} "
             f"{'is' if rollback['done'] == 1 else 'are'} as before the promotion")
@@ -170,7 +171,8 @@ def _summary(result: Mapping[str, Any]) -> str:
         way = f"{result['source']} → {result['tenant']}/{result['target']}"
     parts = [f"{terminal.paint(result['name'], 'bold')} {way}: {status_text(result)}"]
     if result["rollback_incomplete"]:
-        parts.append(terminal.paint("the rollback is incomplete: nothing can be written there until it succeeds", "red"))
+        parts.append(terminal.paint("the rollback is incomplete: nothing can be written there until it succeeds", "red")
+                     if not result["takes_writes"] else "the rollback is incomplete, and an admin gave up on it")
     if result["commit"]:
         parts.append(f"commit {result['commit'][:12]}")
     if result["pull_request"]:
@@ -212,6 +214,7 @@ def rollback_text(result: Mapping[str, Any]) -> str:
         lines.append(f"{terminal.paint('~', 'yellow')} {change['action']} {terminal.paint(visible(change['name']), 'bold')}"
                      f"{known}{after}")
         lines += [f"    {terminal.paint(visible(note), 'yellow')}" for note in change["notes"]]
+    lines += [visible(note) for note in result["notes"]]
     lines.append(f"{result['name']}: would write {terminal.plural(len(changes), 'workflow')} to n8n "
                  f"{result['tenant']}/{result['target']}, to how they were before it")
     return "".join(f"{line}\n" for line in lines)

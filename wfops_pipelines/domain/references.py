@@ -56,6 +56,13 @@ def references(content: Content) -> References:
     return References(frozenset(ids), frozenset(credentials))
 
 
+def needed_workflows(content: Content) -> set[str]:
+    """The n8n ids of the workflows that it calls, or that handle its errors: without them it does not do what it did."""
+    needed = {called_workflow(node) for node in content["nodes"]}
+    needed.add(error_workflow(content.get("settings") or {}))
+    return {each for each in needed if each is not None}
+
+
 def called_workflow(node: JsonObject) -> str | None:
     """The id of the workflow that a node calls; none for other nodes, for an expression, for inline JSON."""
     kind = node.get("type")

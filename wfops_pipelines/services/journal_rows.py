@@ -13,7 +13,7 @@ from wfops_pipelines.services.operations import RunningOperation
 from wfops_pipelines.services.renewed_ids import before_with_ids_of_now, renewed_ids
 from wfops_pipelines.services.runtime_convergence import Goal, Subject, goal_of
 from wfops_pipelines.services.write_permission import allow_writes, block_writes
-from wfops_pipelines.services.written_contents import complete, without_calls_back, without_late_calls
+from wfops_pipelines.services.written_contents import complete, in_the_way, without_calls_back, without_late_calls
 
 
 class JournalRows:
@@ -57,6 +57,20 @@ class JournalRows:
             after = complete(work, row, rows, self._operation.environment.slug, whole=whole)
             work.journal.amend(self._id, position, after=after)
         return self.row(position)
+
+    def in_the_way(self, position: int) -> str | None:
+        """Why a write cannot be made, or stay, after others failed (:func:`~.written_contents.in_the_way`)."""
+        with self._operation.services.store.read(self._operation.context) as work:
+            rows = work.journal.of_operation(self._id)
+            return in_the_way(work, next(row for row in rows if row.position == position), rows)
+
+    def needing_what_failed(self) -> dict[int, str]:
+        """What is written and cannot stay, by place, and why."""
+        with self._operation.services.store.read(self._operation.context) as work:
+            rows = work.journal.of_operation(self._id)
+            found = {row.position: in_the_way(work, row, rows) for row in rows
+                     if row.state == "done" and row.after is not None and not row.after.get("archived")}
+        return {position: why for position, why in found.items() if why is not None}
 
     def opened(self, row: Row[Any]) -> Goal | None:
         """The workflow without its late calls, running; none where it does not run afterwards, or calls none of them."""

@@ -7,8 +7,9 @@ makes it first. With ``write_mode: pull_request`` it is a pull request, see :mod
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Row
 
@@ -48,14 +49,17 @@ def _left(operation: RunningOperation) -> list[Row[Any]]:
         return work.promotions.with_git_left(operation.environment.id)
 
 
-async def commit_promotion(operation: RunningOperation, row: Row[Any]) -> None:
-    """Bring the target's folder to what the promotion made of its n8n. Never raises what Git says: the promotion stays what
+async def commit_promotion(operation: RunningOperation, row: Row[Any], *,
+                           back: Sequence[Mapping[str, Any]] | None = None) -> None:
+    """Bring the target's folder to what the promotion made of its n8n; or, with ``back``, the results of a rollback that
+    somebody gave up on, to what that did bring back. Never raises what Git says: the promotion stays what
     it is, and says why it is not in Git yet.
 
     A pull request also shows what earlier ones that are open do; where nothing is left for it to show, it is closed."""
     along = await asyncio.to_thread(_along, operation, row)
-    subjects = await asyncio.to_thread(_subjects, operation, [*along, row])
-    line = await asyncio.to_thread(_line, operation, row)
+    results = {row.id: back} if back is not None else {}
+    subjects = await asyncio.to_thread(_subjects, operation, [*along, row], results)
+    line = await asyncio.to_thread(_line, operation, row, in_part=back is not None)
     try:
         export = await export_selected(operation, subjects, subject_line=line,
                                        request_branch=request_branch(operation.environment))
@@ -91,18 +95,21 @@ def _head(operation: RunningOperation) -> str | None:
     return head
 
 
-def _subjects(operation: RunningOperation, rows: Iterable[Row[Any]]) -> set[str]:
+def _subjects(operation: RunningOperation, rows: Iterable[Row[Any]],
+              results: Mapping[UUID, Sequence[Mapping[str, Any]]]) -> set[str]:
     """The workflows that they wrote, by n8n id, and by path those that are gone from n8n since. What somebody changed since
     is drift, and not for a promotion to commit."""
     with operation.services.store.read(operation.context) as work:
         found: set[str] = set()
         for row in rows:
-            found |= _written(work, operation.environment, row)
+            workflows = results.get(row.id, (row.results or {}).get("workflows", []))
+            found |= _written(work, operation.environment, row, workflows)
     return found
 
 
-def _written(work: UnitOfWork, environment: Row[Any], row: Row[Any]) -> set[str]:
-    told = [each for each in (row.results or {}).get("workflows", []) if each["status"] != "skipped"]
+def _written(work: UnitOfWork, environment: Row[Any], row: Row[Any],
+             workflows: Sequence[Mapping[str, Any]]) -> set[str]:
+    told = [each for each in workflows if each["status"] != "skipped"]
     known = work.mappings.by_workflow(environment.id, [each["workflow_id"] for each in told if each["workflow_id"]])
     told = [each for each in told if not _changed_since(known.get(each["workflow_id"] or ""), each)]
     ids = {each["workflow_id"] for each in told if each["workflow_id"]}
@@ -121,12 +128,12 @@ def _changed_since(mapping: Row[Any] | None, told: Mapping[str, Any]) -> bool:
     return expected is not None and bool(mapping.live_hash != expected)
 
 
-def _line(operation: RunningOperation, row: Row[Any]) -> str:
+def _line(operation: RunningOperation, row: Row[Any], *, in_part: bool) -> str:
     with operation.services.store.read(operation.context) as work:
         source = work.fleet.environment(row.source_environment_id).slug if row.source_environment_id else "a snapshot"
     tenant, target = operation.context.tenant_slug, operation.environment.slug
-    if row.status == "rolled_back":
-        return f"{tenant}/{target}: roll back promotion p{row.number}"
+    if in_part or row.status == "rolled_back":
+        return f"{tenant}/{target}: roll back {'a part of ' if in_part else ''}promotion p{row.number}"
     verb = "restore from" if row.kind == "restore" else "promote from"
     return f"{tenant}/{target}: {verb} {source} (p{row.number})"
 

@@ -57,7 +57,8 @@ class PromotionOptions:
 class PromotionReport:
     """A promotion, as commands, runs and ``--json`` tell it. ``workflows`` is what became of each; ``text`` is the plan for
     a terminal, and not in :meth:`as_json`. ``rollback`` is one by hand that has begun and is not done
-    (:class:`~wfops_pipelines.services.rollback_state.RollbackState`); ``workflows`` are as it left them."""
+    (:class:`~wfops_pipelines.services.rollback_state.RollbackState`); ``workflows`` are as it left them. ``takes_writes``:
+    the target is not blocked by a rollback that is incomplete."""
 
     tenant: str
     kind: str
@@ -80,6 +81,7 @@ class PromotionReport:
     reason: str | None = None
     rollback_incomplete: bool = False
     rollback: JsonObject | None = None
+    takes_writes: bool = True
     requested_by: str | None = None
     decisions: list[JsonObject] = field(default_factory=list)
     operation_id: str | None = None

@@ -10,6 +10,7 @@ from uuid import UUID, uuid5
 from sqlalchemy import Row
 
 from wfops_pipelines.domain.canonical_json import encode
+from wfops_pipelines.domain.errors import UsageError
 from wfops_pipelines.domain.fleet_fields import Activation
 from wfops_pipelines.domain.gate_facts import CannotBeListed, TargetCredential
 from wfops_pipelines.domain.literal_values import literal_values
@@ -73,6 +74,10 @@ def prepare(work: UnitOfWork, source: Side, target: Side, options: PromotionOpti
     is nowhere."""
     tenant = work.context.tenant_slug
     chosen = None if options.workflows is None else chosen_keys(source, target, options.workflows)
+    if chosen is not None and (left_out := sorted(chosen & target.ignored.keys())):
+        slug, workflow_id = target.environment.slug, target.ignored[left_out[0]]
+        raise UsageError(f"{source.rows[left_out[0]].name!r} is ignored in {tenant}/{slug} ({workflow_id})",
+                         fix=f"wfops unignore {tenant} {slug} {workflow_id}, or leave it out")
     plan = make_plan(
         both_sides(work, source, target), source=f"{tenant}/{source.environment.slug}",
         target=f"{tenant}/{target.environment.slug}", generation=generation, chosen=chosen, with_needs=options.with_needs,

@@ -218,7 +218,8 @@ def report_of(services: Services, context: Context, number: int, *, judged: Judg
     """A promotion as the store has it."""
     with services.store.read(context) as work:
         row = find(work, number)
-        slugs = {each.id: each.slug for each in work.fleet.environments()}
+        environments = {each.id: each for each in work.fleet.environments()}
+        slugs = {each.id: each.slug for each in environments.values()}
         deployed = [_decision(each) for each in work.promotions.decisions_of(row.id)]
         rollback = rollback_states(services, work, [row]).get(row.id)
     results = row.results or {}
@@ -233,8 +234,10 @@ def report_of(services: Services, context: Context, number: int, *, judged: Judg
         requested_by=row.requested_by, decisions=deployed, operation_id=_text(row.operation_id),
         pre_snapshot=_text(row.pre_snapshot_id), post_snapshot=_text(row.post_snapshot_id))
     if rollback is not None:  # what was so when it was carried out is so no more
-        report.rollback, report.drift_status = rollback.as_json(), None
         report.workflows = rollback.results(report.workflows)
+        report.rollback, report.drift_status = rollback.as_json(report.workflows), None
+    target = environments.get(row.target_environment_id)
+    report.takes_writes = target is None or target.writes_blocked_at is None
     if row.git_error:
         report.notes.append(f"not in Git yet: {row.git_error}")
     if judged is not None:

@@ -32,7 +32,7 @@ from wfops_pipelines.services.promotion_options import PromotionReport
 from wfops_pipelines.services.promotion_outcome import link_created
 from wfops_pipelines.services.promotion_request import find, report_of, step
 from wfops_pipelines.services.rollback_plan import RollbackPlan, plan_rollback, written_keys
-from wfops_pipelines.services.rollback_state import with_states
+from wfops_pipelines.services.rollback_state import brought_back, is_undoing, rollback_states, with_states
 from wfops_pipelines.services.runtime_writes import why_it_ended, write
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.services.sync_environment import read_environment
@@ -51,6 +51,8 @@ async def roll_back_promotion(services: Services, context: Context, number: int,
     if not reason.strip():
         raise UsageError("rolling back a promotion needs a reason", fix="say in a few words why: --reason")
     _, target = await asyncio.to_thread(_ready, services, context, number)
+    if dry_run and await asyncio.to_thread(_is_unfinished, services, context, number):
+        return await asyncio.to_thread(_unfinished, services, context, number)
     plan: RollbackPlan | None = None
     async with run_operation(services, context, OperationKind.ROLLBACK, target) as operation:
         if not await asyncio.to_thread(_is_rolled_back, operation, number):  # by finishing what an earlier one left
@@ -61,7 +63,10 @@ async def roll_back_promotion(services: Services, context: Context, number: int,
             operation.metrics.update({"writes": len(plan.writes)})
         operation.metrics.update({"promotion": number})
     report = await asyncio.to_thread(report_of, services, context, number)
-    report.notes += ["an earlier rollback of it had been interrupted, and was finished now"] if plan is None else plan.notes
+    if plan is None:
+        report.notes.append("an earlier rollback of it had been interrupted, and was finished now")
+    elif not dry_run:  # the plan says it with each change
+        report.notes += plan.notes
     report.dry_run = dry_run and plan is not None
     if dry_run and plan is not None:
         report.plan = {"changes": plan.shown()}
@@ -77,13 +82,14 @@ async def _planned(operation: RunningOperation, row: Row[Any]) -> RollbackPlan:
     if plan.changed:
         raise Blocked(f"{operation.context.tenant_slug}/p{row.number}: changed since by somebody else: "
                       f"{'; '.join(plan.changed[:5])}",
-                      fix="follow that drift first, or restore the snapshot before it: `wfops snapshot restore`")
+                      fix="bring them back in n8n to what was promoted, or restore the snapshot before it: `wfops snapshot "
+                          "restore`")
     return plan
 
 
 async def _carry_out(operation: RunningOperation, row: Row[Any], plan: RollbackPlan, reason: str) -> None:
     provider = operation.services.provider_of(operation.context, operation.environment)
-    checkpoint = {"promotion": str(row.id), "reason": reason}
+    checkpoint = {"promotion": str(row.id), "reason": reason, "back": list(plan.back)}
     try:
         async with operation.step("write") as told:
             done = await write(operation, provider, plan.writes, checkpoint=checkpoint,
@@ -98,6 +104,22 @@ async def _carry_out(operation: RunningOperation, row: Row[Any], plan: RollbackP
     finally:
         await provider.aclose()
     await settle(operation, operation.id, checkpoint)
+
+
+def _is_unfinished(services: Services, context: Context, number: int) -> bool:
+    """Whether an earlier rollback of it is left to whoever comes next there: a dry run, which does nothing, is not that."""
+    with services.store.read(context) as work:
+        row = find(work, number)
+        found = rollback_states(services, work, [row]).get(row.id)
+    return found is not None and found.state == "unfinished"
+
+
+def _unfinished(services: Services, context: Context, number: int) -> PromotionReport:
+    report = report_of(services, context, number)
+    report.dry_run, report.plan = True, {"changes": []}
+    report.notes.append("an earlier rollback of it is unfinished: whatever comes next there, this without --dry-run too, "
+                        "finishes or undoes that first")
+    return report
 
 
 def _is_rolled_back(operation: RunningOperation, number: int) -> bool:
@@ -115,13 +137,13 @@ async def settle(operation: RunningOperation, journal_id: UUID, told: Mapping[st
         rows = work.journal.of_operation(journal_id)
     assert promotion is not None  # noqa: S101 - promotions are never deleted
     if not all(row.state in ("done", "settled") for row in rows):
-        if not any(row.state in ("intended", "failed") for row in rows):  # an admin gave up on the rest
-            await asyncio.to_thread(_settle_what_went_back, operation, promotion, journal_id, rows)
+        if any(row.state == "abandoned" for row in rows) and not any(row.state in ("intended", "failed") for row in rows):
+            await settle_what_went_back(operation, promotion, journal_id, rows)
         return
     async with operation.step("read-back") as said:
         said.update((await read_environment(operation)).as_json())
     if PromotionStatus(promotion.status).has_run and promotion.status != PromotionStatus.ROLLED_BACK:
-        await asyncio.to_thread(_rolled_back, operation, promotion, journal_id, rows, str(told.get("reason") or ""))
+        await asyncio.to_thread(_rolled_back, operation, promotion, journal_id, rows, told)
     with operation.services.store.read(operation.context) as work:
         promotion = work.promotions.by_id(promotion.id)
     assert promotion is not None  # noqa: S101 - promotions are never deleted
@@ -140,8 +162,7 @@ def _ready(services: Services, context: Context, number: int) -> tuple[Row[Any],
         row = find(work, number)
         moved(context, row, PromotionEvent.ROLL_BACK)
         if PromotionStatus(row.status) is PromotionStatus.FAILED:
-            raise Blocked(f"{context.tenant_slug}/p{number} failed: recovery restores what it had written, nobody by hand",
-                          fix="`wfops drift` tries again once n8n answers")
+            raise _no_way_back(context, row, work.fleet.environment(row.target_environment_id))
         target = work.fleet.environment(row.target_environment_id)
         later = [each.number for each in work.promotions.listed(environment_ids=[target.id], statuses=(
             PromotionStatus.COMPLETED, PromotionStatus.COMPLETED_WITH_ERRORS), limit=200)
@@ -151,6 +172,15 @@ def _ready(services: Services, context: Context, number: int) -> tuple[Row[Any],
                       fix=f"roll that back first: wfops rollback {context.tenant_slug}/p{max(later)}")
     refuse_production(context, target)
     return row, target
+
+
+def _no_way_back(context: Context, row: Row[Any], target: Row[Any]) -> Blocked:
+    """Nobody rolls back by hand what failed."""
+    if target.writes_blocked_at is None:
+        return Blocked(f"{context.tenant_slug}/p{row.number} failed, and an admin gave up on what could not be restored",
+                       fix=f"restore the snapshot before it: wfops snapshot list {context.tenant_slug} {target.slug}")
+    return Blocked(f"{context.tenant_slug}/p{row.number} failed: recovery restores what it had written, nobody by hand",
+                   fix="`wfops drift` tries again once n8n answers")
 
 
 def _share(work: UnitOfWork, number: int, row: Row[Any]) -> bool:
@@ -163,25 +193,38 @@ def _begin(work: UnitOfWork, row: Row[Any], reason: str) -> None:
     work.record("promotion.rollback_begun", "promotion", f"p{row.number}", environment=slug, reason=reason)
 
 
-def _settle_what_went_back(operation: RunningOperation, promotion: Row[Any], journal_id: UUID,
-                           rows: Sequence[Row[Any]]) -> None:
-    """Of a rollback that an admin gave up on: what it did bring back is what it was before, to the next plan too."""
-    back = [row for row in rows if row.state == "done"]
+async def settle_what_went_back(operation: RunningOperation, promotion: Row[Any], journal_id: UUID,
+                                rows: Sequence[Row[Any]]) -> None:
+    """Of a rollback that an admin gave up on: what it did bring back is what it was before, to the next plan and to Git
+    too."""
+    if not brought_back(rows):
+        return
+    async with operation.step("read-back") as said:
+        said.update((await read_environment(operation)).as_json())
+    await asyncio.to_thread(_remember_what_went_back, operation, promotion, journal_id, rows)
+    if operation.environment.repository_id is not None and promotion.git_status != "none":
+        async with operation.step("commit"):
+            told = with_states((promotion.results or {}).get("workflows", []), rows, ())
+            await commit_promotion(operation, promotion, back=told)
+
+
+def _remember_what_went_back(operation: RunningOperation, promotion: Row[Any], journal_id: UUID,
+                             rows: Sequence[Row[Any]]) -> None:
+    back = brought_back(rows)
     with operation.services.store.bookkeeping(operation.context, "rollback.settled", held=operation.held) as work:
         _link_recreated(work, operation, back)
-        _forget_promoted(work, operation, promotion, back)
+        _forget_promoted(work, operation, promotion, _hashes(back, ()))
         work.journal.settle(journal_id)
 
 
 def _rolled_back(operation: RunningOperation, promotion: Row[Any], journal_id: UUID, rows: Sequence[Row[Any]],
-                 reason: str) -> None:
+                 told: Mapping[str, Any]) -> None:
     results: dict[str, Any] = dict(promotion.results or {})
-    results["workflows"] = [
-        {**each, "status": "rolled_back", "message": None} if each["status"] in ("success", "rollback_failed") else each
-        for each in with_states(results.get("workflows", []), rows, waiting=True)]
+    reason, back = str(told.get("reason") or ""), told.get("back") or []
+    results["workflows"] = with_states(results.get("workflows", []), rows, back)
     with operation.services.store.unit_of_work(operation.context, "promotion.rolled_back", held=operation.held) as work:
         _link_recreated(work, operation, rows)
-        _forget_promoted(work, operation, promotion, rows)
+        _forget_promoted(work, operation, promotion, _hashes(rows, back))
         environment = work.fleet.environment(operation.environment.id)
         if set(work.journal.unfinished(environment.id)) <= {journal_id}:
             allow_writes(work, environment, "rolled back")
@@ -198,20 +241,26 @@ def _link_recreated(work: UnitOfWork, operation: RunningOperation, rows: Sequenc
                                    for row in rows])
 
 
-def _forget_promoted(work: UnitOfWork, operation: RunningOperation, promotion: Row[Any], rows: Sequence[Row[Any]]) -> None:
-    """What was promoted before this promotion is what was promoted last again, of the workflows of these rows: those that
-    are back. One with another content for the ids of now counts with that."""
+def _hashes(rows: Sequence[Row[Any]], back: Sequence[Mapping[str, Any]]) -> dict[str, str | None]:
+    """By key, the content hash that what is back has now."""
+    return {each["key"]: each["hash"] for each in back} | {
+        str(row.canonical_id): (row.after or {}).get("live_hash") for row in rows if row.canonical_id is not None}
+
+
+def _forget_promoted(work: UnitOfWork, operation: RunningOperation, promotion: Row[Any],
+                     now: Mapping[str, str | None]) -> None:
+    """What was promoted before this promotion is what was promoted last again, of what is back (its hashes ``now``, by
+    key). One with another content for the ids of now counts with that."""
     results = promotion.results or {}
     before: dict[str, Any] = results.get("promoted_before") or {}
     hashes = {each["key"]: each["before_hash"] for each in results.get("workflows", [])}
-    back = {str(row.canonical_id): row for row in rows if row.canonical_id is not None}
     target = operation.environment.id
-    work.promotions.forget(target, [UUID(key) for key, old in before.items() if old is None and key in back])
+    work.promotions.forget(target, [UUID(key) for key, old in before.items() if old is None and key in now])
     work.promotions.remember([
         {"environment_id": target, "canonical_id": UUID(key), "digest": old["digest"], "portable_hash": old["portable_hash"],
-         "content_hash": (back[key].after or {}).get("live_hash") if old["content_hash"] == hashes.get(key)
-         else old["content_hash"], "promotion_id": UUID(old["promotion_id"]), "promoted_at": operation.context.now()}
-        for key, old in before.items() if old is not None and key in back])
+         "content_hash": now[key] if old["content_hash"] == hashes.get(key) else old["content_hash"],
+         "promotion_id": UUID(old["promotion_id"]), "promoted_at": operation.context.now()}
+        for key, old in before.items() if old is not None and key in now])
 
 
 def tell_failure(operation: RunningOperation, journal_id: UUID, told: Mapping[str, Any], error: BaseException) -> None:
@@ -225,7 +274,8 @@ def tell_failure(operation: RunningOperation, journal_id: UUID, told: Mapping[st
         if last and _is_about(decode(last[0]), "promotion.rollback_failed", why):
             return
         work.record("promotion.rollback_failed", "promotion", f"p{promotion.number}", environment=slug, reason=why)
-        lost = [written(row) for row in work.journal.of_operation(journal_id) if row.state == "failed"]
+        rows = work.journal.of_operation(journal_id)
+        lost = [written(row) for row in rows if row.state == "failed" or (row.state == "intended" and not is_undoing(rows))]
         if lost:
             raise_incident(work, work.fleet.environment(operation.environment.id), promotion, lost)
 

@@ -36,6 +36,7 @@ class Side:
     lifted: Mapping[str, Lifted] = field(repr=False)
     unmanaged: Mapping[str, tuple[Row[Any], Content]] = field(repr=False)
     promoted: Mapping[str, Row[Any]] = field(repr=False)
+    ignored: Mapping[str, str] = field(default_factory=dict)  # n8n ids of canonical workflows that are ignored here, by key
 
     def portable(self, key: str) -> PortableWorkflow | None:
         """A workflow as plans know it."""
@@ -49,13 +50,13 @@ class Side:
 def read_side(work: UnitOfWork, environment: Row[Any], *, new_ones: bool = False) -> Side:
     """What an environment holds. With ``new_ones`` (a source) its untracked workflows count as canonical workflows that
     begin here, under the ids that :func:`new_canonical_id` gives them; those that somebody unlinked do not."""
-    rows, others = _rows(work, environment, new_ones=new_ones)
+    rows, others, ignored = _rows(work, environment, new_ones=new_ones)
     bodies = work.payloads.load({digest for row in (*rows.values(), *others) for digest in (
         row.live_digest, row.draft_digest)})
     decoded = {digest: decode_content(body) for digest, body in bodies.items()}
     tables = environment_tables(work, environment)
     own = {key: row.workflow_id for key, row in rows.items() if not row.missing_at}
-    tables = replace(tables, workflow_ids={**tables.workflow_ids, **own})
+    tables = replace(tables, workflow_ids={**tables.workflow_ids, **({} if new_ones else ignored), **own})
     promoted = {str(canonical_id): row for canonical_id, row in work.promotions.promoted_in(environment.id).items()}
     texts = _promoted_contents(work, promoted, rows)
     lifted = {key: lift(decoded[row.live_digest], tables, self_id=row.workflow_id,
@@ -65,11 +66,13 @@ def read_side(work: UnitOfWork, environment: Row[Any], *, new_ones: bool = False
         environment, tables, rows,
         contents={key: decoded[row.live_digest] for key, row in rows.items()},
         drafts={key: decoded[row.draft_digest] for key, row in rows.items()},
-        lifted=lifted, unmanaged={row.workflow_id: (row, decoded[row.live_digest]) for row in others}, promoted=promoted)
+        lifted=lifted, unmanaged={row.workflow_id: (row, decoded[row.live_digest]) for row in others}, promoted=promoted,
+        ignored=ignored)
 
 
-def _rows(work: UnitOfWork, environment: Row[Any], *, new_ones: bool) -> tuple[dict[str, Row[Any]], list[Row[Any]]]:
-    """The workflows that have a key, and the others that are live."""
+def _rows(work: UnitOfWork, environment: Row[Any], *, new_ones: bool) -> tuple[
+        dict[str, Row[Any]], list[Row[Any]], dict[str, str]]:
+    """The workflows that have a key, the others that are live, and which of them are ignored ones that had a key."""
     found = [row for row in work.mappings.of_environment(environment.id, statuses=(
         MappingStatus.LINKED, MappingStatus.UNTRACKED, MappingStatus.IGNORED)) if row.missing_at is None]
     known = work.mappings.canonicals({row.canonical_id for row in found if row.canonical_id is not None})
@@ -82,7 +85,9 @@ def _rows(work: UnitOfWork, environment: Row[Any], *, new_ones: bool) -> tuple[d
             rows[str(new_canonical_id(environment, row))] = row
         elif not row.archived:
             others.append(row)
-    return rows, others
+    ignored = {str(row.canonical_id): row.workflow_id for row in found if row.status == MappingStatus.IGNORED
+               and row.canonical_id is not None and known[row.canonical_id].deleted_at is None}
+    return rows, others, {key: workflow_id for key, workflow_id in ignored.items() if key not in rows}
 
 
 def is_new(row: Row[Any]) -> bool:
@@ -106,7 +111,8 @@ def _promoted_contents(work: UnitOfWork, promoted: Mapping[str, Row[Any]], wante
 
 def both_sides(work: UnitOfWork, source: Side, target: Side) -> list[BothSides]:
     """The inputs of a plan, with the base of each workflow (§8): the target's Git content, else what was promoted there
-    last. While a promotion's commit is still to be made or merged, what it promoted is the base."""
+    last. While a promotion's commit is still to be made or merged, what it promoted is the base. What the target ignores is
+    left out (§5.1)."""
     base = _git_bases(work, target)
     waiting = {row.id for row in work.promotions.ahead_of_git(target.environment.id)}
     for key, row in target.promoted.items():
@@ -115,7 +121,7 @@ def both_sides(work: UnitOfWork, source: Side, target: Side) -> list[BothSides]:
     archived = _archived_by_hand(work, target, base)
     return [BothSides(key, source.portable(key), target.portable(key), base_hash=base.get(key),
                       seen_in_sync=_seen_in_sync(target.rows.get(key)), archived_by_hand=key in archived)
-            for key in sorted({*source.rows, *target.rows})]
+            for key in sorted({*source.rows, *target.rows} - target.ignored.keys())]
 
 
 def _archived_by_hand(work: UnitOfWork, target: Side, base: Mapping[str, str]) -> set[str]:
@@ -161,10 +167,13 @@ def _git_bases(work: UnitOfWork, target: Side) -> dict[str, str]:
 
 
 def unmanaged_workflows(target: Side) -> list[EnvironmentWorkflow]:
-    """What the target has beyond the plan, for limits and reach."""
-    return [EnvironmentWorkflow(row.workflow_id, row.name, row.active, lift(content, target.tables,
-                                                                            self_id=row.workflow_id).content)
-            for row, content in target.unmanaged.values()]
+    """What the target has beyond the plan, for limits and reach; what it ignores by key, as others name it."""
+    keys = {workflow_id: key for key, workflow_id in target.ignored.items()}
+    found = []
+    for row, content in target.unmanaged.values():
+        lifted = lift(content, target.tables, self_id=row.workflow_id)
+        found.append(EnvironmentWorkflow(keys.get(row.workflow_id, row.workflow_id), row.name, row.active, lifted.content))
+    return found
 
 
 def chosen_keys(source: Side, target: Side, named: Iterable[str]) -> frozenset[str]:

@@ -34,6 +34,7 @@ from wfops_pipelines.services.renewed_ids import made_again
 from wfops_pipelines.services.runtime_convergence import Runtime, Seen, Subject
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
+_REMOVALS = (WriteAction.ARCHIVE, WriteAction.DELETE)
 ATTEMPTS = 3  # of one workflow, where what failed was transient (§11.7); limits.write_backoff apart, then twice that
 _AGAIN = "the next command on the environment tries again, once n8n answers"
 _INTERRUPTED = "what was interrupted before was undone"
@@ -97,16 +98,22 @@ async def finish(operation: RunningOperation, provider: WorkflowProvider, journa
         await writer.undo(None)
         rows = []
     waiting = [row for row in rows if row.state in ("intended", "failed")]
+    ordered = sorted(waiting, key=_turn)
     phases: list[tuple[Callable[[int], Awaitable[None]], list[int]]] = [
         (writer.create, [row.position for row in waiting if row.action == WriteAction.CREATE]),
         (writer.open, [row.position for row in waiting if _late(row)]),
-        (writer.apply, [row.position for row in sorted(waiting, key=_turn)])]
+        (writer.apply, [row.position for row in ordered if row.action not in _REMOVALS]),
+        (writer.keep_whole, [] if atomic else [0]),
+        (writer.apply, [row.position for row in ordered if row.action in _REMOVALS])]
     failed: set[int] = set()
+    some_failed = any(row.state in ("failed", "undone") for row in rows)  # of an earlier attempt
     for phase, positions in phases:
         for position in positions:
             if position in failed:
                 continue
             try:
+                if (failed or some_failed) and phase == writer.apply:
+                    await writer.refuse_what_is_in_the_way(position)
                 await phase(position)
             except (LeaseLost, StoreError):
                 raise  # nothing can be recorded any more: whoever holds the environment next goes on from the journal
@@ -132,7 +139,7 @@ def _late(row: Row[Any]) -> bool:
 def _turn(row: Row[Any]) -> tuple[bool, bool, int]:
     """In the journal's order, but for those that were opened: what they call is published after them, and they are written
     whole after that. What goes, goes last."""
-    return row.action in (WriteAction.ARCHIVE, WriteAction.DELETE), _late(row), row.position
+    return row.action in _REMOVALS, _late(row), row.position
 
 
 class _Writer:
@@ -226,7 +233,7 @@ class _Writer:
         rows = await asyncio.to_thread(self._journal.rows) if self._forward else []
         if any(row.state == "undone" for row in rows):
             return False
-        if any(row.state not in ("done", "settled") and row.action not in (WriteAction.ARCHIVE, WriteAction.DELETE)
+        if any(row.state not in ("done", "settled") and row.action not in _REMOVALS
                for row in rows):
             return False  # what goes, goes last: nothing of ours is gone yet
         for row in rows:
@@ -255,6 +262,18 @@ class _Writer:
         for position in await asyncio.to_thread(self._journal.naming_what_is_gone):
             await self._take_back(await asyncio.to_thread(self._journal.row, position), cause, lost)
         await self._end_undoing(cause, lost)
+
+    async def refuse_what_is_in_the_way(self, position: int) -> None:
+        """After others failed: :class:`NotVerified` for a write that needs one of them, or takes away what one calls."""
+        why = await asyncio.to_thread(self._journal.in_the_way, position)
+        if why is not None:
+            raise NotVerified(why, fix="look at why that failed")
+
+    async def keep_whole(self, _: int) -> None:
+        """Take back what was written and needs a workflow that could not be created, and what needs that, and so on."""
+        while found := await asyncio.to_thread(self._journal.needing_what_failed):
+            for position, why in found.items():
+                await self.give_up(position, NotVerified(why))
 
     async def give_up(self, position: int, cause: BaseException) -> None:
         """One workflow back to how it was, because it could not be written; the others go on."""
@@ -304,9 +323,9 @@ class _Writer:
     async def _end_undoing(self, cause: BaseException | None, lost: list[str]) -> None:
         await asyncio.to_thread(self._journal.block, lost)
         if lost:
-            raise RollbackIncomplete(
-                f"{self._operation.name}: {f'{cause}; and ' if cause is not None else ''}{len(lost)} workflows could not be "
-                f"restored: {'; '.join(lost[:5])}", fix=_AGAIN) from cause
+            first, workflows = f"{cause}; and " if cause is not None else "", "workflow" if len(lost) == 1 else "workflows"
+            raise RollbackIncomplete(f"{self._operation.name}: {first}{len(lost)} {workflows} could not be restored: "
+                                     f"{'; '.join(lost[:5])}", fix=_AGAIN) from cause
 
     async def _restore(self, row: Row[Any]) -> tuple[str | None, bool]:
         """The workflow as it was before: its id, a new one if it was gone and is made again, and whether n8n had been

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,13 +12,16 @@ from uuid import UUID
 from sqlalchemy import Row
 
 from wfops_pipelines.domain.context import Context
-from wfops_pipelines.domain.errors import UsageError
+from wfops_pipelines.domain.errors import OutsideError, UsageError
 from wfops_pipelines.domain.operation import OperationKind
+from wfops_pipelines.services import promotion_rollback
 from wfops_pipelines.services.follow_drift import accept
 from wfops_pipelines.services.operations import RunningOperation, run_operation
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.services.write_permission import allow_writes
 from wfops_pipelines.store.unit_of_work import UnitOfWork
+
+log = logging.getLogger("wfops.operations")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +52,22 @@ async def unblock(services: Services, context: Context, environment: str, *, rea
         return Unblocked(context.tenant_slug, environment, place.writes_blocked_at is not None, place.writes_blocked_reason,
                          [], dry_run)
     async with run_operation(services, context, OperationKind.MAPPING, place) as operation:
-        return await asyncio.to_thread(_unblock, operation, place.writes_blocked_reason, str(reason))
+        done, given_up = await asyncio.to_thread(_unblock, operation, place.writes_blocked_reason, str(reason))
+        for row in given_up:
+            await _settle(operation, row)
+    return done
 
 
-def _unblock(operation: RunningOperation, blocked_reason: str | None, reason: str) -> Unblocked:
+async def _settle(operation: RunningOperation, given_up: Row[Any]) -> None:
+    """What a rollback did bring back counts as that from now on, if n8n can be read; else whoever comes next sees to it."""
+    try:
+        await promotion_rollback.settle(operation, given_up.id, given_up.checkpoint)
+    except OutsideError as error:
+        log.info("%s: what went back is not in Git yet: %s", operation.name, error)
+
+
+def _unblock(operation: RunningOperation, blocked_reason: str | None, reason: str) -> tuple[Unblocked, list[Row[Any]]]:
+    """What was done, and the rollbacks that were given up."""
     context, slug = operation.context, operation.environment.slug
     with operation.services.store.bookkeeping(context, "environment.unblock", held=operation.held) as work:
         environment = work.fleet.environment(operation.environment.id)
@@ -59,18 +75,20 @@ def _unblock(operation: RunningOperation, blocked_reason: str | None, reason: st
         left = work.journal.abandon(environment.id, context.now()) if blocked else []
         names = [row.name for row in left]
         changed = allow_writes(work, operation.environment, reason, abandoned=names, was=blocked_reason)
-        for operation_id in dict.fromkeys(row.operation_id for row in left):
-            _tell(work, operation_id, slug, reason, [row for row in left if row.operation_id == operation_id])
+        operations = [work.operations.get(each) for each in dict.fromkeys(row.operation_id for row in left)]
+        for operation_row in operations:
+            _tell(work, operation_row, slug, reason, left)
         if changed and environment.repository_id is None:
             accept(work, environment, reason)  # no check will ever compare it with anything
-    return Unblocked(context.tenant_slug, slug, changed, blocked_reason, names, dry_run=False)
+    done = Unblocked(context.tenant_slug, slug, changed, blocked_reason, names, dry_run=False)
+    return done, [row for row in operations if row is not None and row.kind == OperationKind.ROLLBACK]
 
 
-def _tell(work: UnitOfWork, operation_id: UUID, slug: str, reason: str, left: Sequence[Row[Any]]) -> None:
+def _tell(work: UnitOfWork, given_up: Row[Any] | None, slug: str, reason: str, left: Sequence[Row[Any]]) -> None:
     """In the story of the promotion whose rollback it was, if it was one's."""
-    given_up = work.operations.get(operation_id)
     about = (given_up.checkpoint or {}).get("promotion") if given_up is not None else None
     promotion = work.promotions.by_id(UUID(about)) if about is not None else None
-    if promotion is not None:
+    if promotion is not None and given_up is not None:
         work.record("promotion.rollback_given_up", "promotion", f"p{promotion.number}", environment=slug, reason=reason,
-                    workflows=[{"name": row.name, "workflow_id": row.workflow_id} for row in left])
+                    workflows=[{"name": row.name, "workflow_id": row.workflow_id} for row in left
+                               if row.operation_id == given_up.id])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Row
@@ -10,7 +10,7 @@ from sqlalchemy import Row
 from wfops_pipelines.domain.errors import NotVerified
 from wfops_pipelines.domain.lower import lower
 from wfops_pipelines.domain.normalize import content_hash
-from wfops_pipelines.domain.references import called_workflow
+from wfops_pipelines.domain.references import called_workflow, needed_workflows
 from wfops_pipelines.domain.runtime_write import RuntimeState
 from wfops_pipelines.domain.transform_tables import EnvironmentTables
 from wfops_pipelines.domain.workflow import Content, decode_content
@@ -28,7 +28,8 @@ def complete(work: UnitOfWork, row: Row[Any], rows: Sequence[Row[Any]], environm
     ids = {key: other.workflow_id for other in rows if (key := key_of(other)) and other.workflow_id
            and other.state != "undone"}
     # Everything else was lowered when it was planned: tables with ids alone touch nothing but the terms of workflows.
-    lowered = lower(content, EnvironmentTables(environment, workflow_ids=ids), self_id=row.workflow_id)
+    lowered = lower(content, EnvironmentTables(environment, workflow_ids=ids), self_id=row.workflow_id,
+                    planned=after["awaits"])
     if whole and lowered.awaited:
         names = {key_of(other): other.name for other in rows}
         missing = ", ".join(repr(names.get(key, key)) for key in lowered.awaited)
@@ -41,6 +42,26 @@ def complete(work: UnitOfWork, row: Row[Any], rows: Sequence[Row[Any]], environm
     on_the_way = sorted({*after.get("on_the_way", ()), after["live_hash"]})
     return after | {"live_digest": body.digest, "live_hash": hash_, "draft_hash": hash_,
                     "awaits": list(lowered.awaited), "on_the_way": on_the_way}
+
+
+def in_the_way(work: UnitOfWork, row: Row[Any], rows: Sequence[Row[Any]]) -> str | None:
+    """Why a write that has not failed itself cannot stay, in words, where writes are not atomic: it needs a workflow that
+    could not be created, or takes one away that another one calls still, because that could not be written. Else none."""
+    failed = [other for other in rows if other.state in ("undone", "failed") and other.position != row.position]
+    if row.after is None or row.after.get("archived"):
+        callers = [other.name for other in failed if row.workflow_id in _needed(work, other.before)]
+        return f"it is still called by {', '.join(map(repr, callers))}, which could not be written" if callers else None
+    created = {other.workflow_id: other.name for other in failed if other.before is None and other.workflow_id}
+    missing = sorted(created[each] for each in _needed(work, row.after) & created.keys()) if created else []
+    return f"it needs {', '.join(map(repr, missing))}, which could not be created" if missing else None
+
+
+def _needed(work: UnitOfWork, told: Mapping[str, Any] | None) -> set[str]:
+    """The workflows that a state in the journal needs to run, by n8n id."""
+    digest = (told or {}).get("live_digest")
+    if not digest or (told or {}).get("archived"):
+        return set()
+    return needed_workflows(decode_content(work.payloads.load([digest])[digest]))
 
 
 def without_calls_back(work: UnitOfWork, row: Row[Any], rows: Sequence[Row[Any]], before: Goal) -> tuple[

@@ -185,7 +185,8 @@ def test_what_was_to_follow_a_deletion_that_an_admin_gave_up_on_stays_too(new_fl
     prod.check()
     assert set(by_name(prod)) == {"One", "Middle", "Called"} and told(fleet, 2).status == "completed"
     assert not fleet.reading(lambda work: work.journal.unfinished(prod.row.id))
-    assert [each.details["outcome"] for each in fleet.events("operation.recovered")] == ["given_up"]
+    (said,) = fleet.events("promotion.rollback_given_up")
+    assert sorted(each["name"] for each in said.details["workflows"]) == ["Called", "Middle"]
 
 
 def test_while_n8n_deletes_nothing_a_rollback_is_undone_and_every_id_is_kept(new_fleet: NewFleet) -> None:

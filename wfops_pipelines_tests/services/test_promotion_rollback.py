@@ -9,6 +9,8 @@ import pytest
 
 from wfops_pipelines.cli.promotion_screen import promotion_text, promotions_table, rollback_text
 from wfops_pipelines.domain.errors import Blocked, RollbackIncomplete
+from wfops_pipelines.services.canonical_deletion import delete_canonical
+from wfops_pipelines.services.mapping_commands import ignore
 from wfops_pipelines.services.promotion_reports import list_promotions, show_promotion
 from wfops_pipelines.services.unblocking import unblock
 from wfops_pipelines_tests.services.child import run_in_child
@@ -23,6 +25,8 @@ from wfops_pipelines_tests.services.promotions import (
     roll_back,
     told,
 )
+from wfops_pipelines_tests.services.restores import restore
+from wfops_pipelines_tests.services.snapshots import snapshot
 from wfops_pipelines_tests.services.test_promotion_recovery import chain_of_three, incidents, with_new_ones
 
 
@@ -136,6 +140,69 @@ def test_what_somebody_made_of_it_since_is_nothing_to_take_back(new_fleet: NewFl
     prod.edit_in_n8n(by_name(prod)["One"], "by hand")
     with pytest.raises(Blocked, match="changed since by somebody else: 'One'"):
         roll_back(fleet, 2)
+
+
+def test_what_was_created_goes_also_if_its_canonical_workflow_was_deleted(new_fleet: NewFleet) -> None:
+    fleet = new_fleet.as_left_by(with_new_ones)
+    run(delete_canonical(fleet.services, fleet.context, "Called"))
+    assert roll_back(fleet, 2).status == "rolled_back" and set(by_name(fleet["prod"])) == {"One"}
+
+
+def test_what_somebody_deleted_for_good_is_not_made_again(new_fleet: NewFleet) -> None:
+    fleet = new_fleet.as_left_by(pruned_on_1)
+    run(delete_canonical(fleet.services, fleet.context, "Called"))
+    with pytest.raises(Blocked, match="'Called' .* was deleted since, also from WorkflowOps: `wfops undelete`"):
+        roll_back(fleet, 2)
+
+
+def test_what_was_put_back_by_hand_is_nobody_elses_work_afterwards(new_fleet: NewFleet) -> None:
+    fleet = new_fleet.as_left_by(without_git)
+    prod = fleet["prod"]
+    prod.edit_in_n8n(by_name(prod)["One"], "hello")
+    assert roll_back(fleet, 2).status == "rolled_back"
+    asked = request(fleet)
+    assert asked.status == "approved", asked.reason
+
+
+def test_tags_that_somebody_set_since_are_somebodys_work(new_fleet: NewFleet) -> None:
+    fleet = new_fleet.as_left_by(with_new_ones)
+    prod = fleet["prod"]
+    one = by_name(prod)["One"]
+    prod.tag_in_n8n(one, "billing")
+    prod.export()
+    taken = snapshot(prod)
+    prod.edit_in_n8n(one, "by hand")
+    prod.tag_in_n8n(one, "other")
+    prod.export()
+    done = restore(prod, taken)
+    prod.tag_in_n8n(one, "billing", "by hand since")
+    with pytest.raises(Blocked, match="'One' .* has other tags by now"):
+        roll_back(fleet, done.number or 0)
+
+
+def test_who_calls_what_is_made_again_and_is_not_ours_is_told(new_fleet: NewFleet) -> None:
+    fleet = promoting_fleet(new_fleet, ("dev", "prod"), generation=1)
+    dev, prod = fleet["dev"], fleet["prod"]
+    called, _ = dev.create_in_n8n(workflow("Called", active=True), workflow("Stays", active=True))
+    promote(fleet)
+    gone = by_name(prod)["Called"]
+    (local,) = prod.create_in_n8n(calling("Local", gone, active=True))
+    prod.sync()
+    run(ignore(fleet.services, fleet.context, "prod", local))
+    dev.delete_in_n8n(called)
+    done = promote(fleet, prune=True, allow_large="a test", allow_irreversible=True)
+    assert roll_back(fleet, done.number or 0).notes == [
+        f"'Called' is made again under another id, and still called as {gone} by Local"]
+
+
+def test_a_dry_run_does_not_go_on_with_one_that_is_unfinished(new_fleet: NewFleet) -> None:
+    fleet = new_fleet.as_left_by(with_new_ones)
+    prod = fleet["prod"]
+    assert run_in_child(prod, "roll back", "runtime.delete.after=kill@1").returncode == -9
+    before = set(by_name(prod))
+    planned = roll_back(fleet, 2, dry_run=True)
+    assert set(by_name(prod)) == before and planned.dry_run and planned.plan == {"changes": []}
+    assert "an earlier rollback of it is unfinished" in rollback_text(planned.as_json())
 
 
 # -- one that is not done ----------------------------------------------------------------------------------------------
