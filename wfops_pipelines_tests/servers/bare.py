@@ -66,10 +66,20 @@ class BareRepository:
         return found
 
     def head(self, branch: str = "main") -> str | None:
-        """The commit of a branch; Git is asked only where it keeps the branch in no file of its own."""
-        with suppress(OSError):
-            return (self.path / "refs" / "heads" / branch).read_text().strip()
-        return self.text("for-each-ref", "--format=%(objectname)", f"refs/heads/{branch}") or None
+        """The commit of a branch."""
+        return self.ref(f"refs/heads/{branch}")
+
+    def ref(self, name: str) -> str | None:
+        """What a reference stands for; Git is asked only where it keeps the reference in no file of its own."""
+        with suppress(OSError, ValueError):
+            return (self.path / name).read_text().strip()
+        lines = self.text("for-each-ref", "--format=%(refname) %(objectname)", name).splitlines()
+        return dict(line.split(" ") for line in lines).get(name)
+
+    def has_branches(self) -> bool:
+        """Whether there is any branch; Git is asked only where none has a file of its own."""
+        kept = (self.path / "refs" / "heads").rglob("*")
+        return any(file.is_file() for file in kept) or bool(self.text("for-each-ref", "--count=1", "refs/heads"))
 
     def files(self, commit: str = "main") -> dict[str, bytes]:
         """Every file of a commit."""

@@ -54,10 +54,9 @@ class Call:
     def resolve(self, name: str, kind: str = "commit") -> str | None:
         """The object a name stands for: a branch or an id."""
         git = self.place.repository
-        if head := git.head(name):
-            return head if kind == "commit" else git.text("rev-parse", f"{head}^{{{kind}}}")
         if not _SHA.fullmatch(name):
-            return None
+            head = git.head(name)
+            return head if head is None or kind == "commit" else git.text("rev-parse", f"{head}^{{{kind}}}")
         found = git.text("cat-file", "--batch-check", data=f"{name}^{{{kind}}}\n".encode())
         return None if found.endswith(("missing", "ambiguous")) else found.split()[0]
 
@@ -67,7 +66,7 @@ EMPTY = Answer(409, answers.error("Git Repository is empty."))
 
 
 def _is_empty(call: Call) -> bool:
-    return not call.place.repository.text("for-each-ref", "--count=1", "refs/heads")
+    return not call.place.repository.has_branches()
 
 
 def get_repository(call: Call) -> Answer:
@@ -80,8 +79,7 @@ def get_ref(call: Call) -> Answer:
     if _is_empty(call):
         return EMPTY
     name = f"refs/{call.tail('git/ref/')}"
-    sha = call.place.repository.text("for-each-ref", "--format=%(refname) %(objectname)", name)
-    found = dict(line.split(" ") for line in sha.splitlines()).get(name)
+    found = call.place.repository.ref(name)
     return Answer(200, answers.reference(call.place, name, found)) if found else NOT_FOUND
 
 
