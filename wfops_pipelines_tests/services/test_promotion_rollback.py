@@ -151,7 +151,7 @@ def test_what_was_created_goes_also_if_its_canonical_workflow_was_deleted(new_fl
 def test_what_somebody_deleted_for_good_is_not_made_again(new_fleet: NewFleet) -> None:
     fleet = new_fleet.as_left_by(pruned_on_1)
     run(delete_canonical(fleet.services, fleet.context, "Called"))
-    with pytest.raises(Blocked, match="'Called' .* was deleted since, also from WorkflowOps: `wfops undelete`"):
+    with pytest.raises(Blocked, match=r"'Called' .* was deleted since, also from WorkflowOps: `wfops undelete`"):
         roll_back(fleet, 2)
 
 
@@ -176,7 +176,7 @@ def test_tags_that_somebody_set_since_are_somebodys_work(new_fleet: NewFleet) ->
     prod.export()
     done = restore(prod, taken)
     prod.tag_in_n8n(one, "billing", "by hand since")
-    with pytest.raises(Blocked, match="'One' .* has other tags by now"):
+    with pytest.raises(Blocked, match=r"'One' .* has other tags by now"):
         roll_back(fleet, done.number or 0)
 
 

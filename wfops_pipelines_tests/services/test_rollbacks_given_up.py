@@ -22,7 +22,6 @@ from wfops_pipelines_tests.services.test_promotion_pull_requests import Hub, hub
 from wfops_pipelines_tests.services.test_promotion_recovery import carried_out, never_verified
 from wfops_pipelines_tests.services.test_promotion_rollback import given_up, pruned_on_1, refuses_to_delete, screen
 
-
 __all__ = ["hub"]  # a fixture
 
 
