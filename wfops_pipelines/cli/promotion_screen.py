@@ -169,7 +169,7 @@ def _summary(result: Mapping[str, Any]) -> str:
     way = f"{result['tenant']}/{result['source']} → {result['tenant']}/{result['target']}"
     if result["source"].startswith("snapshot"):
         way = f"{result['source']} → {result['tenant']}/{result['target']}"
-    parts = [f"{terminal.paint(result['name'], 'bold')} {way}: {status_text(result)}"]
+    parts = [f"{terminal.paint(result['name'], 'bold')} {way}: {status_text(result, result['status'].replace('_', ' '))}"]
     if result["rollback_incomplete"]:
         parts.append(terminal.paint("the rollback is incomplete: nothing can be written there until it succeeds", "red")
                      if not result["takes_writes"] else "the rollback is incomplete, and an admin gave up on it")
@@ -184,12 +184,12 @@ def _summary(result: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def status_text(result: Mapping[str, Any]) -> str:
-    """Its status in a word, with that of a rollback which is not done."""
+def status_text(result: Mapping[str, Any], status: str | None = None) -> str:
+    """Its status, in a word or in others, with that of a rollback which is not done."""
     state = (result.get("rollback") or {}).get("state")
     said = {"running": "being rolled back", "unfinished": "rollback unfinished", "given_up": "rollback given up"}.get(
         state or "")
-    return terminal.word(result["status"].replace("_", " ")) + (f", {terminal.paint(said, 'red')}" if said else "")
+    return terminal.word(status or result["status"]) + (f", {terminal.paint(said, 'red')}" if said else "")
 
 
 def _pull_request(result: Mapping[str, Any]) -> str:

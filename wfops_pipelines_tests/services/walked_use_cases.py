@@ -324,7 +324,7 @@ USE_CASES: dict[str, UseCase] = {
         services, context, services.environment(context, "prod"), _snapshot(services, context), PromotionOptions()),
         scenes.promotable),
     "restore of what was edited": UseCase(lambda services, context: request_restore(
-        services, context, services.environment(context, "prod"), _first_snapshot(services, context), PromotionOptions()),
+        services, context, services.environment(context, "prod"), _snapshot(services, context), PromotionOptions()),
         scenes.promotable, edited_since),
     "small rollback": UseCase(lambda services, context: roll_back_promotion(services, context, 2, reason="it was wrong"),
                               scenes.promotable),
@@ -375,12 +375,6 @@ def _canonical(services: Services, context: Context, name: str) -> str:
 def _snapshot(services: Services, context: Context) -> UUID:
     with services.store.read(context) as work:
         return UUID(str(find_snapshot(work, context, services.environment(context, "prod")).id))
-
-
-def _first_snapshot(services: Services, context: Context) -> UUID:
-    with services.store.read(context) as work:
-        return UUID(str(min(work.snapshots.listed(services.environment(context, "prod").id),
-                   key=lambda row: row.taken_at).id))
 
 
 def _deployment(services: Services) -> UUID:
