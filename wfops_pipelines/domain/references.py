@@ -36,31 +36,25 @@ class References:
 
 def references(content: Content) -> References:
     """The references of a workflow. What an expression will yield when it runs is unknown and left out."""
-    ids: set[str] = set()
     credentials: set[tuple[str, str]] = set()
     for node in content["nodes"]:
         if node.get("type") == STICKY_NOTE:
             continue
-        if called := called_workflow(node):
-            ids.add(called)
         owned = node.get("credentials")
         if owned.__class__ is dict:
             for credential_type, reference in owned.items():
                 name = reference.get("name") if reference.__class__ is dict else reference
                 if name.__class__ is str:
                     credentials.add((credential_type, name))
-    settings = content.get("settings") or {}
-    if handler := error_workflow(settings):
-        ids.add(handler)
-    ids.update(caller_ids(settings.get("callerIds")))
-    return References(frozenset(ids), frozenset(credentials))
+    callers = caller_ids((content.get("settings") or {}).get("callerIds"))
+    return References(frozenset({*needed_workflows(content), *callers}), frozenset(credentials))
 
 
 def needed_workflows(content: Content) -> set[str]:
     """The n8n ids of the workflows that it calls, or that handle its errors: without them it does not do what it did."""
     needed = {called_workflow(node) for node in content["nodes"]}
     needed.add(error_workflow(content.get("settings") or {}))
-    return {each for each in needed if each is not None}
+    return {each for each in needed if each}
 
 
 def called_workflow(node: JsonObject) -> str | None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
-
-from sqlalchemy import Row
 
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.services.promotion_request import find
+from wfops_pipelines.services.rollback_state import rollback_states
 from wfops_pipelines.services.services import Services
 
 
@@ -47,16 +45,10 @@ def left_behind(services: Services, context: Context, target: str, *, number: in
             last = work.operations.last(environment.id, OperationKind.ROLLBACK)
             operation_id = last.id if last is not None and (since is None or last.created_at >= since) else None
         running = work.promotions.running_on(environment.id)
-        left = work.journal.unfinished(environment.id)
         if rolling_back:  # also what an earlier attempt left
-            unfinished = row.status != "rolled_back" and any(_rolls_back(work.operations.get(each), row) for each in left)
+            state = rollback_states(services, work, [row]).get(row.id)
+            unfinished = state is not None and state.state != "given_up"
         else:
-            unfinished = operation_id in left and row.status in ("running", "failed")
+            unfinished = operation_id in work.journal.unfinished(environment.id) and row.status in ("running", "failed")
         return LeftBehind(number, row.status, operation_id, unfinished or (running is not None and running.id == row.id),
                           row.rollback_incomplete, row.git_status, bool(row.options.get("when_ready")))
-
-
-def _rolls_back(operation: Row[Any] | None, promotion: Row[Any]) -> bool:
-    """Whether an operation is a rollback of this promotion."""
-    return operation is not None and operation.kind == OperationKind.ROLLBACK and (
-        (operation.checkpoint or {}).get("promotion") == str(promotion.id))

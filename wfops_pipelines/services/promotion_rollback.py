@@ -13,7 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import Row
 
-from wfops_pipelines.domain.audit import AuditEvent, decode
+from wfops_pipelines.domain.audit import decode
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import Blocked, LeaseLost, StoreError, UsageError
 from wfops_pipelines.domain.fleet_fields import NotificationEvent
@@ -21,7 +21,7 @@ from wfops_pipelines.domain.notices import PromotionNotice
 from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.domain.promotion import PromotionEvent, PromotionStatus
 from wfops_pipelines.services.detect_drift import compare_within
-from wfops_pipelines.services.intended_writes import Written, written
+from wfops_pipelines.services.intended_writes import written
 from wfops_pipelines.services.notices import tell
 from wfops_pipelines.services.operations import RunningOperation, run_operation
 from wfops_pipelines.services.promotion_git import commit_promotion
@@ -32,7 +32,7 @@ from wfops_pipelines.services.promotion_options import PromotionReport
 from wfops_pipelines.services.promotion_outcome import link_created
 from wfops_pipelines.services.promotion_request import find, report_of, step
 from wfops_pipelines.services.rollback_plan import RollbackPlan, plan_rollback, written_keys
-from wfops_pipelines.services.rollback_state import brought_back, is_undoing, rollback_states, with_states
+from wfops_pipelines.services.rollback_state import brought_back, is_undoing, with_states
 from wfops_pipelines.services.runtime_writes import why_it_ended, write
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.services.sync_environment import read_environment
@@ -51,8 +51,13 @@ async def roll_back_promotion(services: Services, context: Context, number: int,
     if not reason.strip():
         raise UsageError("rolling back a promotion needs a reason", fix="say in a few words why: --reason")
     _, target = await asyncio.to_thread(_ready, services, context, number)
-    if dry_run and await asyncio.to_thread(_is_unfinished, services, context, number):
-        return await asyncio.to_thread(_unfinished, services, context, number)
+    if dry_run:
+        report = await asyncio.to_thread(report_of, services, context, number)
+        if report.rollback is not None and report.rollback["state"] == "unfinished":  # a dry run does nothing about that
+            report.dry_run, report.plan = True, {"changes": []}
+            report.notes.append("an earlier rollback of it is unfinished: whatever comes next there, this without --dry-run "
+                                "too, finishes or undoes that first")
+            return report
     plan: RollbackPlan | None = None
     async with run_operation(services, context, OperationKind.ROLLBACK, target) as operation:
         if not await asyncio.to_thread(_is_rolled_back, operation, number):  # by finishing what an earlier one left
@@ -104,22 +109,6 @@ async def _carry_out(operation: RunningOperation, row: Row[Any], plan: RollbackP
     finally:
         await provider.aclose()
     await settle(operation, operation.id, checkpoint)
-
-
-def _is_unfinished(services: Services, context: Context, number: int) -> bool:
-    """Whether an earlier rollback of it is left to whoever comes next there: a dry run, which does nothing, is not that."""
-    with services.store.read(context) as work:
-        row = find(work, number)
-        found = rollback_states(services, work, [row]).get(row.id)
-    return found is not None and found.state == "unfinished"
-
-
-def _unfinished(services: Services, context: Context, number: int) -> PromotionReport:
-    report = report_of(services, context, number)
-    report.dry_run, report.plan = True, {"changes": []}
-    report.notes.append("an earlier rollback of it is unfinished: whatever comes next there, this without --dry-run too, "
-                        "finishes or undoes that first")
-    return report
 
 
 def _is_rolled_back(operation: RunningOperation, number: int) -> bool:
@@ -212,7 +201,7 @@ def _remember_what_went_back(operation: RunningOperation, promotion: Row[Any], j
                              rows: Sequence[Row[Any]]) -> None:
     back = brought_back(rows)
     with operation.services.store.bookkeeping(operation.context, "rollback.settled", held=operation.held) as work:
-        _link_recreated(work, operation, back)
+        link_created(work, operation, [written(row) for row in back])
         _forget_promoted(work, operation, promotion, _hashes(back, ()))
         work.journal.settle(journal_id)
 
@@ -223,7 +212,7 @@ def _rolled_back(operation: RunningOperation, promotion: Row[Any], journal_id: U
     reason, back = str(told.get("reason") or ""), told.get("back") or []
     results["workflows"] = with_states(results.get("workflows", []), rows, back)
     with operation.services.store.unit_of_work(operation.context, "promotion.rolled_back", held=operation.held) as work:
-        _link_recreated(work, operation, rows)
+        link_created(work, operation, [written(row) for row in rows])
         _forget_promoted(work, operation, promotion, _hashes(rows, back))
         environment = work.fleet.environment(operation.environment.id)
         if set(work.journal.unfinished(environment.id)) <= {journal_id}:
@@ -234,11 +223,6 @@ def _rolled_back(operation: RunningOperation, promotion: Row[Any], journal_id: U
         source = {each.id: each.slug for each in work.fleet.environments()}.get(promotion.source_environment_id)
         tell(work, PromotionNotice(work.context.tenant_slug, work.context.now(), environment.slug, reason, promotion.id,
                                    NotificationEvent.PROMOTION_ROLLED_BACK, source or "snapshot"))
-
-
-def _link_recreated(work: UnitOfWork, operation: RunningOperation, rows: Sequence[Row[Any]]) -> None:
-    link_created(work, operation, [Written(row.action, row.state, row.name, row.workflow_id, row.canonical_id, None, None)
-                                   for row in rows])
 
 
 def _hashes(rows: Sequence[Row[Any]], back: Sequence[Mapping[str, Any]]) -> dict[str, str | None]:
@@ -270,15 +254,11 @@ def tell_failure(operation: RunningOperation, journal_id: UUID, told: Mapping[st
     with operation.services.store.bookkeeping(operation.context, "promotion.rollback_failed", held=operation.held) as work:
         promotion = work.promotions.by_id(UUID(told["promotion"]))
         assert promotion is not None  # noqa: S101 - promotions are never deleted
-        last = work.audit.events(subject=("promotion", f"p{promotion.number}"), limit=1)
-        if last and _is_about(decode(last[0]), "promotion.rollback_failed", why):
-            return
+        for last in map(decode, work.audit.events(subject=("promotion", f"p{promotion.number}"), limit=1)):
+            if (last.action, last.details.get("reason")) == ("promotion.rollback_failed", why):
+                return
         work.record("promotion.rollback_failed", "promotion", f"p{promotion.number}", environment=slug, reason=why)
         rows = work.journal.of_operation(journal_id)
         lost = [written(row) for row in rows if row.state == "failed" or (row.state == "intended" and not is_undoing(rows))]
         if lost:
             raise_incident(work, work.fleet.environment(operation.environment.id), promotion, lost)
-
-
-def _is_about(event: AuditEvent, action: str, reason: str) -> bool:
-    return event.action == action and event.details.get("reason") == reason

@@ -81,7 +81,8 @@ def why_it_ended(error: BaseException) -> str:
 
 async def undo(operation: RunningOperation, provider: WorkflowProvider, journal_id: UUID, cause: BaseException) -> None:
     """Take back what a journal says was written, because what should have followed did not succeed."""
-    await _Writer(operation, provider, journal_id).undo(cause)
+    journal = JournalRows(operation, journal_id)
+    await _Writer(operation, provider, journal, resumed=journal_id != operation.id).undo(cause)
 
 
 async def finish(operation: RunningOperation, provider: WorkflowProvider, journal_id: UUID, *,
@@ -91,41 +92,21 @@ async def finish(operation: RunningOperation, provider: WorkflowProvider, journa
 
     With ``forward`` there is no way back from the first deletion on: what is made again has another id, which nobody knows
     who calls it. What is left is then done by whoever comes next, and the environment takes no other writes until it is."""
-    writer = _Writer(operation, provider, journal_id, forward=forward)
     journal = JournalRows(operation, journal_id)
+    writer = _Writer(operation, provider, journal, resumed=journal_id != operation.id, atomic=atomic, forward=forward)
     rows = await asyncio.to_thread(journal.rows)
     if any(row.state == "failed" or (atomic and row.state == "undone") for row in rows) and not await writer.only_forward():
         await writer.undo(None)
         rows = []
+    writer.failed.update(row.position for row in rows if row.state == "undone")  # by an earlier attempt
     waiting = [row for row in rows if row.state in ("intended", "failed")]
     ordered = sorted(waiting, key=_turn)
-    phases: list[tuple[Callable[[int], Awaitable[None]], list[int]]] = [
-        (writer.create, [row.position for row in waiting if row.action == WriteAction.CREATE]),
-        (writer.open, [row.position for row in waiting if _late(row)]),
-        (writer.apply, [row.position for row in ordered if row.action not in _REMOVALS]),
-        (writer.keep_whole, [] if atomic else [0]),
-        (writer.apply, [row.position for row in ordered if row.action in _REMOVALS])]
-    failed: set[int] = set()
-    some_failed = any(row.state in ("failed", "undone") for row in rows)  # of an earlier attempt
-    for phase, positions in phases:
-        for position in positions:
-            if position in failed:
-                continue
-            try:
-                if (failed or some_failed) and phase == writer.apply:
-                    await writer.refuse_what_is_in_the_way(position)
-                await phase(position)
-            except (LeaseLost, StoreError):
-                raise  # nothing can be recorded any more: whoever holds the environment next goes on from the journal
-            except (OutsideError, NotVerified) as error:
-                if atomic:
-                    await writer.turn_back(position, error)
-                    raise
-                failed.add(position)
-                await writer.give_up(position, error)
-            except BaseException as error:
-                await writer.turn_back(position, error)
-                raise
+    await writer.each(writer.create, [row for row in waiting if row.action == WriteAction.CREATE])
+    await writer.each(writer.open, [row for row in waiting if _late(row)])
+    await writer.each(writer.apply, [row for row in ordered if row.action not in _REMOVALS])
+    with operation.stop.uncut():
+        await writer.take_back_what_needs_what_failed()
+    await writer.each(writer.apply, [row for row in ordered if row.action in _REMOVALS])
     with operation.stop.uncut():
         if not atomic:
             await writer.undo_what_is_left()
@@ -143,18 +124,38 @@ def _turn(row: Row[Any]) -> tuple[bool, bool, int]:
 
 
 class _Writer:
-    """The writes of one journal."""
+    """The writes of one journal; ``resumed`` where another operation began them."""
 
-    def __init__(self, operation: RunningOperation, provider: WorkflowProvider, journal_id: UUID, *,
-                 forward: bool = False) -> None:
+    def __init__(self, operation: RunningOperation, provider: WorkflowProvider, journal: JournalRows, *, resumed: bool,
+                 atomic: bool = True, forward: bool = False) -> None:
         self._operation = operation
+        self._journal = journal
+        self._resumed = resumed
+        self._atomic = atomic
         self._forward = forward
-        self._journal = JournalRows(operation, journal_id)
-        self._resumed = journal_id != operation.id
-        self._runtime = Runtime(provider, operation.name, self._journal.still_ours)
+        self._runtime = Runtime(provider, operation.name, journal.still_ours)
         self._made_now: set[int] = set()
+        self.failed: set[int] = set()  # of writes that are not atomic, by place
 
     # -- forward ---------------------------------------------------------------------------------------------------------
+
+    async def each(self, act: Callable[[int], Awaitable[None]], rows: Sequence[Row[Any]]) -> None:
+        """Do it to one row after the other. The first failure ends atomic writes; of others, that workflow is taken back and
+        the rest goes on."""
+        for position in [row.position for row in rows if row.position not in self.failed]:
+            try:
+                await act(position)
+            except (LeaseLost, StoreError):
+                raise  # nothing can be recorded any more: whoever holds the environment next goes on from the journal
+            except (OutsideError, NotVerified) as error:
+                if self._atomic:
+                    await self.turn_back(position, error)
+                    raise
+                self.failed.add(position)
+                await self.give_up(position, error)
+            except BaseException as error:
+                await self.turn_back(position, error)
+                raise
 
     async def create(self, position: int) -> None:
         """Give a new workflow its id, switched off. What it awaits and is there by now, it names already."""
@@ -184,7 +185,11 @@ class _Writer:
         await self._attempts(attempt)
 
     async def apply(self, position: int) -> None:
-        """Bring one workflow from its state before into the one after, and record it."""
+        """Bring one workflow from its state before into the one after, and record it. :class:`NotVerified` where it needs
+        another one that failed, or takes away what that one calls still."""
+        if self.failed and (why := await asyncio.to_thread(self._journal.in_the_way, position)) is not None:
+            raise NotVerified(why, fix="look at why that failed")
+
         async def attempt(_: int) -> tuple[Row[Any], str]:
             row = await asyncio.to_thread(self._journal.completed, position, whole=True)
             subject = await asyncio.to_thread(self._journal.subject, row)
@@ -233,8 +238,7 @@ class _Writer:
         rows = await asyncio.to_thread(self._journal.rows) if self._forward else []
         if any(row.state == "undone" for row in rows):
             return False
-        if any(row.state not in ("done", "settled") and row.action not in _REMOVALS
-               for row in rows):
+        if any(row.state not in ("done", "settled") and row.action not in _REMOVALS for row in rows):
             return False  # what goes, goes last: nothing of ours is gone yet
         for row in rows:
             try:
@@ -263,15 +267,9 @@ class _Writer:
             await self._take_back(await asyncio.to_thread(self._journal.row, position), cause, lost)
         await self._end_undoing(cause, lost)
 
-    async def refuse_what_is_in_the_way(self, position: int) -> None:
-        """After others failed: :class:`NotVerified` for a write that needs one of them, or takes away what one calls."""
-        why = await asyncio.to_thread(self._journal.in_the_way, position)
-        if why is not None:
-            raise NotVerified(why, fix="look at why that failed")
-
-    async def keep_whole(self, _: int) -> None:
-        """Take back what was written and needs a workflow that could not be created, and what needs that, and so on."""
-        while found := await asyncio.to_thread(self._journal.needing_what_failed):
+    async def take_back_what_needs_what_failed(self) -> None:
+        """What was written and needs a workflow that could not be created, and what needs that, and so on."""
+        while self.failed and (found := await asyncio.to_thread(self._journal.needing_what_failed)):
             for position, why in found.items():
                 await self.give_up(position, NotVerified(why))
 
