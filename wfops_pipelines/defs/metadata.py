@@ -13,11 +13,11 @@ from wfops_pipelines.domain.diff_text import as_markdown, visible
 from wfops_pipelines.domain.errors import WfopsError
 from wfops_pipelines.services.detect_drift import DriftCheck
 from wfops_pipelines.services.drift_pictures import MAX_PICTURES, DriftPicture, draw_drift
+from wfops_pipelines.services.environment_sync import EnvironmentSync
 from wfops_pipelines.services.incident_resolution import Reconciliation as Resolved
 from wfops_pipelines.services.reconcile import Reconciliation
 from wfops_pipelines.services.refresh import Outcome, Part
 from wfops_pipelines.services.services import Services
-from wfops_pipelines.services.sync_environment import EnvironmentSync
 from wfops_pipelines.services.sync_repository import RepositorySync
 
 MAX_ROWS = 50  # of a table in the UI

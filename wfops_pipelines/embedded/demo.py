@@ -36,6 +36,7 @@ ACTOR = "demo"
 MARKER = "this-is-the-demo"  # in a home that may be deleted
 DRIFT_SECONDS = 60           # between two checks by schedule: somebody is watching
 _QUEUE_SECONDS = 120.0
+_QUEUE_POLL = 0.2  # seconds between two looks at the run, as the UI does it
 
 Report = dict[str, Any]
 
@@ -297,7 +298,7 @@ class _Demo:
         run_id = web.materialize("workflow_matrix", first, last)
         deadline = time.monotonic() + _QUEUE_SECONDS
         while (status := web.run_status(run_id)) not in {"SUCCESS", "FAILURE", "CANCELED"} and time.monotonic() < deadline:
-            time.sleep(0.2)
+            time.sleep(_QUEUE_POLL)
         _expect(status == "SUCCESS", f"the run {run_id} through the queue succeeds (it is {status})")
         for tenant in fleet.TENANTS:
             shown = web.last_materialization("workflow_matrix", tenant)

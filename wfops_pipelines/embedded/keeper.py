@@ -19,7 +19,7 @@ import psutil
 from wfops_pipelines.postgres.embedded import EmbeddedPostgres
 
 PATIENCE_SECONDS = 25.0  # the other programs of the supervisor have less time to end than this
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.1  # between two looks at a supervisor that is not our child, and at the server
 _ENDING = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
 

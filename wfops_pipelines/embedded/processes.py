@@ -26,7 +26,7 @@ import psutil
 from wfops_pipelines.domain.errors import ProcessFailed
 
 LEASH = Path(__file__).with_name("leash.py")
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.05  # between two looks whether a program is ready, or has ended where nothing tells us
 KILL_SECONDS = 5.0       # a killed process still has to be cleared away
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 STABLE_SECONDS = 60.0    # a program that lived this long begins again with the first pause

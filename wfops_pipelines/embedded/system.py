@@ -34,7 +34,7 @@ NEXT_PORTS = 100         # how many ports after the usual one are tried
 LARGEST_LOG = 5_000_000  # bytes; a log that is larger at the start is set aside
 LONGEST_SOCKET = 100     # characters that a socket's address holds everywhere
 READY_SECONDS = 120.0
-_POLL_SECONDS = 0.1
+_POLL_SECONDS = 0.1  # between two looks whether what is waited for holds
 
 
 class System:

@@ -32,6 +32,7 @@ from wfops_pipelines.git.repository import MAX_FILE_BYTES
 FETCHED = "refs/wfops/fetched"
 _FORMAT = "1\n"
 _LOCK_SECONDS = 900.0
+_LOCK_POLL = 0.02  # seconds between two tries: a file lock that is awaited has no time limit of its own
 _KEPT_COMMITS = 32  # what the next fetch may build on
 _MOST_PACKS = 50
 _FETCH = ("fetch", "--quiet", "--force", "--no-tags", "--no-write-fetch-head", "--recurse-submodules=no")
@@ -98,7 +99,7 @@ class Clone:
                     if time.monotonic() > deadline:
                         raise Unreachable("another process has been fetching for too long", target=self.address.url,
                                           fix="try again later") from None
-                    time.sleep(0.02)
+                    time.sleep(_LOCK_POLL)
             yield
 
     def remote(self, *arguments: str) -> Finished:

@@ -37,7 +37,7 @@ from wfops_pipelines.n8n.whitelist import create_body, credential_body, update_b
 
 _API = "/api/v1"
 _UNPUBLISHING = 30.0  # seconds that 2.x is given to take down what triggers a workflow
-_UNPUBLISHING_POLL = 0.2
+_UNPUBLISHING_POLL = 0.2  # seconds between two looks: n8n tells nobody when it has
 _SMALLEST = {"limit": 1, "excludePinnedData": "true"}
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-POLL_SECONDS = 0.02
+POLL_SECONDS = 0.02  # between two tries: a file lock that is awaited has no time limit of its own
 
 
 class LockFile:

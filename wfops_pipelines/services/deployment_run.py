@@ -48,6 +48,7 @@ log = logging.getLogger("wfops.deployments")
 T = TypeVar("T")
 
 PATIENCE: Final = 900.0
+_POLL = 1.0  # seconds between two tries while another operation holds the target, maybe of another process
 """Seconds that a deployment waits for other operations on its environments to end: a drift check is no reason to fail."""
 
 _DIED = "the process that carried it out died before anything was written"
@@ -178,7 +179,7 @@ async def _patiently(patience: float, attempt: Callable[[], Awaitable[T]]) -> T:
         except OperationRunning:
             if time.monotonic() >= deadline:
                 raise
-            await asyncio.sleep(1)
+            await asyncio.sleep(_POLL)
 
 
 def _mark(row: Row[Any]) -> str:

@@ -34,6 +34,7 @@ from wfops_pipelines.domain.errors import MalformedFile, OutsideError, SecretUnr
 from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.domain.shown import iso
 from wfops_pipelines.domain.workflow import decode_content
+from wfops_pipelines.services.environment_sync import MAX_PROBLEMS, EnvironmentSync
 from wfops_pipelines.services.explain_incident import explain
 from wfops_pipelines.services.follow_drift import Followed, follow
 from wfops_pipelines.services.holder import monotonic_ms
@@ -47,7 +48,7 @@ from wfops_pipelines.services.same_id_files import SAME_ID
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.services.standing_conflicts import as_json as as_json_conflict
 from wfops_pipelines.services.standing_conflicts import conflict_problems, sides_of
-from wfops_pipelines.services.sync_environment import MAX_PROBLEMS, EnvironmentSync, read_environment
+from wfops_pipelines.services.sync_environment import read_environment
 from wfops_pipelines.services.sync_repository import DUPLICATE, RepositorySync, read_repository
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 

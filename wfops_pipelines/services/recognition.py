@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from wfops_pipelines.domain.normalize import NORMALIZER_VERSION
-from wfops_pipelines.services.sync_environment import EnvironmentSync
+from wfops_pipelines.services.environment_sync import EnvironmentSync
 from wfops_pipelines.services.sync_repository import RepositorySync
 from wfops_pipelines.store.sweeps import states
 from wfops_pipelines.store.unit_of_work import UnitOfWork

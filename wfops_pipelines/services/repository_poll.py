@@ -37,6 +37,7 @@ ACTOR = "system:repository_poll"
 THREADS = 16
 PER_HOST = 4  # looks at once; a host that hangs leaves the other threads free
 TICK_SECONDS = 20.0  # that a tick waits for answers; Dagster gives a sensor 60
+_FREE_POLL = 0.05  # seconds between two looks whether a host is free: another tick's looks tell us nothing
 
 BranchKey = tuple[UUID, UUID, str]
 
@@ -145,7 +146,7 @@ class RepositoryPoll:
         while (waiting or mine) and time.monotonic() < deadline:
             waiting = [branch for branch in waiting if not self._begin(branch, poll.interval, mine)]
             if not mine:  # others' hosts are taken by looks of an earlier tick
-                time.sleep(min(0.05, max(0.0, deadline - time.monotonic())))
+                time.sleep(min(_FREE_POLL, max(0.0, deadline - time.monotonic())))
                 continue
             done, mine = wait(mine, timeout=max(0.0, deadline - time.monotonic()), return_when=FIRST_COMPLETED)
             for future in done:

@@ -23,10 +23,11 @@ from wfops_pipelines.domain.normalize import NORMALIZER_VERSION, content_hash
 from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.domain.snapshot import Snapshot, SnapshotKind, SnapshotWorkflow
 from wfops_pipelines.domain.workflow import decode_content, digest
+from wfops_pipelines.services.environment_sync import EnvironmentSync
 from wfops_pipelines.services.holder import monotonic_ms
 from wfops_pipelines.services.operations import RunningOperation, run_operation
 from wfops_pipelines.services.services import Services
-from wfops_pipelines.services.sync_environment import EnvironmentSync, read_environment
+from wfops_pipelines.services.sync_environment import read_environment
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
 _MANIFEST_VERSION: Final = 1

@@ -29,7 +29,8 @@ from wfops_pipelines.bootstrap import Installation, open_installation
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.embedded.n8n_server import N8nServer, default_cache, find_install
 from wfops_pipelines.postgres.embedded import EmbeddedPostgres
-from wfops_pipelines.services.sync_environment import EnvironmentSync, sync_environment
+from wfops_pipelines.services.environment_sync import EnvironmentSync
+from wfops_pipelines.services.sync_environment import sync_environment
 from wfops_pipelines.settings import Settings
 from wfops_pipelines_tests.benchmarks.rows import Row, Skipped, row, show
 from wfops_pipelines_tests.end_to_end.real_workflows import seed, workflows

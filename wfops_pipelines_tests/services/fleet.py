@@ -32,10 +32,11 @@ from wfops_pipelines.notify.sender import Sender
 from wfops_pipelines.services.apply_fleet import FleetPlan, apply_fleet
 from wfops_pipelines.services.audit_trail import verify_tenant
 from wfops_pipelines.services.detect_drift import CheckType, DriftCheck, check_drift, compare_stored
+from wfops_pipelines.services.environment_sync import EnvironmentSync
 from wfops_pipelines.services.export_environment import Export, export_environment
 from wfops_pipelines.services.reconcile import Reconciliation, reconcile
 from wfops_pipelines.services.services import Services
-from wfops_pipelines.services.sync_environment import EnvironmentSync, sync_environment
+from wfops_pipelines.services.sync_environment import sync_environment
 from wfops_pipelines.services.sync_repository import RepositorySync, sync_repository
 from wfops_pipelines.settings import Settings
 from wfops_pipelines.store.engine import StoreUrls

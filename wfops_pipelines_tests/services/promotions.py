@@ -5,8 +5,10 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+from wfops_pipelines.cli.promotion_screen import promotion_text
 from wfops_pipelines.services.promotion_execution import execute_promotion
 from wfops_pipelines.services.promotion_options import PromotionOptions, PromotionReport
+from wfops_pipelines.services.promotion_reports import show_promotion
 from wfops_pipelines.services.promotion_request import cancel_promotion, decide_promotion, report_of, request_promotion
 from wfops_pipelines.services.promotion_rollback import roll_back_promotion
 from wfops_pipelines_tests.services.fleet import ACTOR, Environment, FleetUnderTest, NewFleet, run
@@ -93,3 +95,8 @@ def calls(environment: Environment, name: str) -> str:
     nodes = environment.sandbox.state.workflows[by_name(environment)[name]].draft.node_list
     (called,) = [node["parameters"]["workflowId"]["value"] for node in nodes if "workflowId" in node["parameters"]]
     return str(called)
+
+
+def screen(fleet: FleetUnderTest, number: int = 2) -> str:
+    """`wfops promotion show`."""
+    return promotion_text(show_promotion(fleet.services, fleet.context, number), colour=False)

@@ -32,8 +32,8 @@ from wfops_pipelines.services.refresh import Part, Target, refresh
 from wfops_pipelines.services.stopping import Stop
 from wfops_pipelines_tests.services.child import run_in_child
 from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, run, workflow
+from wfops_pipelines_tests.services.promotion_histories import two_edited
 from wfops_pipelines_tests.services.promotions import execute, held, told
-from wfops_pipelines_tests.services.test_promotion_recovery import two_edited
 
 PATIENCE = 60
 Act = Callable[[], object]

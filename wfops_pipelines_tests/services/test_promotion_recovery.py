@@ -14,89 +14,29 @@ from wfops_pipelines.services.promotion_interruption import left_behind
 from wfops_pipelines.services.unblocking import unblock
 from wfops_pipelines.store.journal import RuntimeJournal
 from wfops_pipelines_tests.services.child import run_in_child
-from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, calling, run, workflow
+from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, run, workflow
+from wfops_pipelines_tests.services.promotion_histories import (
+    carried_out,
+    chain_of_three,
+    incidents,
+    incompletely_rolled_back,
+    never_verified,
+    not_atomic,
+    refuses_to_delete,
+    to_be_pruned_on_1,
+    two_edited,
+    with_new_ones,
+)
 from wfops_pipelines_tests.services.promotions import (
     by_name,
     calls,
     dev_to_prod,
     execute,
     held,
-    promote,
-    promoting_fleet,
     request,
     roll_back,
     told,
 )
-
-
-def two_edited(new_fleet: NewFleet, **options: Any) -> FleetUnderTest:
-    """One and Two are in prod, and edited in dev; Three is new. The promotion of all that is approved, as number 2."""
-    fleet = promoting_fleet(new_fleet, ("dev", "prod"), **options)
-    dev = fleet["dev"]
-    one, two = dev.create_in_n8n(workflow("One", active=True), workflow("Two", active=True))
-    promote(fleet)
-    dev.edit_in_n8n(one, "better")
-    dev.edit_in_n8n(two, "better")
-    dev.create_in_n8n(workflow("Three", active=True))
-    assert request(fleet).number == 2
-    return fleet
-
-
-def carried_out(new_fleet: NewFleet) -> FleetUnderTest:
-    """The same, completed."""
-    fleet = two_edited(new_fleet)
-    assert execute(fleet, 2).status == "completed"
-    return fleet
-
-
-def with_new_ones(new_fleet: NewFleet) -> FleetUnderTest:
-    """One was edited, Called and its Caller were new: promoted, as number 2."""
-    fleet = promoting_fleet(new_fleet, ("dev", "prod"))
-    (one,) = fleet["dev"].create_in_n8n(workflow("One", active=True))
-    promote(fleet)
-    fleet["dev"].edit_in_n8n(one, "better")
-    (called,) = fleet["dev"].create_in_n8n(workflow("Called", active=True))
-    fleet["dev"].create_in_n8n(calling("Caller", called, active=True))
-    assert promote(fleet).number == 2
-    return fleet
-
-
-def chain_of_three(new_fleet: NewFleet) -> FleetUnderTest:
-    """One was edited; Top, which calls Middle, which calls Called, were new: promoted, as number 2."""
-    fleet = promoting_fleet(new_fleet, ("dev", "prod"))
-    (one,) = fleet["dev"].create_in_n8n(workflow("One", active=True))
-    promote(fleet)
-    fleet["dev"].edit_in_n8n(one, "better")
-    (called,) = fleet["dev"].create_in_n8n(workflow("Called", active=True))
-    (middle,) = fleet["dev"].create_in_n8n(calling("Middle", called, active=True))
-    fleet["dev"].create_in_n8n(calling("Top", middle, active=True))
-    assert promote(fleet).number == 2
-    return fleet
-
-
-def never_verified(new_fleet: NewFleet) -> FleetUnderTest:
-    """One is in prod, and edited in dev; Two is new. The stage wants a workflow to run afterwards that prod does not have."""
-    fleet = promoting_fleet(new_fleet, ("dev", "prod"))
-    (one,) = fleet["dev"].create_in_n8n(workflow("One", active=True))
-    promote(fleet)
-    fleet.tenant["pipelines"][0]["stages"][0]["verification"] = {
-        "smoke_workflow": "Nobody has it", "timeout_seconds": 1, "rollback_on_failure": True}
-    fleet.apply()
-    fleet["dev"].edit_in_n8n(one, "better")
-    fleet["dev"].create_in_n8n(workflow("Two", active=True))
-    assert request(fleet).number == 2
-    return fleet
-
-
-def not_atomic(new_fleet: NewFleet) -> FleetUnderTest:
-    """One and Two edited, Three new, where a workflow that fails does not take the others with it."""
-    return two_edited(new_fleet, atomic=False)
-
-
-def incidents(fleet: FleetUnderTest) -> Any:
-    """The incident that is open in prod, if one is."""
-    return fleet.reading(lambda work: work.incidents.open_of(fleet["prod"].row.id))
-
 
 # -- a rollback by hand ------------------------------------------------------------------------------------------------
 
@@ -161,7 +101,7 @@ def test_a_rollback_by_hand_that_fails_after_a_deletion_is_finished_and_makes_no
 def test_while_something_cannot_be_deleted_after_something_was_the_environment_takes_no_writes(new_fleet: NewFleet) -> None:
     fleet = new_fleet.as_left_by(with_new_ones)
     prod = fleet["prod"]
-    prod.sandbox.faults.add("status", method="DELETE", path=f"/workflows/{by_name(prod)['Called']}$", status=400)
+    refuses_to_delete(prod, "Called")
     for _ in range(2):  # whoever comes next meets the same
         with pytest.raises(RollbackIncomplete, match=r"Called .* could not be taken back"):
             roll_back(fleet, 2)
@@ -176,9 +116,7 @@ def test_while_something_cannot_be_deleted_after_something_was_the_environment_t
 def test_what_was_to_follow_a_deletion_that_an_admin_gave_up_on_stays_too(new_fleet: NewFleet) -> None:
     fleet = new_fleet.as_left_by(chain_of_three)
     prod = fleet["prod"]
-    prod.sandbox.faults.add("status", method="DELETE", path=f"/workflows/{by_name(prod)['Middle']}$", status=400)
-    with pytest.raises(RollbackIncomplete):
-        roll_back(fleet, 2)
+    incompletely_rolled_back(fleet, "Middle")
     given_up = run(unblock(fleet.services, fleet.context, "prod", reason="left as it is"))
     assert given_up.changed and sorted(given_up.abandoned) == ["Called", "Middle"]
     prod.sandbox.faults.clear()
@@ -400,18 +338,3 @@ def test_an_updated_workflow_that_somebody_deleted_meanwhile_is_made_again_by_un
     prod.check()
     assert set(by_name(prod)) == {"One", "Two"} and told(fleet, 2).status == "rolled_back"
     assert held(prod)[by_name(prod)["One"]] == before
-
-
-def to_be_pruned_on_1(new_fleet: NewFleet) -> FleetUnderTest:
-    """n8n 1.x: Caller calls Called, Loop calls itself; a promotion that prunes all of them is approved, as number 2."""
-    fleet = promoting_fleet(new_fleet, ("dev", "prod"), generation=1)
-    dev = fleet["dev"]
-    (called,) = dev.create_in_n8n(workflow("Called", active=True))
-    caller, loop = dev.create_in_n8n(calling("Caller", called, active=True), calling("Loop", "nobody yet", active=True))
-    dev.edit_in_n8n(loop, node=("Call", {"workflowId": {"__rl": True, "mode": "list", "value": loop}}))
-    assert promote(fleet).status == "completed"
-    for each in (called, caller, loop):
-        dev.delete_in_n8n(each)
-    asked = request(fleet, prune=True, allow_large="a test", allow_irreversible=True)
-    assert asked.status == "approved", asked.reason
-    return fleet

@@ -7,14 +7,23 @@ from typing import Any
 
 import pytest
 
-from wfops_pipelines.cli.promotion_screen import promotion_text, promotions_table, rollback_text
-from wfops_pipelines.domain.errors import Blocked, RollbackIncomplete
+from wfops_pipelines.cli.promotion_screen import promotions_table, rollback_text
+from wfops_pipelines.domain.errors import Blocked
 from wfops_pipelines.services.canonical_deletion import delete_canonical
 from wfops_pipelines.services.mapping_commands import ignore
 from wfops_pipelines.services.promotion_reports import list_promotions, show_promotion
-from wfops_pipelines.services.unblocking import unblock
 from wfops_pipelines_tests.services.child import run_in_child
-from wfops_pipelines_tests.services.fleet import Environment, FleetUnderTest, NewFleet, calling, run, workflow
+from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, calling, run, workflow
+from wfops_pipelines_tests.services.promotion_histories import (
+    PRUNING,
+    give_up,
+    given_up,
+    incidents,
+    incompletely_rolled_back,
+    pruned_on_1,
+    with_new_ones,
+    without_git,
+)
 from wfops_pipelines_tests.services.promotions import (
     by_name,
     calls,
@@ -23,51 +32,11 @@ from wfops_pipelines_tests.services.promotions import (
     promoting_fleet,
     request,
     roll_back,
+    screen,
     told,
 )
 from wfops_pipelines_tests.services.restores import restore
 from wfops_pipelines_tests.services.snapshots import snapshot
-from wfops_pipelines_tests.services.test_promotion_recovery import chain_of_three, incidents, with_new_ones
-
-
-def pruned_on_1(new_fleet: NewFleet) -> FleetUnderTest:
-    """n8n 1.x. Caller called Called, and Loop itself; then Caller did not any more, and both others were pruned: number 2."""
-    fleet = promoting_fleet(new_fleet, ("dev", "prod"), generation=1)
-    dev = fleet["dev"]
-    (called,) = dev.create_in_n8n(workflow("Called", active=True))
-    caller, loop = dev.create_in_n8n(calling("Caller", called, active=True), calling("Loop", "nobody yet", active=True))
-    dev.edit_in_n8n(loop, node=("Call", {"workflowId": {"__rl": True, "mode": "list", "value": loop}}))
-    assert promote(fleet).status == "completed"
-    plain = workflow("Caller")
-    dev.edit_in_n8n(caller, nodes=plain["nodes"], connections=plain["connections"])
-    dev.delete_in_n8n(called)
-    dev.delete_in_n8n(loop)
-    asked = request(fleet, prune=True, allow_large="a test", allow_irreversible=True)
-    assert execute(fleet, asked.number).status == "completed" and set(by_name(fleet["prod"])) == {"Caller"}
-    return fleet
-
-
-def refuses_to_delete(environment: Environment, name: str) -> None:
-    """n8n, this workflow, whoever asks."""
-    environment.sandbox.faults.add("status", method="DELETE", path=f"/workflows/{by_name(environment)[name]}$", status=400)
-
-
-def given_up(new_fleet: NewFleet) -> FleetUnderTest:
-    """Top is gone and One as before; Middle and Called could not be taken back, and an admin gave up on them."""
-    fleet = chain_of_three(new_fleet)
-    prod = fleet["prod"]
-    refuses_to_delete(prod, "Middle")
-    with pytest.raises(RollbackIncomplete):
-        roll_back(fleet, 2)
-    run(unblock(fleet.services, fleet.context, "prod", reason="we look at it tomorrow"))
-    prod.sandbox.faults.clear()
-    prod.check()
-    return fleet
-
-
-def screen(fleet: FleetUnderTest, number: int = 2) -> str:
-    """`wfops promotion show`."""
-    return promotion_text(show_promotion(fleet.services, fleet.context, number), colour=False)
 
 
 def story(fleet: FleetUnderTest, number: int = 2) -> list[str]:
@@ -94,7 +63,7 @@ def test_what_is_made_again_is_called_and_committed_under_its_new_id(new_fleet: 
 def test_the_next_plan_finds_nobody_elses_work_in_what_was_made_again(new_fleet: NewFleet) -> None:
     fleet = new_fleet.as_left_by(pruned_on_1)
     roll_back(fleet, 2)
-    again = request(fleet, prune=True, allow_large="a test", allow_irreversible=True)
+    again = request(fleet, **PRUNING)
     assert again.status == "approved", again.reason
     assert execute(fleet, again.number).status == "completed" and set(by_name(fleet["prod"])) == {"Caller"}
 
@@ -190,7 +159,7 @@ def test_who_calls_what_is_made_again_and_is_not_ours_is_told(new_fleet: NewFlee
     prod.sync()
     run(ignore(fleet.services, fleet.context, "prod", local))
     dev.delete_in_n8n(called)
-    done = promote(fleet, prune=True, allow_large="a test", allow_irreversible=True)
+    done = promote(fleet, **PRUNING)
     assert roll_back(fleet, done.number or 0).notes == [
         f"'Called' is made again under another id, and still called as {gone} by Local"]
 
@@ -211,9 +180,7 @@ def test_a_dry_run_does_not_go_on_with_one_that_is_unfinished(new_fleet: NewFlee
 def test_while_it_is_unfinished_the_promotion_is_not_told_as_if_nobody_had_begun(new_fleet: NewFleet) -> None:
     fleet = new_fleet.as_left_by(with_new_ones)
     prod = fleet["prod"]
-    refuses_to_delete(prod, "Called")
-    with pytest.raises(RollbackIncomplete):
-        roll_back(fleet, 2)
+    incompletely_rolled_back(fleet, "Called")
     found = show_promotion(fleet.services, fleet.context, 2)
     assert (found["status"], found["drift_status"]) == ("completed", None)
     assert (found["rollback"]["state"], found["rollback"]["done"], found["rollback"]["writes"]) == ("unfinished", 2, 3)
@@ -257,10 +224,8 @@ def test_after_somebody_gave_up_what_is_left_is_named_and_can_be_taken_back(new_
 
 def test_after_somebody_gave_up_what_went_back_is_nobody_elses_work_to_the_next_plan(new_fleet: NewFleet) -> None:
     fleet = new_fleet.as_left_by(without_git)
-    refuses_to_delete(fleet["prod"], "Called")
-    with pytest.raises(RollbackIncomplete):
-        roll_back(fleet, 2)
-    run(unblock(fleet.services, fleet.context, "prod", reason="we look at it tomorrow"))
+    incompletely_rolled_back(fleet, "Called")
+    give_up(fleet)
     fleet["prod"].sandbox.faults.clear()
     asked = request(fleet)
     assert asked.status == "approved", asked.reason
@@ -281,9 +246,7 @@ def test_whoever_rolls_back_again_finishes_what_was_left_and_is_told_so(new_flee
 def test_who_tries_again_in_vain_tells_nothing_twice(new_fleet: NewFleet) -> None:
     fleet = new_fleet.as_left_by(with_new_ones)
     prod = fleet["prod"]
-    refuses_to_delete(prod, "Called")
-    with pytest.raises(RollbackIncomplete):
-        roll_back(fleet, 2)
+    incompletely_rolled_back(fleet, "Called")
     once = story(fleet)
     assert (once.count("runtime.failed"), once.count("environment.writes_blocked"),
             once.count("promotion.rollback_failed")) == (1, 1, 1)
@@ -305,25 +268,11 @@ def test_the_story_has_what_recovery_undid(new_fleet: NewFleet) -> None:
 def test_without_git_an_incident_that_somebody_gave_up_on_is_accepted_and_not_gone(new_fleet: NewFleet) -> None:
     fleet = new_fleet.as_left_by(without_git)
     prod = fleet["prod"]
-    refuses_to_delete(prod, "Called")
-    with pytest.raises(RollbackIncomplete):
-        roll_back(fleet, 2)
+    incompletely_rolled_back(fleet, "Called")
     assert incidents(fleet).severity == "critical"
-    run(unblock(fleet.services, fleet.context, "prod", reason="it does no harm"))
+    give_up(fleet, "it does no harm")
     assert incidents(fleet) is None
     last: Any = fleet.reading(lambda work: work.incidents.last_of(prod.row.id))
     assert (last.status, last.resolution) == ("closed", "acknowledge")
     (closed,) = fleet.events("incident.closed")
     assert closed.details["reason"] == "it does no harm"
-
-
-def without_git(new_fleet: NewFleet) -> FleetUnderTest:
-    """The same as with new ones, of environments that are in no repository."""
-    fleet = promoting_fleet(new_fleet, ("dev", "prod"), git=False, gates={"requireCleanDrift": False})
-    (one,) = fleet["dev"].create_in_n8n(workflow("One", active=True))
-    promote(fleet)
-    fleet["dev"].edit_in_n8n(one, "better")
-    (called,) = fleet["dev"].create_in_n8n(workflow("Called", active=True))
-    fleet["dev"].create_in_n8n(calling("Caller", called, active=True))
-    assert promote(fleet).number == 2
-    return fleet

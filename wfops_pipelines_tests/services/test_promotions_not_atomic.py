@@ -8,6 +8,7 @@ import json
 import pytest
 
 from wfops_pipelines_tests.services.fleet import Environment, NewFleet, calling, workflow
+from wfops_pipelines_tests.services.promotion_histories import PRUNING, calls_nobody
 from wfops_pipelines_tests.services.promotions import by_name, calls, execute, promote, promoting_fleet, request
 
 
@@ -62,11 +63,10 @@ def test_what_is_called_still_because_its_caller_could_not_be_written_is_not_pru
     (called,) = dev.create_in_n8n(workflow("Called", active=True))
     (caller,) = dev.create_in_n8n(calling("Caller", called, active=True))
     promote(fleet)
-    plain = workflow("Caller")
-    dev.edit_in_n8n(caller, nodes=plain["nodes"], connections=plain["connections"])
+    calls_nobody(dev, caller, "Caller")
     dev.delete_in_n8n(called)
     dev.create_in_n8n(workflow("Apart", active=True))
-    asked = request(fleet, prune=True, allow_large="a test", allow_irreversible=True)
+    asked = request(fleet, **PRUNING)
     prod.sandbox.faults.add("status", method="PUT", path=f"/workflows/{by_name(prod)['Caller']}$", status=400)
     done = execute(fleet, asked.number)
     assert done.status == "completed_with_errors"

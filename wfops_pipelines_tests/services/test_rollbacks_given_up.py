@@ -6,9 +6,18 @@ import pytest
 
 from wfops_pipelines.domain.errors import Blocked, RollbackIncomplete
 from wfops_pipelines.services.promotion_reports import show_promotion
-from wfops_pipelines.services.unblocking import unblock
 from wfops_pipelines_tests.services.child import run_in_child
-from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, calling, run, workflow
+from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, calling, workflow
+from wfops_pipelines_tests.services.promotion_histories import (
+    PRUNING,
+    calls_nobody,
+    carried_out,
+    give_up,
+    given_up,
+    incompletely_rolled_back,
+    never_verified,
+    pruned_on_1,
+)
 from wfops_pipelines_tests.services.promotions import (
     by_name,
     calls,
@@ -17,17 +26,11 @@ from wfops_pipelines_tests.services.promotions import (
     promoting_fleet,
     request,
     roll_back,
+    screen,
 )
 from wfops_pipelines_tests.services.test_promotion_pull_requests import Hub, hub, merged
-from wfops_pipelines_tests.services.test_promotion_recovery import carried_out, never_verified
-from wfops_pipelines_tests.services.test_promotion_rollback import given_up, pruned_on_1, refuses_to_delete, screen
 
 __all__ = ["hub"]  # a fixture
-
-
-def give_up(fleet: FleetUnderTest) -> None:
-    """An admin says so."""
-    run(unblock(fleet.services, fleet.context, "prod", reason="we look at it tomorrow"))
 
 
 def statuses(fleet: FleetUnderTest) -> dict[str, str]:
@@ -43,15 +46,12 @@ def given_up_on_1(new_fleet: NewFleet) -> FleetUnderTest:
     (called,) = dev.create_in_n8n(workflow("Called", active=True))
     (caller,) = dev.create_in_n8n(calling("Caller", called, active=True))
     promote(fleet)
-    plain = workflow("Caller")
-    dev.edit_in_n8n(caller, nodes=plain["nodes"], connections=plain["connections"])
+    calls_nobody(dev, caller, "Caller")
     dev.delete_in_n8n(called)
     dev.create_in_n8n(workflow("New", active=True), workflow("Newer", active=True))
-    asked = request(fleet, prune=True, allow_large="a test", allow_irreversible=True)
+    asked = request(fleet, **PRUNING)
     execute(fleet, asked.number)
-    refuses_to_delete(fleet["prod"], "New")
-    with pytest.raises(RollbackIncomplete):
-        roll_back(fleet, 2)
+    incompletely_rolled_back(fleet, "New")
     give_up(fleet)
     fleet["prod"].sandbox.faults.clear()
     return fleet
@@ -93,9 +93,7 @@ def test_one_that_is_continued_is_in_git_and_names_the_ids_of_now(new_fleet: New
 
 def test_what_went_back_the_first_time_is_told_still_after_the_second(new_fleet: NewFleet) -> None:
     fleet = new_fleet.as_left_by(given_up)
-    refuses_to_delete(fleet["prod"], "Called")
-    with pytest.raises(RollbackIncomplete):
-        roll_back(fleet, 2)
+    incompletely_rolled_back(fleet, "Called")
     give_up(fleet)
     assert statuses(fleet) == {"One": "rolled_back", "Top": "rolled_back", "Middle": "rolled_back", "Called": "rollback_failed"}
     assert "3 of 4 workflows are as before" in screen(fleet)
@@ -130,9 +128,7 @@ def test_a_pull_request_shows_what_went_back(hub: Hub) -> None:
     dev.create_in_n8n(calling("Caller", called, active=True))
     promote(fleet)
     assert "better" in hub.shown("orders")
-    refuses_to_delete(hub.prod, "Called")
-    with pytest.raises(RollbackIncomplete):
-        roll_back(fleet, 2)
+    incompletely_rolled_back(fleet, "Called")
     give_up(fleet)
     assert "better" not in hub.shown("orders")
 

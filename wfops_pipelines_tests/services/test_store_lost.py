@@ -26,8 +26,8 @@ from wfops_pipelines.services.promotion_recovery import recover_environment
 from wfops_pipelines.services.snapshots import take_snapshot
 from wfops_pipelines_tests.servers.postgres import PostgresServer
 from wfops_pipelines_tests.services.fleet import Environment, FleetUnderTest, NewFleet, file_bytes, run, workflow
+from wfops_pipelines_tests.services.promotion_histories import carried_out, two_edited
 from wfops_pipelines_tests.services.promotions import by_name, execute, held, roll_back, told
-from wfops_pipelines_tests.services.test_promotion_recovery import carried_out, two_edited
 
 
 @dataclass

@@ -10,26 +10,24 @@ import inspect
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
-from uuid import UUID
+from typing import Any
 
 from wfops_pipelines import failpoints
 from wfops_pipelines.domain.conflicts import Keep
 from wfops_pipelines.domain.context import Context
-from wfops_pipelines.domain.errors import UsageError, WfopsError
+from wfops_pipelines.domain.errors import WfopsError
 from wfops_pipelines.domain.incident import IncidentEvent, Resolution
 from wfops_pipelines.services import incident_steps
 from wfops_pipelines.services.alert_rules import remove_rule, set_rule
 from wfops_pipelines.services.canonical_deletion import delete_canonical, undelete_canonical
 from wfops_pipelines.services.compare import Side, compare_workflow
 from wfops_pipelines.services.credential_commands import CredentialName, map_credential
-from wfops_pipelines.services.deployment_reports import list_deployments
 from wfops_pipelines.services.deployment_run import run_deployment
 from wfops_pipelines.services.deployments import cancel_deployment, schedule_deployment
 from wfops_pipelines.services.detect_drift import check_drift
@@ -37,11 +35,10 @@ from wfops_pipelines.services.escalate_incidents import escalate_incidents
 from wfops_pipelines.services.evaluate_alerts import evaluate_alerts
 from wfops_pipelines.services.export_environment import export_environment
 from wfops_pipelines.services.ignore_rule_commands import add_rule
-from wfops_pipelines.services.ignore_rule_commands import list_rules as list_ignore_rules
 from wfops_pipelines.services.ignore_rule_commands import remove_rule as remove_ignore_rule
 from wfops_pipelines.services.incident_pictures import draw_incident
 from wfops_pipelines.services.incident_resolution import Choice, reconcile_incident
-from wfops_pipelines.services.lint_waiver_commands import add_waiver, list_waivers, remove_waiver
+from wfops_pipelines.services.lint_waiver_commands import add_waiver, remove_waiver
 from wfops_pipelines.services.mapping_commands import ignore, link, unignore, unlink
 from wfops_pipelines.services.pausing import pause, resume
 from wfops_pipelines.services.policy_commands import set_fields
@@ -53,7 +50,7 @@ from wfops_pipelines.services.promotion_rollback import roll_back_promotion
 from wfops_pipelines.services.reconcile import reconcile
 from wfops_pipelines.services.resolving import resolve
 from wfops_pipelines.services.services import Services
-from wfops_pipelines.services.snapshot_reports import compare_snapshots, find_snapshot, show_snapshot
+from wfops_pipelines.services.snapshot_reports import compare_snapshots, show_snapshot
 from wfops_pipelines.services.snapshots import take_snapshot
 from wfops_pipelines.services.sync_environment import sync_environment
 from wfops_pipelines.services.sync_repository import sync_repository
@@ -68,9 +65,16 @@ from wfops_pipelines_tests.services.fleet import ACTOR, Clock, FleetUnderTest, N
 from wfops_pipelines_tests.services.incidents import acknowledge
 from wfops_pipelines_tests.services.incidents import step as incident_step
 from wfops_pipelines_tests.services.promotions import request
+from wfops_pipelines_tests.services.walked_rows import (
+    canonical_id,
+    deployment_id,
+    first_version,
+    ignore_rule_id,
+    snapshot_id,
+    waiver_id,
+)
 
 Act = Callable[[Services, Context], Any]
-T = TypeVar("T")
 Build = Callable[[NewFleet], FleetUnderTest]
 
 
@@ -276,7 +280,7 @@ USE_CASES: dict[str, UseCase] = {
     "reconciliation of what is gone": UseCase(on_prod(reconcile), scenes.busy, reconciled_and_gone),
     # what people say of workflows
     "link": UseCase(lambda services, context: link(services, context, "prod", "Edited",
-                                                           _canonical(services, context, "Edited")), scenes.detected, unlinked),
+                                                           canonical_id(services, context, "Edited")), scenes.detected, unlinked),
     "unlink": UseCase(on("prod", unlink, "Edited"), scenes.detected),
     "ignore": UseCase(on("prod", ignore, "Edited"), scenes.detected),
     "unignore": UseCase(on("prod", unignore, "Edited"), scenes.detected, ignored),
@@ -297,7 +301,7 @@ USE_CASES: dict[str, UseCase] = {
     "revert": UseCase(resolution(Resolution.REVERT), scenes.detected, taken_care_of),
     "promote": UseCase(resolution(Resolution.PROMOTE), scenes.detected, taken_care_of),
     "replace": UseCase(lambda services, context: reconcile_incident(services, context, 1, Choice(
-        Resolution.REPLACE, version=_first_version(services, context))), scenes.detected, taken_care_of),
+        Resolution.REPLACE, version=first_version(services, context))), scenes.detected, taken_care_of),
     "accept": UseCase(resolution(Resolution.ACKNOWLEDGE, reason="it stays"), scenes.detected, taken_care_of),
     # snapshots
     "snapshot": UseCase(on_prod(take_snapshot), scenes.promotable),
@@ -321,10 +325,10 @@ USE_CASES: dict[str, UseCase] = {
                                                  or_as="small promotion"),
     "recovery of it": UseCase(on_prod(check_drift), scenes.promotable, stopped_for_good),
     "restore": UseCase(lambda services, context: request_restore(
-        services, context, services.environment(context, "prod"), _snapshot(services, context), PromotionOptions()),
+        services, context, services.environment(context, "prod"), snapshot_id(services, context), PromotionOptions()),
         scenes.promotable),
     "restore of what was edited": UseCase(lambda services, context: request_restore(
-        services, context, services.environment(context, "prod"), _snapshot(services, context), PromotionOptions()),
+        services, context, services.environment(context, "prod"), snapshot_id(services, context), PromotionOptions()),
         scenes.promotable, edited_since),
     "small rollback": UseCase(lambda services, context: roll_back_promotion(services, context, 2, reason="it was wrong"),
                               scenes.promotable),
@@ -337,8 +341,8 @@ USE_CASES: dict[str, UseCase] = {
         services, context, services.environment(context, "dev"), services.environment(context, "prod"), PromotionOptions()),
         scenes.promotable),
     "deployment that is called off": UseCase(lambda services, context: cancel_deployment(
-        services, context, _deployment(services)), scenes.promotable, scheduled),
-    "deployment": UseCase(lambda services, context: run_deployment(services, context, _deployment(services), patience=0),
+        services, context, deployment_id(services)), scenes.promotable, scheduled),
+    "deployment": UseCase(lambda services, context: run_deployment(services, context, deployment_id(services), patience=0),
                           scenes.promotable, scheduled, fails_whole=True),
     "resumption": UseCase(lambda services, context: resume(services, context.tenant_slug, actor=ACTOR), scenes.busy, paused),
     # what is declared by hand
@@ -349,52 +353,17 @@ USE_CASES: dict[str, UseCase] = {
         services, context, environment=None, expires_at=context.now() + timedelta(days=7), workflow="Edited",
         owner="ada", reason="known"), scenes.detected),
     "ignore rule that is removed": UseCase(lambda services, context: remove_ignore_rule(
-        services, context, _ignore_rule(services, context)), scenes.detected, ignore_rule_made),
+        services, context, ignore_rule_id(services, context)), scenes.detected, ignore_rule_made),
     "lint waiver": UseCase(lambda services, context: add_waiver(
         services, context, expires_at=context.now() + timedelta(days=7), rule="no-trigger", workflow="Lib *", owner="ada",
         reason="called by others"), scenes.detected),
     "lint waiver that is removed": UseCase(lambda services, context: remove_waiver(
-        services, context, _waiver(services, context)), scenes.detected, waiver_made),
+        services, context, waiver_id(services, context)), scenes.detected, waiver_made),
     "alert rule": UseCase(lambda services, context: set_rule(services, context, "many", ALERT), scenes.detected),
     "alert rule that is removed": UseCase(lambda services, context: remove_rule(services, context, "many"), scenes.detected,
                                           alert_rule_made),
     "alerts": UseCase(lambda services, _: evaluate_alerts(services), scenes.detected, alert_rule_made),
 }
-
-
-def _first_version(services: Services, context: Context) -> str:
-    """The commit that prod was in sync with."""
-    return str(services.environment(context, "prod").git_commit)
-
-
-def _canonical(services: Services, context: Context, name: str) -> str:
-    with services.store.read(context) as work:
-        return next(str(i) for i, row in work.mappings.canonicals().items() if row.name == name)
-
-
-def _snapshot(services: Services, context: Context) -> UUID:
-    with services.store.read(context) as work:
-        return UUID(str(find_snapshot(work, context, services.environment(context, "prod")).id))
-
-
-def _deployment(services: Services) -> UUID:
-    """The one that is to be carried out, or that a process which died was carrying out."""
-    return UUID(_first(list_deployments(services, statuses=["scheduled", "running"]))["deployment_id"])
-
-
-def _ignore_rule(services: Services, context: Context) -> str:
-    return str(_first(list_ignore_rules(services, context))["id"])
-
-
-def _waiver(services: Services, context: Context) -> str:
-    return str(_first(list_waivers(services, context))["id"])
-
-
-def _first(found: Sequence[T]) -> T:
-    """What is to be done is done already where there is none."""
-    if not found:
-        raise UsageError("there is none left", fix="it was done already")
-    return found[0]
 
 
 # -- in a process of its own -------------------------------------------------------------------------------------------

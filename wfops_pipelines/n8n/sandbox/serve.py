@@ -13,6 +13,7 @@ import uvicorn
 from wfops_pipelines.n8n.sandbox import Sandbox
 
 _START_LIMIT = 30.0  # seconds
+_START_POLL = 0.002  # seconds between two looks: the server tells nobody that it has started
 
 
 def listening_socket(host: str, port: int) -> socket.socket:
@@ -62,4 +63,4 @@ def _wait_until_started(server: uvicorn.Server, thread: threading.Thread) -> Non
     while not server.started:
         if not thread.is_alive() or time.monotonic() > limit:
             raise RuntimeError("the sandbox's server did not start")
-        time.sleep(0.002)
+        time.sleep(_START_POLL)
