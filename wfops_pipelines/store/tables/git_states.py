@@ -44,7 +44,7 @@ canonical_workflow_git_state = Table(
     refers("canonical_id", "canonical_workflows"),
     ForeignKeyConstraint(["tenant_id", "digest"], ["payloads.tenant_id", "payloads.digest"]),
     Index(
-        "uq_canonical_workflow_git_state_canonical", "tenant_id", "environment_id", "canonical_id", unique=True,
+        "uq_canonical_workflow_git_state_canonical", "tenant_id", "canonical_id", "environment_id", unique=True,
         postgresql_where=text("deleted_at is null"),
     ),
     Index("ix_canonical_workflow_git_state_workflow", "tenant_id", "environment_id", "workflow_id"),
