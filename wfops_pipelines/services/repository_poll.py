@@ -107,11 +107,12 @@ class RepositoryPoll:
 
     def tick(self, *, seconds: float = TICK_SECONDS) -> Poll:
         """Look at what is due, for so long at most, and say who is to be refreshed. Raises what the store raises."""
+        under_way = self._under_way()  # before the rows are read: what lands meanwhile is noted in none of them
         rows = self._watched()
         branches = list({branch.key: branch for branch in map(Branch, rows)}.values())
         poll = Poll(branches=len(branches), interval=pushes.poll_interval(len(branches), self._shortest))
         now = self._services.now()
-        due = [branch for branch in _in_turns(branches) if branch.due(now) and branch.key not in self._flying]
+        due = [branch for branch in _in_turns(branches) if branch.due(now) and branch.key not in under_way]
         poll.due = len(due)
         if due:
             self._look_at(due, poll, time.monotonic() + seconds)
@@ -138,6 +139,10 @@ class RepositoryPoll:
         with self._services.store.system() as system:
             pauses = system.pauses()
             return [row for row in system.pushes.watched() if row.tenant_id not in pauses]
+
+    def _under_way(self) -> set[BranchKey]:
+        with self._lock:
+            return set(self._flying)
 
     def _look_at(self, due: list[Branch], poll: Poll, deadline: float) -> None:
         """Begin looks while threads, hosts and time allow; what could not be begun stays due."""

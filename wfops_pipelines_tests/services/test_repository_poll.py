@@ -13,6 +13,7 @@ import pytest
 from wfops_pipelines.domain.errors import NotFound, Unreachable
 from wfops_pipelines.services.repository_poll import PER_HOST, Poll, RepositoryPoll
 from wfops_pipelines.services.services import Services
+from wfops_pipelines_tests.servers.processes import eventually
 from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, workflow
 
 
@@ -227,6 +228,22 @@ def test_what_hangs_takes_a_bounded_time_and_is_noted_when_it_answers(polled: Po
     while not found and not deadline.wait(0.02):
         found = polled.poll.tick(seconds=5).moved
     assert {one.head for one in found} == {head}
+    assert polled.looks.seen == ["main"]
+
+
+def test_what_answers_while_a_tick_begins_is_not_asked_twice(polled: Polled, monkeypatch: pytest.MonkeyPatch) -> None:
+    polled.looks.held = held = threading.Event()
+    assert polled.poll.tick(seconds=0.2).unanswered == 1
+    read = polled.poll._watched
+
+    def read_then_answered() -> Any:
+        rows = read()
+        held.set()
+        eventually(lambda: not polled.poll._flying)
+        return rows
+
+    monkeypatch.setattr(polled.poll, "_watched", read_then_answered)
+    assert polled.poll.tick(seconds=5).due == 0
     assert polled.looks.seen == ["main"]
 
 
