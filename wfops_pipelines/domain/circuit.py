@@ -85,13 +85,16 @@ class Circuit:
     message: str
 
 
+def is_left_alone(probe_at: datetime | None, now: datetime) -> bool:
+    """Whether an instance waits for its probe. A time that no probe can have was computed by a clock that was wrong."""
+    return probe_at is not None and now < probe_at <= now + _CLOCK_WAS_WRONG
+
+
 def passage(circuit: Circuit | None, now: datetime) -> Passage:
     """What may be asked of the instance now."""
     if circuit is None or circuit.state is CircuitState.CLOSED:
         return Passage.FREE
-    if circuit.probe_at is None or circuit.probe_at <= now or circuit.probe_at > now + _CLOCK_WAS_WRONG:
-        return Passage.PROBE
-    return Passage.NONE
+    return Passage.NONE if is_left_alone(circuit.probe_at, now) else Passage.PROBE
 
 
 def probing(circuit: Circuit) -> Circuit:

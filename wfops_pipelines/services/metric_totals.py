@@ -79,6 +79,7 @@ class Totals:
 
     def _new(self, rows: Iterable[Row[Any]], key_of: Any, now: datetime) -> list[Row[Any]]:
         self._now = now
+        self._begun = min(self._begun, now)  # the clock was set back: what ends from now on counts all the same
         found = []
         for row in rows:
             key = key_of(row)

@@ -21,9 +21,11 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from wfops_pipelines import __version__
+from wfops_pipelines.domain.circuit import is_left_alone
 from wfops_pipelines.domain.drift import EnvironmentDriftStatus
 from wfops_pipelines.domain.errors import StoreError
 from wfops_pipelines.domain.metrics import BY_NAME, METRICS, Metric
+from wfops_pipelines.domain.pause import Pauses
 from wfops_pipelines.domain.promotion import PromotionStatus
 from wfops_pipelines.domain.sweep import jitter_of, next_due, phase_of
 from wfops_pipelines.services.metric_totals import Totals
@@ -33,6 +35,7 @@ from wfops_pipelines.store.exposition import ExpositionReads
 RunCounts = Callable[[], Mapping[str, int]]
 Values = dict[tuple[str, ...], float]
 _LAST_SWEEP = timedelta(days=1)
+_SKEW = timedelta(minutes=10)  # between clocks of hosts; what is later was written by a clock that was wrong
 _ALWAYS: Mapping[str, Iterable[tuple[str, ...]]] = {
     "wfops_open_incidents": [(severity,) for severity in ("critical", "high", "medium", "low")],
     "wfops_promotions": [(str(status),) for status in PromotionStatus],
@@ -110,8 +113,8 @@ class Exposition(Collector):
         now = self._services.now()
         with self._services.store.system() as system:
             self._gauges(system.exposition, values)
-            self._due(system.exposition, values)
-            last = system.exposition.last_sweeps(now - _LAST_SWEEP)
+            self._due(system.exposition, system.pauses(), values)
+            last = system.exposition.last_sweeps(now - _LAST_SWEEP, now + _SKEW)
             self._totals.add_operations(system.exposition.ended_operations(self._totals.since, self._totals.ended), now)
             self._totals.add_sweeps(system.exposition.ended_sweeps(self._totals.since), now)
         for name, column in (("duration", "duration_ms"), ("lag", "lag_ms"), ("mean_lag", "mean_lag_ms")):
@@ -140,16 +143,17 @@ class Exposition(Collector):
         found: Values = {} if self._options.tenants else dict.fromkeys(_ALWAYS.get(name, ()), 0.0)
         return found | {tuple(row._mapping[label] for label in labels): float(row.number) for row in rows}
 
-    def _due(self, reads: ExpositionReads, values: dict[str, Values]) -> None:
-        """Environments that wait for their check: not those whose instance is left alone for now."""
+    def _due(self, reads: ExpositionReads, pauses: Pauses, values: dict[str, Values]) -> None:
+        """Environments that wait for their check: not those of tenants that are paused, nor those whose instance is left
+        alone for now. What waited for the end of a pause is late from then on."""
         interval, now = self._options.interval, self._services.now()
         waits: list[float] = []
         if interval > 0:
             for row in reads.last_checks():
-                if row.left_alone_until is not None and row.left_alone_until > now:
+                if row.tenant_id in pauses or is_left_alone(row.left_alone_until, now):
                     continue
                 due = next_due(row.last_drift_check_at, interval=interval, phase=phase_of(row.id, interval))
-                waits.append((now - (due or row.created_at)).total_seconds())
+                waits.append((now - pauses.due_since(row.tenant_id, due or row.created_at)).total_seconds())
         late = [wait for wait in waits if wait > jitter_of(interval)]
         values["wfops_drift_checks_overdue"] = {(): float(len(late))}
         values["wfops_oldest_due_seconds"] = {(): max(0.0, *waits) if waits else 0.0}

@@ -16,9 +16,19 @@ _ENVIRONMENTS = text("""
 _ERRORS = text("""
     SELECT coalesce(e.drift_reason, 'unknown') AS error, count(*) AS number FROM environments e
     WHERE e.deleted_at IS NULL AND e.drift_status = 'ERROR' GROUP BY 1""")
-_CIRCUITS = text("SELECT state, count(*) AS number FROM instance_circuits GROUP BY 1")
-_DRIFTED = text("SELECT kind, count(*) AS number FROM workflow_drift GROUP BY 1")
-_FAILING = text("SELECT count(*) FROM repository_heads WHERE failures > 0")
+# What is gone keeps its rows, and so does what an environment read before: an instance, a branch.
+_CIRCUITS = text("""
+    SELECT c.state, count(*) AS number FROM instance_circuits c
+    JOIN environments e ON e.tenant_id = c.tenant_id AND e.id = c.environment_id AND e.base_url = c.base_url
+    WHERE e.deleted_at IS NULL GROUP BY 1""")
+_DRIFTED = text("""
+    SELECT d.kind, count(*) AS number FROM workflow_drift d
+    JOIN environments e ON e.tenant_id = d.tenant_id AND e.id = d.environment_id WHERE e.deleted_at IS NULL GROUP BY 1""")
+_FAILING = text("""
+    SELECT count(*) FROM repository_heads h JOIN repositories r ON r.tenant_id = h.tenant_id AND r.id = h.repository_id
+    WHERE h.failures > 0 AND EXISTS (
+        SELECT FROM environments e WHERE e.tenant_id = h.tenant_id AND e.repository_id = h.repository_id
+        AND e.deleted_at IS NULL AND coalesce(e.branch, r.branch) = h.branch)""")
 _INCIDENTS = text("""
     SELECT CASE WHEN :tenants THEN t.slug END AS tenant, i.severity, count(*) AS number,
            count(*) FILTER (WHERE i.expires_at <= :now) AS overdue
@@ -32,9 +42,13 @@ _PROMOTIONS = text("""
 _OUTBOX = text("""
     SELECT s.status, coalesce(sum(o.number), 0) AS number FROM (VALUES ('pending'), ('dead')) AS s(status), tenants t,
     LATERAL (SELECT count(*) AS number FROM outbox WHERE tenant_id = t.tenant_id AND status = s.status) o GROUP BY 1""")
-_DELIVERIES = text("SELECT count(*) FROM webhook_deliveries WHERE status = 'received'")
+_DELIVERIES = text("""
+    SELECT count(*) FROM webhook_deliveries d JOIN tenants t ON t.tenant_id = d.tenant_id
+    WHERE d.status = 'received' AND t.deleted_at IS NULL
+    AND NOT EXISTS (SELECT FROM tenant_pauses p WHERE p.tenant_id = d.tenant_id AND p.resumed_at IS NULL)
+    AND NOT EXISTS (SELECT FROM installation_pause WHERE resumed_at IS NULL)""")
 _CHECKS = text("""
-    SELECT e.id, e.last_drift_check_at, e.created_at,
+    SELECT e.tenant_id, e.id, e.last_drift_check_at, e.created_at,
            CASE WHEN c.base_url = e.base_url THEN c.probe_at END AS left_alone_until
     FROM environments e JOIN tenants t ON t.tenant_id = e.tenant_id
     LEFT JOIN instance_circuits c ON c.tenant_id = e.tenant_id AND c.environment_id = e.id
@@ -56,7 +70,7 @@ _SWEEPS = text("""
     WHERE started_at >= :since AND ended_at IS NOT NULL""")
 _LAST_SWEEPS = text("""
     SELECT DISTINCT ON (kind) kind, ended_at, duration_ms, lag_ms, mean_lag_ms FROM sweeps
-    WHERE ended_at IS NOT NULL AND state <> 'died' AND started_at >= :since ORDER BY kind, started_at DESC""")
+    WHERE state <> 'died' AND started_at >= :since AND ended_at <= :until ORDER BY kind, started_at DESC""")
 
 
 class ExpositionReads:
@@ -74,7 +88,7 @@ class ExpositionReads:
         return list(self._connection.execute(_ERRORS))
 
     def circuits(self) -> list[Row[Any]]:
-        """``state``, ``number``."""
+        """``state``, ``number`` of the instances that there are."""
         return list(self._connection.execute(_CIRCUITS))
 
     def drifted_workflows(self) -> list[Row[Any]]:
@@ -82,7 +96,7 @@ class ExpositionReads:
         return list(self._connection.execute(_DRIFTED))
 
     def failing_branches(self) -> int:
-        """Branches whose last look failed."""
+        """Branches whose last look failed, of those that an environment reads."""
         return int(self._connection.execute(_FAILING).scalar_one())
 
     def incidents(self, now: datetime, *, tenants: bool = False) -> list[Row[Any]]:
@@ -98,12 +112,12 @@ class ExpositionReads:
         return list(self._connection.execute(_OUTBOX))
 
     def waiting_deliveries(self) -> int:
-        """Deliveries of webhooks that nobody acted on yet."""
+        """Deliveries of webhooks that nobody acted on yet, but for those that wait for the end of a pause."""
         return int(self._connection.execute(_DELIVERIES).scalar_one())
 
     def last_checks(self) -> list[Row[Any]]:
-        """Environments that the schedule checks: ``id``, ``last_drift_check_at``, ``created_at``, and until when one that
-        does not answer is left alone (``left_alone_until``)."""
+        """Environments that the schedule checks: ``tenant_id``, ``id``, ``last_drift_check_at``, ``created_at``, and until
+        when one that does not answer is left alone (``left_alone_until``)."""
         return list(self._connection.execute(_CHECKS))
 
     def running_operations(self) -> list[Row[Any]]:
@@ -118,6 +132,6 @@ class ExpositionReads:
         """Sweeps that began since then and ended."""
         return list(self._connection.execute(_SWEEPS, {"since": since}))
 
-    def last_sweeps(self, since: datetime) -> list[Row[Any]]:
-        """The newest sweep of each kind that ended."""
-        return list(self._connection.execute(_LAST_SWEEPS, {"since": since}))
+    def last_sweeps(self, since: datetime, until: datetime) -> list[Row[Any]]:
+        """The newest sweep of each kind that ended by then."""
+        return list(self._connection.execute(_LAST_SWEEPS, {"since": since, "until": until}))

@@ -139,10 +139,16 @@ class PushReads:
             .where(repositories.c.webhook_secret.is_not(None), tenants.c.deleted_at.is_(None))).scalar_one())
 
     def unreadable(self) -> list[Row[Any]]:
-        """Branches that could not be read when they were last looked at, with ``tenant_slug`` and ``url``."""
+        """Branches that an environment reads and that could not be read when they were last looked at, with ``tenant_slug``
+        and ``url``."""
+        reader = select(literal(1)).where(
+            environments.c.tenant_id == heads.c.tenant_id, environments.c.repository_id == heads.c.repository_id,
+            environments.c.deleted_at.is_(None),
+            func.coalesce(environments.c.branch, repositories.c.branch) == heads.c.branch)
         return list(self._connection.execute(
             select(heads, tenants.c.slug.label("tenant_slug"), repositories.c.url)
             .join(tenants, tenants.c.tenant_id == heads.c.tenant_id)
             .join(repositories, (repositories.c.tenant_id == heads.c.tenant_id)
                   & (repositories.c.id == heads.c.repository_id))
-            .where(heads.c.failures > 0, tenants.c.deleted_at.is_(None)).order_by(tenants.c.slug, repositories.c.name)))
+            .where(heads.c.failures > 0, tenants.c.deleted_at.is_(None), reader.correlate(heads, repositories).exists())
+            .order_by(tenants.c.slug, repositories.c.name)))

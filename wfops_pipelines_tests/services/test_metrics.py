@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +14,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from wfops_pipelines.domain.errors import StoreUnavailable
 from wfops_pipelines.domain.metrics import METRICS
 from wfops_pipelines.services.metrics import Exposition, MetricOptions, known_samples
+from wfops_pipelines.services.pausing import pause, resume
+from wfops_pipelines.services.push_delivery import receive
+from wfops_pipelines.services.push_health import check_pushes
+from wfops_pipelines.services.repository_poll import RepositoryPoll
 from wfops_pipelines.services.sweeps import sweep
 from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, file_bytes, run, workflow
+from wfops_pipelines_tests.services.pushing import delivered, push_document, signing_fleet
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -121,6 +128,82 @@ def test_an_environment_that_waits_for_its_check_is_overdue(fleet: FleetUnderTes
     found = samples(exposition(fleet))
     assert value(found, "wfops_drift_checks_overdue") == 1
     assert 3000 < value(found, "wfops_oldest_due_seconds") < 3600
+
+
+def test_a_tenant_that_is_paused_is_late_with_nothing_and_after_that_only_since_then(new_fleet: NewFleet) -> None:
+    fleet = signing_fleet(new_fleet, ("prod",))
+    run(sweep(fleet.services, interval=300.0, actor="system:test"))
+    pause(fleet.services, "acme", actor="local:ada")
+    assert receive(fleet.services, delivered(push_document("prod/a.json")))
+    fleet.clock.pass_time(hours=3)
+    late = ("wfops_oldest_due_seconds", "wfops_drift_checks_overdue", "wfops_webhook_deliveries_waiting")
+    paused = samples(exposition(fleet))
+    assert [value(paused, name) for name in late] == [0, 0, 0]
+    resume(fleet.services, "acme", actor="local:ada")
+    fleet.clock.pass_time(minutes=2)
+    resumed = samples(exposition(fleet))
+    assert 110 < value(resumed, "wfops_oldest_due_seconds") < 130
+    assert [value(resumed, name) for name in late[1:]] == [1, 1]
+
+
+def test_everything_paused_is_late_with_nothing(fleet: FleetUnderTest) -> None:
+    run(sweep(fleet.services, interval=300.0, actor="system:test"))
+    fleet.clock.pass_time(hours=3)
+    assert value(samples(exposition(fleet)), "wfops_drift_checks_overdue") == 1
+    pause(fleet.services, None, actor="local:ada")
+    assert value(samples(exposition(fleet)), "wfops_drift_checks_overdue") == 0
+
+
+def test_a_branch_that_nobody_reads_any_more_does_not_fail_for_ever(new_fleet: NewFleet) -> None:
+    fleet = new_fleet(("prod", "eu"))
+    path = Path(fleet.tenant["repository"]["url"].removeprefix("file://"))
+    prod = fleet.tenant["environments"][0]
+    prod["branch"] = "other"
+    fleet.apply()
+    with closing(RepositoryPoll(fleet.services, shortest=60)) as poll:
+        away = path.rename(path.with_suffix(".away"))
+        assert len(poll.tick().errors) == 2
+        assert value(samples(exposition(fleet)), "wfops_repository_branches_failing") == 2
+        away.rename(path)
+        del prod["branch"]
+        fleet.apply()
+        fleet.clock.pass_time(hours=2)
+        assert poll.tick().errors == []
+    assert value(samples(exposition(fleet)), "wfops_repository_branches_failing") == 0
+    assert check_pushes(fleet.services).ok
+
+
+def test_what_is_gone_counts_no_more(new_fleet: NewFleet) -> None:
+    fleet = new_fleet(("prod", "eu"))
+    fleet.with_limits(sweep_patience=0.5, request_attempts=1)
+    drifting(fleet)
+    fleet["eu"].sandbox.faults.add("reset")
+    for _ in range(3):
+        run(sweep(fleet.services, interval=300.0, actor="system:test"))
+        fleet.clock.pass_time(minutes=5)
+    before = samples(exposition(fleet))
+    assert value(before, "wfops_instance_circuits", state="open") == 1
+    assert value(before, "wfops_drifted_workflows", kind="modified") == 1
+    fleet.document["tenants"] = []
+    fleet.apply(prune=True)
+    after = samples(exposition(fleet))
+    assert value(after, "wfops_instance_circuits", state="open") == 0
+    assert ("wfops_drifted_workflows", (("kind", "modified"),)) not in after
+    assert not any(name == "wfops_environment_errors" for name, _ in after)
+
+
+def test_after_the_clock_was_set_back_figures_are_those_of_now(fleet: FleetUnderTest) -> None:
+    fleet.clock.pass_time(hours=7)
+    figures = exposition(fleet)
+    drifting(fleet)
+    run(sweep(fleet.services, interval=300.0, actor="system:test"))
+    assert value(samples(figures), "wfops_sweeps_total", kind="drift", state="completed") == 1
+    fleet.clock.pass_time(hours=-7)
+    samples(figures)
+    run(sweep(fleet.services, interval=300.0, actor="system:test"))
+    found = samples(figures)
+    assert value(found, "wfops_sweeps_total", kind="drift", state="completed") == 2
+    assert value(found, "wfops_sweep_last_end_timestamp_seconds", kind="drift") < fleet.clock.time.timestamp()
 
 
 def test_tenants_are_a_label_only_where_that_is_wanted(new_fleet: NewFleet) -> None:
