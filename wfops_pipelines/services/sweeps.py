@@ -28,7 +28,7 @@ from uuid import UUID
 from sqlalchemy import Row
 
 from wfops_pipelines import failpoints
-from wfops_pipelines.domain.circuit import Circuit, CircuitState, Passage, passage
+from wfops_pipelines.domain.circuit import Circuit, CircuitState, Passage, is_left_alone, passage
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import Paused, StoreError, WfopsError
 from wfops_pipelines.domain.sweep import Done, fair_order, is_due, lag, next_due, phase_of
@@ -75,7 +75,7 @@ def due(services: Services, interval: float) -> int:
                if row.tenant_id not in pauses
                and is_due(row.last_drift_check_at, now, interval=interval, phase=phase_of(row.id, interval))
                and not _is_busy(services, row, clock)
-               and not (row.circuit_base_url == row.base_url and row.probe_at is not None and row.probe_at > now))
+               and not (row.circuit_base_url == row.base_url and is_left_alone(row.probe_at, now)))
 
 
 def _bounded(limits: Limits) -> Limits:

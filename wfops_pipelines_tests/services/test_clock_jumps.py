@@ -61,3 +61,19 @@ def test_a_pause_ends_when_it_is_resumed_whatever_the_clock_says(fleet: FleetUnd
     assert fleet.context.tenant_id in pauses_now(fleet.services) and due_environments(fleet.services) == []
     assert resume(fleet.services, "acme", actor="local:ada").changed
     assert fleet["prod"].sync().seen == 0
+
+
+def test_an_instance_that_was_to_be_left_alone_by_a_clock_that_was_wrong_is_probed(fleet: FleetUnderTest) -> None:
+    """Whoever asks whether a sweep is needed and the sweep itself are of one mind."""
+    fleet.with_limits(sweep_patience=0.5, request_attempts=1)
+    fleet["prod"].in_sync(workflow("A"))
+    fleet.clock.pass_time(hours=24)
+    fleet["prod"].sandbox.faults.add("reset")
+    for _ in range(3):
+        fleet.clock.pass_time(minutes=5)
+        run(sweeps.sweep(fleet.services, interval=300, actor="system:drift_detection"))
+    assert sweeps.due(fleet.services, 300) == 0
+    fleet["prod"].sandbox.faults.clear()
+    fleet.clock.pass_time(hours=-24)
+    assert sweeps.due(fleet.services, 300) == 1
+    assert run(sweeps.sweep(fleet.services, interval=300, actor="system:drift_detection")).counts == {"checked": 1}
