@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Hashable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -13,12 +13,12 @@ from uuid import UUID
 from sqlalchemy import Row
 
 from wfops_pipelines.domain.context import Context
-from wfops_pipelines.domain.errors import Unreachable
+from wfops_pipelines.domain.errors import OutsideError, Unreachable
 from wfops_pipelines.services.services import Services
 
 _AT_ONCE = 16
 _THREADS = 256  # those that hang count no more once they were given up on, but stay until their own time is over
-_AWAY = 3  # repositories of one host in a row that could not be reached: the others are not asked
+_AWAY = 3  # tenants in a row that a host did not answer: the others do not ask it. One tenant's word is not enough
 
 
 class Heads:
@@ -30,7 +30,7 @@ class Heads:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="heads")
         self._asked: dict[Hashable, asyncio.Task[str | None]] = {}
         self._places = asyncio.Semaphore(_AT_ONCE)
-        self._failures: Counter[str] = Counter()
+        self._unanswered: defaultdict[str, set[UUID]] = defaultdict(set)
 
     async def of(self, context: Context, environment: Row[Any]) -> str | None:
         """The head of the environment's branch, none where the branch is not there; raises what Git says."""
@@ -42,15 +42,18 @@ class Heads:
     async def _ask(self, context: Context, environment: Row[Any]) -> str | None:
         host = urlsplit(environment.repository_url).netloc
         async with self._places:
-            if host and self._failures[host] >= _AWAY:
-                raise Unreachable(f"{_AWAY} repositories of {host} could not be reached just before", target=host,
+            if host and len(self._unanswered[host]) >= _AWAY:
+                raise Unreachable(f"{host} did not answer {_AWAY} tenants just before", target=host,
                                   fix="is the Git server running, and may this machine reach it?")
             try:
                 head = await self._ask_in_time(context, environment)
-            except Unreachable:
-                self._failures[host] += 1
+            except OutsideError as error:
+                if isinstance(error, Unreachable) and error.status is None:
+                    self._unanswered[host].add(context.tenant_id)
+                else:  # it answers, be it with a refusal, or that this tenant asks too often
+                    self._unanswered.pop(host, None)
                 raise
-        del self._failures[host]
+        self._unanswered.pop(host, None)
         return head
 
     async def _ask_in_time(self, context: Context, environment: Row[Any]) -> str | None:
