@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import zip_longest
 from typing import Any
 from urllib.parse import urlsplit
@@ -38,6 +38,9 @@ THREADS = 16
 PER_HOST = 4  # looks at once; a host that hangs leaves the other threads free
 TICK_SECONDS = 20.0  # that a tick waits for answers; Dagster gives a sensor 60
 _FREE_POLL = 0.05  # seconds between two looks whether a host is free: another tick's looks tell us nothing
+
+_LATEST = 1.5  # times the interval, or the backoff, a look comes at most: what is later, a clock computed that was wrong
+_SKEW = timedelta(minutes=10)  # between clocks of hosts; what is later than that has not happened yet
 
 BranchKey = tuple[UUID, UUID, str]
 
@@ -64,9 +67,11 @@ class Branch:
         key = pushes.remote_key(self.environment.url)
         return key.partition("/")[0] if key is not None else urlsplit(self.environment.url).netloc
 
-    def due(self, now: datetime) -> bool:
-        """Whether it is to be looked at; at once when it never was."""
-        return self.environment.next_look_at is None or self.environment.next_look_at <= now
+    def due(self, now: datetime, interval: float) -> bool:
+        """Whether it is to be looked at; at once when it never was, or when its time is later than it can be."""
+        at, failures = self.environment.next_look_at, self.environment.failures
+        longest = max(interval, pushes.LONGEST_BACKOFF if failures else pushes.LONGEST_INTERVAL)
+        return at is None or at <= now or at > now + timedelta(seconds=_LATEST * longest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +117,7 @@ class RepositoryPoll:
         branches = list({branch.key: branch for branch in map(Branch, rows)}.values())
         poll = Poll(branches=len(branches), interval=pushes.poll_interval(len(branches), self._shortest))
         now = self._services.now()
-        due = [branch for branch in _in_turns(branches) if branch.due(now) and branch.key not in under_way]
+        due = [branch for branch in _in_turns(branches) if branch.due(now, poll.interval) and branch.key not in under_way]
         poll.due = len(due)
         if due:
             self._look_at(due, poll, time.monotonic() + seconds)
@@ -216,10 +221,13 @@ def _in_turns(branches: Sequence[Branch]) -> Iterator[Branch]:
 
 
 def _moved(rows: Sequence[Row[Any]], now: datetime) -> Iterator[Moved]:
+    def happened(at: datetime | None) -> bool:
+        return at is not None and at <= now + _SKEW
+
     for row in rows:
-        if row.looked_at is None or (row.git_synced_at is not None and row.git_synced_at >= row.looked_at):
+        if not happened(row.looked_at) or (happened(row.git_synced_at) and row.git_synced_at >= row.looked_at):
             continue  # nothing is known, or an older look than what the environment was read at
-        asked = pushes.Asked(row.asked_head, row.asked_at, row.attempts) if row.asked_at is not None else None
+        asked = pushes.Asked(row.asked_head, row.asked_at, row.attempts) if happened(row.asked_at) else None
         if pushes.wants_refresh(now, head=row.head, commit=row.git_commit, gone_known=row.git_version == LOOK_AGAIN,
                                 asked=asked):
             yield Moved(row.tenant_id, row.tenant_slug, row.id, row.slug, row.head)

@@ -119,6 +119,42 @@ def test_a_late_tick_looks_once(polled: Polled) -> None:
     assert polled.tick().looked == 0
 
 
+@pytest.mark.parametrize("hours", [1, 7])
+def test_after_the_clock_was_set_back_branches_are_looked_at_and_refreshed_as_ever(polled: Polled, hours: int) -> None:
+    """What a clock that was wrong wrote lies in the future: the next look, the last sync, what was asked for last."""
+    polled.tick()
+    polled.fleet.clock.pass_time(hours=hours)
+    polled.fleet["dev"].push_workflow("a.json", workflow("A"))
+    assert {slug for slug, _ in polled.moved()} == {"dev", "prod"}
+    for slug in ("dev", "prod"):
+        polled.fleet[slug].read_git()
+    polled.fleet.clock.pass_time(hours=-hours)
+    head = polled.fleet["prod"].push_workflow("b.json", workflow("B"))
+    assert polled.moved() == [("dev", head), ("prod", head)]
+    assert polled.moved() == []
+    polled.fleet["prod"].read_git()
+    assert polled.moved(seconds=150) == [("dev", head)]
+
+
+def test_a_refresh_that_was_asked_for_by_a_clock_that_was_wrong_is_asked_for_again(polled: Polled) -> None:
+    head = polled.fleet["prod"].push_workflow("a.json", workflow("A"))
+    polled.fleet["dev"].read_git()
+    polled.fleet.clock.pass_time(hours=7)
+    assert polled.moved() == [("prod", head)]
+    polled.fleet.clock.pass_time(hours=-7)
+    assert polled.moved() == [("prod", head)]
+    assert polled.moved() == []
+
+
+def test_a_branch_that_cannot_be_read_keeps_its_backoff_and_no_more_than_that(polled: Polled) -> None:
+    polled.looks.error = NotFound("there is no Git repository", target="a")
+    for _ in range(8):
+        polled.tick(hours=1)
+    assert polled.tick(minutes=10).due == 0
+    polled.fleet.clock.pass_time(hours=-7)
+    assert polled.tick().due == 1
+
+
 def test_who_stands_elsewhere_is_to_be_refreshed_and_asked_for_once(polled: Polled) -> None:
     assert polled.moved() == []
     head = polled.fleet["prod"].push_workflow("a.json", workflow("A"))
