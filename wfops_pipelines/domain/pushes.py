@@ -33,6 +33,7 @@ _BRANCH = "refs/heads/"
 # Of GitHub's own names of a repository. Quotes and backslashes are escaped in JSON, so none is taken from a message.
 _NAMED = re.compile(rb'"(?:clone_url|ssh_url|git_url|html_url)"\s{0,16}:\s{0,16}"([^"\\\x00-\x20]{1,500})"')
 _MOST_NAMED = 32
+_SAME_HOST = {"ssh.github.com": "github.com"}  # GitHub's SSH on port 443, for those whose firewall lets nothing else out
 
 
 # -- the sender ----------------------------------------------------------------------------------------------------------
@@ -73,6 +74,7 @@ def remote_key(url: str) -> str | None:
 
 def _key(host: str, path: str) -> str | None:
     trimmed = path.strip("/").removesuffix(".git").strip("/")
+    host = _SAME_HOST.get(host.lower(), host)
     return f"{host}/{trimmed}".lower() if host and trimmed else None
 
 

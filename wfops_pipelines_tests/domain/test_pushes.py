@@ -63,7 +63,8 @@ def test_one_changed_byte_is_another_signature(secret: str, body: bytes, at: int
 @pytest.mark.parametrize("url", [
     "https://github.com/Acme/Flows", "https://github.com/acme/flows.git", "https://github.com/acme/flows/",
     "https://user@github.com:443/acme/flows.git", "git@github.com:acme/flows.git", "ssh://git@github.com/acme/flows.git",
-    "ssh://git@github.com:22/acme/flows", "git://github.com/acme/flows.git", "http://github.com:80/acme/flows", "acme/flows"])
+    "ssh://git@github.com:22/acme/flows", "git://github.com/acme/flows.git", "http://github.com:80/acme/flows", "acme/flows",
+    "ssh://git@ssh.github.com:443/Acme/flows.git", "git@SSH.github.com:acme/flows.git"])
 def test_every_way_to_write_a_repositorys_address_has_one_key(url: str) -> None:
     assert pushes.remote_key(url) == "github.com/acme/flows"
 
