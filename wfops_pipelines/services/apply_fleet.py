@@ -119,7 +119,10 @@ def _apply_tenant(services: Services, context: Context, spec: TenantSpec, secret
                 write()
                 work.record(f"{change.kind}.{change.action}d", change.kind, change.name,
                             environment=change.name if change.kind == "environment" else None, fields=change.fields)
-        if any(change.action != "unmanaged" for change in changes):
+        made = {change.kind for change in changes if change.action != "unmanaged"}
+        if made & {"repository", "secret"}:
+            work.pushes.look_again(context.now())
+        if made:
             _record_operation(work, operation_id, changes)
     return changes
 

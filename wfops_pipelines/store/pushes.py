@@ -77,6 +77,11 @@ class Pushes:
             index_elements=["tenant_id", "repository_id", "branch"],
             set_={name: statement.excluded[name] for name in values}))
 
+    def look_again(self, now: datetime) -> None:
+        """Look now at the branches that could not be read: their address or token may be another one."""
+        self._connection.execute(update(heads).where(
+            heads.c.tenant_id == self._tenant_id, heads.c.failures > 0).values(next_look_at=now))
+
 
 class PushReads:
     """The same across tenants, for whoever does not know yet whose they are."""

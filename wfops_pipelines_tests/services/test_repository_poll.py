@@ -155,6 +155,25 @@ def test_a_branch_that_cannot_be_read_keeps_its_backoff_and_no_more_than_that(po
     assert polled.tick().due == 1
 
 
+@pytest.mark.parametrize("corrected", ["address", "token"])
+def test_a_branch_that_cannot_be_read_is_looked_at_when_that_may_have_changed(polled: Polled, corrected: str) -> None:
+    fleet = polled.fleet
+    fleet.secrets["TOKEN"] = "one that has expired"
+    fleet.tenant["repository"] = {"url": "https://git.example/acme.git", "token": "env:TOKEN"}
+    fleet.apply()
+    polled.looks.error = NotFound("there is no Git repository", target="https://git.example")
+    for _ in range(6):
+        assert polled.tick(hours=1).errors
+    fleet.apply()
+    assert polled.tick().due == 0
+    if corrected == "address":
+        fleet.tenant["repository"]["url"] = "https://git.example/acme/flows.git"
+    else:
+        fleet.secrets["TOKEN"] = "a new one"
+    fleet.apply()
+    assert (polled.tick().looked, polled.tick(seconds=1).looked) == (1, 0)
+
+
 def test_who_stands_elsewhere_is_to_be_refreshed_and_asked_for_once(polled: Polled) -> None:
     assert polled.moved() == []
     head = polled.fleet["prod"].push_workflow("a.json", workflow("A"))
