@@ -7,6 +7,7 @@ import threading
 from collections.abc import Mapping
 
 import dagster as dg
+from sqlalchemy.exc import DBAPIError
 
 from wfops_pipelines.bootstrap import Installation
 from wfops_pipelines.defs.launch import StorageUnreachable, dagster_environment
@@ -29,7 +30,7 @@ class RunCounts:
         try:
             instance = self._opened()
             return {status.value: instance.get_runs_count(dg.RunsFilter(statuses=[status])) for status in WATCHED}
-        except StorageUnreachable:
+        except (StorageUnreachable, DBAPIError):  # no connection, or one that broke under the question
             return {}
 
     def close(self) -> None:
