@@ -172,7 +172,7 @@ class Supervisor:
     def __init__(self, on_event: Callable[[Event], None] = lambda event: None) -> None:
         self._tell = on_event
         self._running: dict[str, Running] = {}
-        self._ended: queue.SimpleQueue[Running | signal.Signals] = queue.SimpleQueue()
+        self._ended: queue.SimpleQueue[Running | signal.Signals | Callable[[], None]] = queue.SimpleQueue()
         self._pauses: dict[str, float] = {}
         self._due: dict[str, tuple[float, Program]] = {}  # ended programs: when to start them anew
         self._phase: Literal["working", "waiting", "stopping"] = "working"
@@ -227,10 +227,16 @@ class Supervisor:
                     continue
                 if isinstance(news, signal.Signals):
                     return news
-                if self._running.get(news.program.name) is news:
+                if not isinstance(news, Running):
+                    news()
+                elif self._running.get(news.program.name) is news:
                     due[news.program.name] = (time.monotonic() + self._pause_after(news), news.program)
         finally:
             self._phase = "working"
+
+    def ask(self, act: Callable[[], None]) -> None:
+        """Have :meth:`wait` do something, such as to stop a program and launch it anew; from any thread."""
+        self._ended.put(act)
 
     def stop(self, name: str) -> None:
         """Stop one program; nothing to do if it does not run."""

@@ -22,6 +22,7 @@ import psutil
 from wfops_pipelines.bootstrap import Installation
 from wfops_pipelines.defs import launch
 from wfops_pipelines.defs.maintenance.dead_runs import report_dead_runs
+from wfops_pipelines.defs.maintenance.future_ticks import set_back_future_ticks
 from wfops_pipelines.defs.partitions import sync_partitions
 from wfops_pipelines.domain.errors import Blocked, ProcessFailed, UsageError
 from wfops_pipelines.embedded.dagster_web import DagsterWeb
@@ -55,7 +56,10 @@ class System:
         self._holds_postgres = installation.holder is not None
         self._workspace = _run_folder(self._home) / "workspace.yaml"
         self._code_server: Running | None = None
+        self._daemon: Program | None = None
+        self._installation = installation
         with launch.dagster_instance(installation) as instance:
+            self.set_back = set_back_future_ticks(instance, time.time())
             self.dead_runs = report_dead_runs(instance, gone_code_server=str(self._socket))
             sync_partitions(instance, installation.services)
 
@@ -79,7 +83,8 @@ class System:
         assert self._code_server is not None  # noqa: S101 - it was started right above
         self._supervisor.wait_ready(self._code_server)
         web = DagsterWeb(self.url)
-        daemon = self._supervisor.launch(self._program("daemon", "dagster._daemon", "run", "-w", str(self._workspace)))
+        self._daemon = self._program("daemon", "dagster._daemon", "run", "-w", str(self._workspace))
+        daemon = self._supervisor.launch(self._daemon)
         webserver = self._supervisor.launch(self._program(
             "webserver", "dagster_webserver", "-h", HOST, "-p", str(self._port), "-w", str(self._workspace),
             ready=web.answers))
@@ -90,6 +95,17 @@ class System:
         self._wait(web.location_loaded, webserver, "the UI has not loaded the definitions")
         self._wait(web.daemon_healthy, daemon, "the daemon has not come to work")
         return web
+
+    def follow_clock(self) -> list[str]:
+        """The clock of the host was set back: the daemon starts anew, and sensors and schedules wait no longer for the times
+        that it showed before. Returns their names; raises what the storage raises."""
+        assert self._daemon is not None  # noqa: S101 - the system was started
+        self._supervisor.stop(self._daemon.name)
+        try:
+            with launch.dagster_instance(self._installation) as instance:
+                return set_back_future_ticks(instance, time.time())
+        finally:
+            self._supervisor.launch(self._daemon)
 
     def _program(self, name: str, module: str, *arguments: str, ready: Callable[[], bool] | None = None,
                  grace: float = 10.0) -> Program:

@@ -7,8 +7,13 @@ Nothing is left behind, also when this process is killed.
 from __future__ import annotations
 
 import sys
+from datetime import timedelta
+
+from sqlalchemy.exc import DBAPIError
 
 from wfops_pipelines.bootstrap import open_installation
+from wfops_pipelines.defs import launch
+from wfops_pipelines.embedded.host_clock import ClockWatch
 from wfops_pipelines.embedded.processes import Event, Supervisor
 from wfops_pipelines.embedded.system import System, choose_api_port, choose_port, only_system
 from wfops_pipelines.settings import Settings
@@ -28,15 +33,26 @@ def run_up(settings: Settings, *, port: int | None = None) -> int:
             system = System(installation, supervisor, port=chosen, api_port=api)
             if system.dead_runs:
                 say(f"{len(system.dead_runs)} run(s) of an earlier system had no process any more: reported as failed")
+            if system.set_back:
+                say(f"The clock was set back: {len(system.set_back)} sensors and schedules are evaluated again at once")
             system.start().close()
             tell_url(system.url)
             with installation.services.store.system() as store:
                 fleet = bool(store.tenants())
             say(_welcome(system, fleet=fleet))
-            number = supervisor.wait()
+            with ClockWatch(lambda seconds: supervisor.ask(lambda: _follow_clock(system, seconds))):
+                number = supervisor.wait()
             say(f"\n{number.name}: stopping")
     say("Stopped.")
     return 0
+
+
+def _follow_clock(system: System, seconds: float) -> None:
+    say(f"  the clock was set back by {timedelta(seconds=round(seconds))} h: daemon is started anew")
+    try:
+        system.follow_clock()
+    except (launch.StorageUnreachable, DBAPIError) as error:
+        say(f"  sensors and schedules may wait as long ({type(error).__name__}): start `wfops up` anew")
 
 
 def say(text: str) -> None:

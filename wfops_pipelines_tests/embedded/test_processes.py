@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,26 @@ def test_one_that_dies_is_started_again(make: Make, tmp_path: Path, monkeypatch:
         supervisor.start(make("mortal", "import sys; sys.exit(5)", ready=None, restart=True))
         assert supervisor.wait() == signal.SIGTERM
     assert [(e.kind, e.code) for e in told][:4] == [("started", None), ("ready", None), ("ended", 5), ("started", None)]
+
+
+def test_a_program_is_stopped_and_launched_anew_when_another_thread_asks(make: Make, tmp_path: Path) -> None:
+    events: list[Event] = []
+    with Supervisor(events.append) as supervisor:
+        program = make("a", restart=True)
+        first = supervisor.start(program).pid
+
+        def renew() -> None:
+            supervisor.stop("a")
+            (tmp_path / "a").unlink()
+            supervisor.start(program)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        asking = threading.Thread(target=supervisor.ask, args=(renew,))
+        asking.start()
+        assert supervisor.wait() is signal.SIGTERM
+        asking.join()
+        assert first not in {0, supervisor._running["a"].pid}
+    assert [event.kind for event in events] == ["started", "ready", "stopped", "started", "ready", "stopped"]
 
 
 def test_pauses_between_restarts_grow_until_it_lived_long_enough(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
