@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 
 def doctor(
-    offline: Annotated[bool, typer.Option("--offline", help="Ask neither n8n nor Git.")] = False, as_json: Json = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Ask neither n8n nor Git.")] = False,
+    set_back_ticks: Annotated[bool, typer.Option("--set-back-ticks", help=(
+        "After the clock was set back: let no sensor or schedule wait for the times it showed before. Stop Dagster's daemon "
+        "first; `wfops up` does this by itself."))] = False,
+    as_json: Json = False,
 ) -> None:
     """Look at this installation: settings, database, keys, roles, disk, Dagster, and every n8n and repository.
 
@@ -38,7 +42,7 @@ def doctor(
     silence_libraries()
     findings: list[Finding] = []
     with terminal.progress("Looking"):
-        findings += _examine(offline=offline)
+        findings += _examine(offline=offline, set_back_ticks=set_back_ticks)
     if as_json:
         terminal.write(terminal.json_text([finding.as_json() for finding in findings]))
     else:
@@ -50,7 +54,7 @@ def doctor(
     raise typer.Exit(0 if all(finding.ok for finding in findings) else FAILED)
 
 
-def _examine(*, offline: bool) -> Iterator[Finding]:
+def _examine(*, offline: bool, set_back_ticks: bool) -> Iterator[Finding]:
     from wfops_pipelines.cli import installation_checks as checks
     from wfops_pipelines.services.diagnose import Finding
     from wfops_pipelines.settings import read_settings
@@ -71,10 +75,10 @@ def _examine(*, offline: bool) -> Iterator[Finding]:
     yield checks.guarded("home", lambda: checks.check_home(settings))
     yield checks.guarded("disk", lambda: checks.check_disk(settings))
     yield checks.guarded("secret key", lambda: checks.check_key(settings))
-    yield from _examine_open(settings, actor, offline=offline)
+    yield from _examine_open(settings, actor, offline=offline, set_back_ticks=set_back_ticks)
 
 
-def _examine_open(settings: Settings, actor: str, *, offline: bool) -> Iterator[Finding]:
+def _examine_open(settings: Settings, actor: str, *, offline: bool, set_back_ticks: bool) -> Iterator[Finding]:
     """What needs the installation opened."""
     from wfops_pipelines.bootstrap import open_installation
     from wfops_pipelines.cli import installation_checks as checks
@@ -97,6 +101,7 @@ def _examine_open(settings: Settings, actor: str, *, offline: bool) -> Iterator[
         yield checks.guarded("roles", lambda: checks.check_roles(installation))
         yield checks.guarded("secrets", lambda: checks.check_secrets(installation))
         yield checks.guarded("dagster", lambda: checks.check_dagster(installation))
+        yield checks.guarded("ticks", lambda: checks.check_ticks(installation, set_back=set_back_ticks))
         yield checks.guarded("paused", lambda: check_pauses(installation.services))
         yield checks.guarded("pushes", lambda: check_pushes(installation.services))
         if not offline:

@@ -8,7 +8,9 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from wfops_pipelines.domain.errors import WfopsError
@@ -130,3 +132,22 @@ def check_dagster(installation: Installation) -> Finding:
     with launch.dagster_instance(installation) as instance:
         runs = instance.get_runs_count()
     return Finding("dagster", True, f"{home}{named}, {runs} runs recorded")
+
+
+def check_ticks(installation: Installation, *, set_back: bool = False) -> Finding:
+    """No sensor or schedule waits for a time that was there already; with ``set_back`` none does any more."""
+    from wfops_pipelines.defs import launch
+    from wfops_pipelines.defs.maintenance.future_ticks import set_back_future_ticks, waiting_for_the_past
+
+    now = time.time()
+    with launch.dagster_instance(installation) as instance:
+        if set_back:
+            names = set_back_future_ticks(instance, now)
+            return Finding("ticks", True, f"set back: {', '.join(names)}" if names else "nothing was to be set back")
+        waiting = waiting_for_the_past(instance, now)
+    if not waiting:
+        return Finding("ticks", True, "sensors and schedules wait for times to come")
+    until = datetime.fromtimestamp(max(waiting.values()), UTC)
+    return Finding("ticks", False, f"the clock was set back, and {', '.join(waiting)} wait until {until:%Y-%m-%d %H:%M} UTC",
+                   "start `wfops up` anew; where Dagster's daemon runs by itself, stop it, run "
+                   "`wfops doctor --set-back-ticks`, and start it")

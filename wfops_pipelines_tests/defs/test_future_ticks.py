@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +17,8 @@ from dagster._core.workspace.load_target import PythonFileTarget
 from dagster._daemon.sensor import execute_sensor_iteration
 from dagster._scheduler.scheduler import launch_scheduled_runs
 
+from wfops_pipelines.cli.installation_checks import check_ticks
+from wfops_pipelines.defs import launch
 from wfops_pipelines.defs.maintenance.future_ticks import set_back_future_ticks, waiting_for_the_past
 
 EVENING = datetime(2026, 5, 4, 19, 0, tzinfo=UTC)
@@ -74,3 +77,15 @@ def test_where_the_clock_was_right_nothing_is_set_back(daemon: Daemon) -> None:
     before = daemon.instance.all_instigator_state()
     assert set_back_future_ticks(daemon.instance, EVENING.timestamp()) == []
     assert daemon.instance.all_instigator_state() == before
+
+
+def test_doctor_says_what_waits_and_until_when(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "dagster_instance", lambda _: nullcontext(daemon.instance))
+    installation: Any = None
+    wrong = datetime.now(UTC) + timedelta(hours=7)
+    assert check_ticks(installation).ok
+    daemon.evaluated(wrong)
+    found = check_ticks(installation)
+    assert not found.ok and f"a_schedule, a_sensor wait until {wrong:%Y-%m-%d %H:%M} UTC" in found.message
+    assert check_ticks(installation, set_back=True).message == "set back: a_schedule, a_sensor"
+    assert check_ticks(installation).ok
