@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Hashable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -15,9 +15,10 @@ from sqlalchemy import Row
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import Unreachable
 from wfops_pipelines.services.services import Services
+from wfops_pipelines.services.unwaited import call_unwaited
 
 _AT_ONCE = 16
-_THREADS = 256  # those that hang count no more once they were given up on, but stay until their own time is over
+_HANGING = 256  # that were given up on, and whose own time is not over: while there are so many, nobody is asked
 _AWAY = 3  # repositories of one host in a row that could not be reached: the others are not asked
 
 
@@ -27,7 +28,7 @@ class Heads:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="heads")
+        self._hanging: set[Future[str | None]] = set()
         self._asked: dict[Hashable, asyncio.Task[str | None]] = {}
         self._places = asyncio.Semaphore(_AT_ONCE)
         self._failures: Counter[str] = Counter()
@@ -54,15 +55,17 @@ class Heads:
         return head
 
     async def _ask_in_time(self, context: Context, environment: Row[Any]) -> str | None:
-        loop, patience = asyncio.get_running_loop(), self._services.limits.sweep_patience
-        asking = loop.run_in_executor(self._threads, self._services.head_of, context, environment)
+        patience = self._services.limits.sweep_patience
+        if len(self._hanging) >= _HANGING:
+            raise Unreachable(f"{_HANGING} repositories do not answer, and were not asked again",
+                              target=environment.on_branch, fix="are the Git servers running, and not overloaded?")
+        asked = call_unwaited(self._services.head_of, context, environment)
+        asking = asyncio.wrap_future(asked)
         done, _ = await asyncio.wait({asking}, timeout=patience)
         if not done:
-            asking.add_done_callback(lambda late: late.cancelled() or late.exception())
+            self._hanging.add(asked)
+            asked.add_done_callback(self._hanging.discard)
+            asking.cancel()  # nobody is told of it any more
             raise Unreachable(f"the repository did not say its head within {patience:.0f} s", target=environment.on_branch,
                               fix="is the Git server running, and not overloaded?")
         return asking.result()
-
-    def close(self) -> None:
-        """Ask nobody any more; what hangs is not waited for."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
