@@ -268,7 +268,8 @@ class _Sweep:
         ours = Broken(f"an error of ours: {type(error).__name__}: {error}", fix="see the log of the daemon")
         status: str | None = visit.environment.drift_status
         with suppress(WfopsError):
-            status = (await note_unseen(self._services, visit.context, visit.environment, ours, check_type="scheduled")).status
+            check = await note_unseen(self._services, visit.context, visit.environment, ours, check_type="scheduled")
+            status = check.status
         return status
 
     def _recorded(self, recorded: Recorded) -> None:
