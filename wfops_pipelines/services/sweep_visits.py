@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -91,7 +92,7 @@ class Visits:
         """The check that reads both sides and compares them, as an operation."""
         row = visit.environment
         try:
-            check = await _in_place(self._checked(visit), self._whole, _LONG)
+            check = await _in_place(partial(self._checked, visit), self._whole, _LONG)
         except (OperationRunning, Cancelled):
             return Seen(Done.BUSY, row.drift_status)
         except TimedOut as error:
@@ -147,7 +148,7 @@ class Visits:
                                   fix="is n8n running, and not overloaded?") from None
             finally:
                 await provider.aclose()
-        return await _in_place(ask_twice(), self._places, _SLOW)
+        return await _in_place(ask_twice, self._places, _SLOW)
 
     # -- what could not be read ----------------------------------------------------------------------------------------
 
@@ -188,20 +189,18 @@ class Visits:
             work.missed(visit.context.tenant_id, [visit.id])
 
 
-async def _in_place(work: Coroutine[Any, Any, T], places: asyncio.Semaphore, seconds: float) -> T:
+async def _in_place(work: Callable[[], Coroutine[Any, Any, T]], places: asyncio.Semaphore, seconds: float) -> T:
     """Do it in one of the places; what takes longer than so many seconds goes on without one, so that those that hang delay
-    nobody."""
+    nobody. Cancelled, it has come to its end when this has."""
     async with places:
-        task = asyncio.create_task(work)
+        task = asyncio.create_task(work())
         try:
             await asyncio.wait({task}, timeout=seconds)
         except BaseException:
             task.cancel()
+            await asyncio.wait({task})
             raise
-    try:
-        return await task
-    finally:
-        task.cancel()
+    return await task
 
 
 def is_recognisable(visit: Visit, head: str | None) -> bool:
