@@ -30,8 +30,8 @@ from wfops_pipelines.domain import pushes
 from wfops_pipelines.domain.errors import Broken, SecretUnreadable, StoreError, WfopsError
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.services.sync_repository import LOOK_AGAIN
-from wfops_pipelines.services.unwaited import call_unwaited
 from wfops_pipelines.store.tables.base import storable
+from wfops_pipelines.unwaited import call_unwaited
 
 log = logging.getLogger("wfops.pushes")
 

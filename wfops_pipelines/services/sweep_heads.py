@@ -15,7 +15,7 @@ from sqlalchemy import Row
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import Unreachable
 from wfops_pipelines.services.services import Services
-from wfops_pipelines.services.unwaited import call_unwaited
+from wfops_pipelines.unwaited import call_unwaited
 
 _AT_ONCE = 16
 _HANGING = 256  # that were given up on, and whose own time is not over: while there are so many, nobody is asked

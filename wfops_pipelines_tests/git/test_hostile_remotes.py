@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from wfops_pipelines.domain.errors import IncompleteRead, OutsideError, Unreachable
-from wfops_pipelines.git import ls_refs
+from wfops_pipelines.git import github_calls, ls_refs
 from wfops_pipelines.git.open import open_repository
 from wfops_pipelines.git.plain import PlainRepository
 from wfops_pipelines.git.repository import RepositorySource
@@ -66,6 +66,14 @@ def test_one_that_answers_drop_by_drop_over_tls_is_given_up(tmp_path: Path, monk
             open_repository(RepositorySource(f"{server.url}/acme.git"), cache=tmp_path).head("main")
     finally:
         ls_refs._tls.cache_clear()
+
+
+def test_a_github_that_answers_drop_by_drop_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(github_calls, "WHOLE_SECONDS", 0.5)
+    with HostileServer(lambda _: drop_by_drop(http(200, b" " * 100_000))) as server, \
+            pytest.raises(Unreachable, match="no whole answer"):
+        open_repository(RepositorySource(f"{server.url}/acme/flows", provider="github", secret="t", api_url=server.url),
+                        cache=tmp_path).head("main")
 
 
 def test_one_that_names_branches_without_end_is_hung_up_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,7 +100,7 @@ def test_an_error_of_ours_is_no_status_of_before(new_fleet: NewFleet) -> None:
 
 def test_a_process_ends_though_a_call_of_it_hangs() -> None:
     ended = subprocess.run([sys.executable, "-c", "import threading\n"
-                            "from wfops_pipelines.services.unwaited import call_unwaited\n"
+                            "from wfops_pipelines.unwaited import call_unwaited\n"
                             "print(call_unwaited(len, 'abc').result(), call_unwaited(threading.Event().wait).done())"],
                            capture_output=True, text=True, timeout=60, check=True)
     assert ended.stdout.split() == ["3", "False"]

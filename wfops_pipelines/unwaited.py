@@ -28,5 +28,5 @@ def call_unwaited(call: Callable[P, T], *arguments: P.args, **options: P.kwargs)
         else:
             future.set_result(result)
 
-    Thread(target=work, name=f"unwaited {call.__name__}", daemon=True).start()
+    Thread(target=work, name="unwaited", daemon=True).start()
     return future
