@@ -7,6 +7,7 @@ Providers say what they did (:func:`count`) and know nothing of operations; an o
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -19,12 +20,25 @@ OK: Final = "ok"
 CALLS: Final = "calls"
 
 _into: ContextVar[dict[str, Any] | None] = ContextVar("calls counted into", default=None)
+_end: ContextVar[float | None] = ContextVar("when calls end", default=None)
 _alone = threading.Lock()
 
 
 def count_into(metrics: dict[str, Any]) -> None:
     """From here on, calls of this task and of those that it begins are counted in ``metrics["calls"][service][outcome]``."""
     _into.set(metrics)
+
+
+def end_by(deadline: float) -> None:
+    """From here on, calls of this task, and of those that it begins, that a thread waits for end by then (by the monotonic
+    clock): a thread cannot be cancelled, as a task can."""
+    _end.set(deadline)
+
+
+def seconds_left(limit: float) -> float:
+    """How long a call may take that may take ``limit`` seconds at most."""
+    deadline = _end.get()
+    return limit if deadline is None else max(0.0, min(limit, deadline - time.monotonic()))
 
 
 def count(service: Service, outcome: str = OK) -> None:

@@ -101,9 +101,14 @@ def check_branch(branch: str) -> str:
     return branch
 
 
+def is_object(name: str) -> bool:
+    """Whether it is the full id of a Git object, lower case."""
+    return _OBJECT.fullmatch(name) is not None
+
+
 def check_object(name: str) -> str:
     """The full id of a Git object, lower case; :class:`UsageError` for anything else."""
-    if not _OBJECT.fullmatch(name):
+    if not is_object(name):
         raise UsageError(f"{name!r} is no full Git object id")
     return name
 

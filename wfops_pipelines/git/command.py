@@ -77,7 +77,7 @@ class Git:
         secret = self._secret() if network else None
         process = self._start(arguments, self._environment(secret, network, config or {}), stderr=subprocess.PIPE,
                               stdin=subprocess.DEVNULL if data is None else subprocess.PIPE)
-        limit = NETWORK_SECONDS if network else LOCAL_SECONDS
+        limit = calls.seconds_left(NETWORK_SECONDS) if network else LOCAL_SECONDS
         try:
             stdout, stderr = process.communicate(data, timeout=limit)
         except subprocess.TimeoutExpired:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent import futures
 from typing import Any, TypeVar
 
 import requests
@@ -26,11 +27,13 @@ from wfops_pipelines.domain.errors import (
     Unreachable,
 )
 from wfops_pipelines.git.command import Secret, scrub
+from wfops_pipelines.unwaited import call_unwaited
 
 T = TypeVar("T")
 
 ATTEMPTS = 4
 LONGEST_WAIT = 60.0
+WHOLE_SECONDS = 300.0  # for one call
 _TOKEN_FIX = "check the token: is it valid, and has it read and write access to Contents and Pull requests?"  # noqa: S105
 
 
@@ -52,7 +55,7 @@ class GitHubCalls:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 with self._turn:
-                    return call()
+                    return self._in_time(what, call)
             except GithubException as failed:
                 wait = _seconds_to_wait(failed, attempt)
                 if wait is None or wait > LONGEST_WAIT or attempt == ATTEMPTS:
@@ -69,6 +72,15 @@ class GitHubCalls:
                 wait = _backoff(attempt)
             self._sleep(wait)
         raise AssertionError  # the loop returns or raises
+
+    def _in_time(self, what: str, call: Callable[[], T]) -> T:
+        """PyGithub limits the wait for a byte, and not for all of them: a call that takes longer is left to itself."""
+        seconds = calls.seconds_left(WHOLE_SECONDS)
+        asked = call_unwaited(call)
+        if not futures.wait({asked}, timeout=seconds).done:
+            raise Unreachable(f"{what}: no whole answer within {seconds:.0f} s", target=self._target,
+                              fix="check api_url and this machine's way to it")
+        return asked.result()
 
     def _error(self, what: str, failed: GithubException, wait: float | None) -> OutsideError:
         status = int(failed.status)

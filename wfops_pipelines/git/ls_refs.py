@@ -7,16 +7,23 @@ answers something else; then :func:`ask` says so and the caller falls back to ``
 from __future__ import annotations
 
 import functools
+import socket
 import ssl
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
 
 import httpx
 
 from wfops_pipelines import calls
 from wfops_pipelines.domain.errors import IncompleteRead, NotFound, Refused, Unreachable
-from wfops_pipelines.git.address import Address
+from wfops_pipelines.git.address import Address, is_object
 from wfops_pipelines.git.command import CONNECT_SECONDS, authorization
 
-_TIMEOUT = httpx.Timeout(60, connect=CONNECT_SECONDS)
+WHOLE_SECONDS = 30.0  # for everything: a server that sends a byte now and then keeps any limit for a single read
+MAX_ANSWER_BYTES = 16 * 1024 * 1024  # some 200,000 branches that begin with the name of the one that is asked for
+_RESULT = "application/x-git-upload-pack-result"
 
 
 class NotVersion2(Exception):
@@ -29,36 +36,87 @@ def _tls() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-def open_client() -> httpx.Client:
-    """A client for :func:`ask`; it follows no redirects, so that a token goes nowhere else."""
-    return httpx.Client(verify=_tls(), timeout=_TIMEOUT, follow_redirects=False)
+def ask(address: Address, branch: str, secret: str | None) -> str | None:
+    """The commit of ``refs/heads/<branch>``, or ``None`` when the repository has no such branch.
 
-
-def ask(client: httpx.Client, address: Address, branch: str, secret: str | None) -> str | None:
-    """The commit of ``refs/heads/<branch>``, or ``None`` when the repository has no such branch."""
+    Follows no redirects, so that a token goes nowhere else. Whatever the server does, it ends: after
+    :data:`WHOLE_SECONDS`, or :data:`MAX_ANSWER_BYTES`.
+    """
     reference = f"refs/heads/{branch}"
     body = (_packet("command=ls-refs\n") + _packet("agent=git/wfops\n") + b"0001" + _packet(f"ref-prefix {reference}\n")
             + b"0000")
-    headers = {"Git-Protocol": "version=2", "Content-Type": "application/x-git-upload-pack-request",
-               "Accept": "application/x-git-upload-pack-result"}
+    headers = {"Git-Protocol": "version=2", "Content-Type": "application/x-git-upload-pack-request", "Accept": _RESULT,
+               "Accept-Encoding": "identity"}
     if secret:
         headers["Authorization"] = authorization(address, secret)
     with calls.counted("git"):
-        return _asked(client, address, body, headers, reference)
+        return _find(_asked(address, body, headers), reference, address)
 
 
-def _asked(client: httpx.Client, address: Address, body: bytes, headers: dict[str, str], reference: str) -> str | None:
+def _asked(address: Address, body: bytes, headers: Mapping[str, str]) -> bytes:
+    seconds = calls.seconds_left(WHOLE_SECONDS)
+    deadline = _Deadline(seconds)
     try:
-        response = client.post(f"{address.url}/git-upload-pack", content=body, headers=headers)
-    except (httpx.RemoteProtocolError, httpx.DecodingError):
-        raise IncompleteRead("the answer was cut off", target=address.url, fix="try again later") from None
+        with (deadline, httpx.Client(verify=_tls(), timeout=httpx.Timeout(seconds, connect=CONNECT_SECONDS)) as client,
+              client.stream("POST", f"{address.url}/git-upload-pack", content=body, headers=headers,
+                            extensions={"trace": deadline.note}) as response):
+            _check_status(response.status_code, address)
+            if response.headers.get("content-type") != _RESULT:
+                raise NotVersion2
+            return _whole(response, address)
     except httpx.TransportError as error:
+        if deadline.over:
+            raise Unreachable(f"no whole answer within {seconds:.0f} s", target=address.url,
+                              fix="is the Git server running, and not overloaded?") from None
+        if isinstance(error, httpx.RemoteProtocolError):
+            raise IncompleteRead("the answer was cut off", target=address.url, fix="try again later") from None
         raise Unreachable(f"the server cannot be reached: {type(error).__name__}", target=address.url,
                           fix="check the URL, that the server runs and that this machine may reach it") from None
-    _check_status(response.status_code, address)
-    if response.headers.get("content-type") != "application/x-git-upload-pack-result":
-        raise NotVersion2
-    return _find(response.content, reference, address)
+
+
+def _whole(response: httpx.Response, address: Address) -> bytes:
+    parts, size = [], 0
+    for part in response.iter_raw():
+        parts.append(part)
+        size += len(part)
+        if size > MAX_ANSWER_BYTES:
+            raise IncompleteRead(f"the server names more than {MAX_ANSWER_BYTES // 1024 ** 2} MiB of branches",
+                                 target=address.url, fix="is this the URL of a Git repository?")
+    return b"".join(parts)
+
+
+class _Deadline:
+    """Hangs up on a server when its time is over, however busy it keeps the connection."""
+
+    def __init__(self, seconds: float) -> None:
+        self.over = False
+        self._timer = threading.Timer(seconds, self._hang_up)
+        self._timer.daemon = True
+        self._connection: socket.socket | None = None
+        self._alone = threading.Lock()
+
+    def __enter__(self) -> None:
+        self._timer.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        with self._alone:
+            if self._connection is not None:
+                self._connection.close()
+
+    def note(self, event: str, info: Mapping[str, Any]) -> None:
+        """A step of the connection, as httpcore tells it. TLS takes the socket over: what is kept is a second handle."""
+        if event.endswith("connect_tcp.complete"):
+            with self._alone:
+                self._connection = info["return_value"].get_extra_info("socket").dup()
+            if self.over:
+                self._hang_up()
+
+    def _hang_up(self) -> None:
+        self.over = True
+        with self._alone, suppress(OSError):
+            if self._connection is not None:
+                self._connection.shutdown(socket.SHUT_RDWR)
 
 
 def _packet(line: str) -> bytes:
@@ -94,6 +152,9 @@ def _find(answer: bytes, reference: str, address: Address) -> str | None:
             raise NotVersion2
         name, _, rest = line.decode(errors="replace").rstrip("\n").partition(" ")
         if rest.split(" ")[0] == reference:
+            if not is_object(name):
+                raise IncompleteRead("the server names something that is no commit", target=address.url,
+                                     fix="is this the URL of a Git repository?")
             found = name
         position += max(length, 4)
     if not answer:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
-
-import httpx
 
 from wfops_pipelines import failpoints
 from wfops_pipelines.domain.errors import Broken, HeadMoved, NotFound, UsageError
@@ -35,8 +32,6 @@ class PlainRepository:
         self._address = address
         self._secret = secret
         self._clone = Clone(address, secret=secret, cache=cache)
-        self._client: httpx.Client | None = None
-        self._client_lock = threading.Lock()
         self._asks_directly = address.transport is Transport.HTTP
 
     @property
@@ -50,14 +45,14 @@ class PlainRepository:
         failpoints.reach("git.head.before")
         if self._asks_directly:
             with contextlib.suppress(ls_refs.NotVersion2):
-                return ls_refs.ask(self._http(), self._address, branch, self._secret())
+                return ls_refs.ask(self._address, branch, self._secret())
             self._asks_directly = False
         reference = f"refs/heads/{branch}"
         listed = self._local(None, lambda: self._clone.remote("ls-remote", "origin", reference))
-        for line in listed.stdout.decode().splitlines():
+        for line in listed.stdout.decode(errors="replace").split("\n"):  # others' branches may end like this one
             name, _, found = line.partition("\t")
             if found == reference:
-                return name
+                return check_object(name)
         return None
 
     def tree(self, commit: str, folder: str) -> list[TreeEntry]:
@@ -138,20 +133,10 @@ class PlainRepository:
                            and objects.is_ancestor(self._clone.git, ancestor, commit))
 
     def close(self) -> None:
-        """Give the connection back; the clone stays."""
-        with self._client_lock:
-            if self._client is not None:
-                self._client.close()
-                self._client = None
+        """The clone stays."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.display_url!r})"
-
-    def _http(self) -> httpx.Client:
-        with self._client_lock:
-            if self._client is None:
-                self._client = ls_refs.open_client()
-            return self._client
 
     def _local(self, commit: str | None, read: Callable[[], T]) -> T:
         """Something that needs a commit here; a clone that turns out to be broken is made anew, once."""

@@ -31,7 +31,6 @@ from wfops_pipelines.n8n.tls import shared_context
 log = logging.getLogger(__name__)
 
 #: The longest that one attempt may take altogether, seconds: a server that drips a byte a minute is not waited for.
-ATTEMPT_LIMIT = 600.0
 #: n8n (Node) closes an idle connection after 5 s; ours go well before, so that a POST never meets a closing one.
 _KEEPALIVE = 2.0
 _IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
@@ -107,6 +106,7 @@ class N8nClient:
         self.base_url = api_root(connection.base_url)
         self._key = header_key(connection.api_key)
         self._attempts = max(1, connection.attempts)
+        self._answer_timeout = connection.answer_timeout
         self._backoff = Backoff(random)
         self._sleep = sleep
         self._now = now
@@ -184,7 +184,7 @@ class N8nClient:
         answering = False
         request = self._request(asked, params, content, outside)
         try:
-            async with self._slots, asyncio.timeout(ATTEMPT_LIMIT):
+            async with self._slots, asyncio.timeout(self._answer_timeout):
                 response = await self._http.send(request, stream=True)
                 try:
                     answering = True
@@ -192,7 +192,8 @@ class N8nClient:
                 finally:
                     await response.aclose()
         except TimeoutError as error:
-            slow = Unreachable(f"{asked.what} took longer than {ATTEMPT_LIMIT:.0f} s", target=asked.target)
+            slow = Unreachable(f"{asked.what} took longer than {self._answer_timeout:.0f} s", target=asked.target,
+                               fix="is n8n running, and not overloaded?")
             raise _AttemptError(slow, again=False) from error
         except httpx.HTTPError as error:
             raise _broken_off(error, asked, answering=answering) from error

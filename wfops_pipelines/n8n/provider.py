@@ -26,6 +26,7 @@ class Connection:
     verify_tls: bool | str = True  # a path names a CA bundle
     connect_timeout: float = 10.0  # seconds
     read_timeout: float = 60.0  # seconds between two bytes
+    answer_timeout: float = 600.0  # seconds for a whole answer: a byte now and then keeps any time between two
     max_concurrency: int = 4  # requests in flight; n8n gains nothing above 4
     attempts: int = 4  # for calls that are safe to repeat
 

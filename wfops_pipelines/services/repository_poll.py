@@ -15,7 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import zip_longest
@@ -27,14 +27,17 @@ from sqlalchemy import Row
 
 from wfops_pipelines import failpoints
 from wfops_pipelines.domain import pushes
-from wfops_pipelines.domain.errors import StoreError, WfopsError
+from wfops_pipelines.domain.errors import Broken, SecretUnreadable, StoreError, WfopsError
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.services.sync_repository import LOOK_AGAIN
+from wfops_pipelines.store.tables.base import storable
+from wfops_pipelines.unwaited import call_unwaited
 
 log = logging.getLogger("wfops.pushes")
 
 ACTOR = "system:repository_poll"
 THREADS = 16
+PER_TENANT = 6  # looks at once; repositories of one tenant that hang leave the others threads, on whatever hosts they are
 PER_HOST = 4  # looks at once; a host that hangs leaves the other threads free
 TICK_SECONDS = 20.0  # that a tick waits for answers; Dagster gives a sensor 60
 _FREE_POLL = 0.05  # seconds between two looks whether a host is free: another tick's looks tell us nothing
@@ -99,15 +102,16 @@ class Poll:
 
 
 class RepositoryPoll:
-    """Looks at branches, with threads of its own that live as long as it does. ``shortest`` is the interval for a few."""
+    """Looks at branches, in ``threads`` at once. ``shortest`` is the interval for a few. Looks that are under way when a
+    tick's time is over go on, and count at the ticks after it."""
 
     def __init__(self, services: Services, *, shortest: float, threads: int = THREADS) -> None:
         self._services = services
         self._shortest = shortest
         self._threads = threads
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="look")
         self._flying: dict[BranchKey, Future[str | None]] = {}
         self._hosts: Counter[str] = Counter()
+        self._tenants: Counter[UUID] = Counter()
         self._lock = threading.Lock()
 
     def tick(self, *, seconds: float = TICK_SECONDS) -> Poll:
@@ -135,10 +139,6 @@ class RepositoryPoll:
             with self._services.store.bookkeeping(context, "poll.asked") as work:
                 work.pushes.ask({one.environment_id: one.head for one in ones}, by="poll", now=context.now(), run_id=run_id)
 
-    def close(self) -> None:
-        """Begin no further look; those that are under way end by themselves."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
     def _watched(self) -> list[Row[Any]]:
         """What may be looked at: of tenants that are paused, nothing."""
         with self._services.store.system() as system:
@@ -161,17 +161,20 @@ class RepositoryPoll:
             done, mine = wait(mine, timeout=max(0.0, deadline - time.monotonic()), return_when=FIRST_COMPLETED)
             for future in done:
                 poll.looked += 1
-                error = future.result()  # what is unexpected is raised here
+                error = future.result()
                 if error is not None:
                     poll.errors.append(error)
         poll.unanswered = len(mine) + len(waiting)
 
     def _begin(self, branch: Branch, interval: float, mine: set[Future[str | None]]) -> bool:
         with self._lock:
-            if len(self._flying) >= self._threads or self._hosts[branch.host] >= PER_HOST:
+            tenant = branch.environment.tenant_id
+            if len(self._flying) >= self._threads or self._hosts[branch.host] >= PER_HOST or (
+                    self._tenants[tenant] >= PER_TENANT):
                 return False
             self._hosts[branch.host] += 1
-            future = self._pool.submit(self._look, branch, interval)
+            self._tenants[tenant] += 1
+            future = call_unwaited(self._look, branch, interval)
             self._flying[branch.key] = future
         future.add_done_callback(lambda _: self._landed(branch))
         mine.add(future)
@@ -181,6 +184,7 @@ class RepositoryPoll:
         with self._lock:
             self._flying.pop(branch.key, None)
             self._hosts[branch.host] -= 1
+            self._tenants[branch.environment.tenant_id] -= 1
 
     def _look(self, branch: Branch, interval: float) -> str | None:
         """One look, noted; what stood in its way, for the log."""
@@ -189,10 +193,10 @@ class RepositoryPoll:
         began = services.now()  # an answer is as old as its question
         try:
             head, error = services.head_of(context, row), None
-        except StoreError:
+        except failpoints.FailpointReached:
             raise
-        except WfopsError as failed:
-            head, error = None, failed
+        except Exception as raised:
+            head, error = None, _of_the_branch(raised, branch)
         failpoints.reach("poll.look.answered")
         with services.store.bookkeeping(context, "poll.look", flush=False) as work:
             known = work.pushes.head(row.repository_id, row.branch)
@@ -205,10 +209,20 @@ class RepositoryPoll:
                 return None
             failures = (known.failures if known is not None else 0) + 1
             work.pushes.save_head(
-                row.repository_id, row.branch, failures=failures, error=f"{error.kind}: {error}",
+                row.repository_id, row.branch, failures=failures, error=storable(f"{error.kind}: {error}"),
                 failing_since=known.failing_since if known is not None and known.failing_since else now,
                 next_look_at=pushes.next_attempt(now, branch.name, failures, interval))
             return f"{row.tenant_slug}/{row.slug}: {error} ({failures} in a row)"
+
+
+def _of_the_branch(raised: Exception, branch: Branch) -> WfopsError:
+    """What stands in the way of one branch, and keeps nobody from looking at the others; raises what concerns all."""
+    if isinstance(raised, StoreError) and not isinstance(raised, SecretUnreadable):
+        raise raised
+    if isinstance(raised, WfopsError):
+        return raised
+    log.error("the head of %s could not be read", branch.name, exc_info=raised)
+    return Broken(f"an error of ours: {type(raised).__name__}: {raised}", fix="see the log of the daemon")
 
 
 def _in_turns(branches: Sequence[Branch]) -> Iterator[Branch]:

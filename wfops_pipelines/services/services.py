@@ -31,6 +31,7 @@ class Limits:
     instance_concurrency: int = 4
     connect_timeout: float = 10.0
     read_timeout: float = 60.0
+    answer_timeout: float = 600.0  # of n8n, for a whole answer
     request_attempts: int = 4
     lease_wait: float = 5.0
     lease_stale: float = 60.0
@@ -122,6 +123,7 @@ class Services:
             base_url=environment.base_url, api_key=key, provider=environment.provider,
             verify_tls=False if verify == "false" else verify,
             connect_timeout=self.limits.connect_timeout, read_timeout=self.limits.read_timeout,
+            answer_timeout=self.limits.answer_timeout,
             max_concurrency=self.limits.instance_concurrency, attempts=self.limits.request_attempts,
         ))
 

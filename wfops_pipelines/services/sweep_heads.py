@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Hashable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -15,10 +15,11 @@ from sqlalchemy import Row
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import OutsideError, Unreachable
 from wfops_pipelines.services.services import Services
+from wfops_pipelines.unwaited import call_unwaited
 
 _AT_ONCE = 16
-_THREADS = 256  # those that hang count no more once they were given up on, but stay until their own time is over
-_AWAY = 3  # tenants in a row that a host did not answer: the others do not ask it. One tenant's word is not enough
+_HANGING = 256  # that were given up on, and whose own time is not over: while there are so many, nobody is asked
+_AWAY = 3  # looks in a row that a host did not answer a tenant, or tenants: it, or they all, do not ask that host again
 
 
 class Heads:
@@ -27,10 +28,10 @@ class Heads:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="heads")
+        self._hanging: set[Future[str | None]] = set()
         self._asked: dict[Hashable, asyncio.Task[str | None]] = {}
         self._places = asyncio.Semaphore(_AT_ONCE)
-        self._unanswered: defaultdict[str, set[UUID]] = defaultdict(set)
+        self._unanswered: defaultdict[str, Counter[UUID]] = defaultdict(Counter)
 
     async def of(self, context: Context, environment: Row[Any]) -> str | None:
         """The head of the environment's branch, none where the branch is not there; raises what Git says."""
@@ -42,30 +43,38 @@ class Heads:
     async def _ask(self, context: Context, environment: Row[Any]) -> str | None:
         host = urlsplit(environment.repository_url).netloc
         async with self._places:
-            if host and len(self._unanswered[host]) >= _AWAY:
-                raise Unreachable(f"{host} did not answer {_AWAY} tenants just before", target=host,
-                                  fix="is the Git server running, and may this machine reach it?")
+            self._refuse(host, context, environment)
             try:
                 head = await self._ask_in_time(context, environment)
             except OutsideError as error:
                 if isinstance(error, Unreachable) and error.status is None:
-                    self._unanswered[host].add(context.tenant_id)
+                    self._unanswered[host][context.tenant_id] += 1
                 else:  # it answers, be it with a refusal, or that this tenant asks too often
                     self._unanswered.pop(host, None)
                 raise
         self._unanswered.pop(host, None)
         return head
 
+    def _refuse(self, host: str, context: Context, environment: Row[Any]) -> None:
+        """Raise :class:`Unreachable` where asking would only take time. What one tenant is not answered says nothing of the
+        host: it may have made that up."""
+        if len(self._hanging) >= _HANGING:
+            raise Unreachable(f"{_HANGING} repositories do not answer, and were not asked again",
+                              target=environment.on_branch, fix="are the Git servers running, and not overloaded?")
+        unanswered = self._unanswered[host]
+        if host and (len(unanswered) >= _AWAY or unanswered[context.tenant_id] >= _AWAY):
+            raise Unreachable(f"{_AWAY} repositories of {host} could not be reached just before", target=host,
+                              fix="is the Git server running, and may this machine reach it?")
+
     async def _ask_in_time(self, context: Context, environment: Row[Any]) -> str | None:
-        loop, patience = asyncio.get_running_loop(), self._services.limits.sweep_patience
-        asking = loop.run_in_executor(self._threads, self._services.head_of, context, environment)
+        patience = self._services.limits.sweep_patience
+        asked = call_unwaited(self._services.head_of, context, environment)
+        asking = asyncio.wrap_future(asked)
         done, _ = await asyncio.wait({asking}, timeout=patience)
         if not done:
-            asking.add_done_callback(lambda late: late.cancelled() or late.exception())
+            self._hanging.add(asked)
+            asked.add_done_callback(self._hanging.discard)
+            asking.cancel()  # nobody is told of it any more
             raise Unreachable(f"the repository did not say its head within {patience:.0f} s", target=environment.on_branch,
                               fix="is the Git server running, and not overloaded?")
         return asking.result()
-
-    def close(self) -> None:
-        """Ask nobody any more; what hangs is not waited for."""
-        self._threads.shutdown(wait=False, cancel_futures=True)

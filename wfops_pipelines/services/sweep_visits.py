@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
-from collections.abc import Awaitable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from sqlalchemy import Row
 
+from wfops_pipelines import calls
 from wfops_pipelines.domain.chance import chance_of
 from wfops_pipelines.domain.circuit import Circuit, CircuitPolicy, Passage, answered, failed, passage, probing
 from wfops_pipelines.domain.drift import EnvironmentDriftStatus
-from wfops_pipelines.domain.errors import OperationRunning, Unreachable, WfopsError
+from wfops_pipelines.domain.errors import Cancelled, OperationRunning, TimedOut, Unreachable, WfopsError
 from wfops_pipelines.domain.normalize import NORMALIZER_VERSION
+from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.domain.sweep import Done, whole_check_due
 from wfops_pipelines.n8n.provider import KnownPage
 from wfops_pipelines.services.detect_drift import UNSEEN, DriftCheck, check_drift, note_unseen
@@ -30,7 +34,7 @@ T = TypeVar("T")
 POLICY = CircuitPolicy()
 _SLOW = 2.0  # seconds after which one that is waited for gives its place to another
 _AGAIN = 0.3  # seconds, and up to one more, before what failed at once is tried again
-_WHOLE = 6  # times the patience for one answer, a listing may take in all
+_LONG = 30.0  # seconds after which a whole check gives its place to another
 _TOO_MANY = 429
 _PER_HOST = 8
 _PER_TENANT = 24
@@ -64,10 +68,6 @@ class Visits:
         self._tenants: defaultdict[Any, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_PER_TENANT))
         self._hosts: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_PER_HOST))
 
-    def close(self) -> None:
-        """Ask nobody any more."""
-        self._heads.close()
-
     async def visit(self, visit: Visit) -> Seen | None:
         """Look at an environment, and check it whole if need be; none when the recorder will tell of it."""
         row, started = visit.environment, monotonic_ms()
@@ -90,14 +90,18 @@ class Visits:
 
     async def whole(self, visit: Visit, *, missed: bool = False) -> Seen:
         """The check that reads both sides and compares them, as an operation."""
-        row, services = visit.environment, self._services
-        async with self._whole:
-            try:
-                check = await check_drift(services, visit.context, row, check_type="scheduled")
-            except OperationRunning:
-                return Seen(Done.BUSY, row.drift_status)
-            if missed and check.error is None:
-                await asyncio.to_thread(self._missed, visit)
+        row = visit.environment
+        try:
+            check = await _in_place(partial(self._checked, visit), self._whole, _LONG)
+        except (OperationRunning, Cancelled):
+            return Seen(Done.BUSY, row.drift_status)
+        except TimedOut as error:
+            slow = Unreachable(f"the whole check took too long: {error}", target=row.base_url,
+                               fix=f"`wfops sync {visit.name.replace('/', ' ')}` says what takes so long")
+            check = await note_unseen(self._services, visit.context, row, slow, check_type="scheduled")
+            return Seen(Done.FAILED, check.status, _told(visit, check))
+        if missed and check.error is None:
+            await asyncio.to_thread(self._missed, visit)
         if check.error is not None:
             await self._note_failure(visit, check.error)
             return Seen(Done.FAILED, check.status, _told(visit, check))
@@ -106,6 +110,11 @@ class Visits:
         return Seen(Done.CHECKED, check.status, _told(visit, check) if check.changed or daily else (),
                     compare=changed or daily or row.known_pages is None)
 
+    async def _checked(self, visit: Visit) -> DriftCheck:
+        limits = self._services.limits
+        calls.end_by(time.monotonic() + limits.longest(OperationKind.DRIFT_DETECTION))
+        return await check_drift(self._services, visit.context, visit.environment, check_type="scheduled")
+
     # -- looking -------------------------------------------------------------------------------------------------------
 
     async def _look(self, visit: Visit, pages: Sequence[KnownPage]) -> bool:
@@ -113,7 +122,7 @@ class Visits:
         once is tried once more; what hangs is not, and one that failed before is given half the time."""
         services = self._looking if visit.circuit is None else self._probing
         provider = services.provider_with(visit.context, visit.environment, visit.token)
-        whole = _WHOLE * services.limits.sweep_patience
+        whole = services.limits.answer_timeout
 
         async def ask() -> bool:
             if pages:
@@ -139,21 +148,7 @@ class Visits:
                                   fix="is n8n running, and not overloaded?") from None
             finally:
                 await provider.aclose()
-        return await self._in_place(ask_twice())
-
-    async def _in_place(self, work: Awaitable[T]) -> T:
-        """Do it in one of the places; what takes long goes on without one, so that those that hang delay nobody."""
-        async with self._places:
-            task = asyncio.ensure_future(work)
-            try:
-                await asyncio.wait({task}, timeout=_SLOW)
-            except BaseException:
-                task.cancel()
-                raise
-        try:
-            return await task
-        finally:
-            task.cancel()
+        return await _in_place(ask_twice, self._places, _SLOW)
 
     # -- what could not be read ----------------------------------------------------------------------------------------
 
@@ -192,6 +187,20 @@ class Visits:
     def _missed(self, visit: Visit) -> None:
         with self._services.store.sweep_writes() as work:
             work.missed(visit.context.tenant_id, [visit.id])
+
+
+async def _in_place(work: Callable[[], Coroutine[Any, Any, T]], places: asyncio.Semaphore, seconds: float) -> T:
+    """Do it in one of the places; what takes longer than so many seconds goes on without one, so that those that hang delay
+    nobody. Cancelled, it has come to its end when this has."""
+    async with places:
+        task = asyncio.create_task(work())
+        try:
+            await asyncio.wait({task}, timeout=seconds)
+        except BaseException:
+            task.cancel()
+            await asyncio.wait({task})
+            raise
+    return await task
 
 
 def is_recognisable(visit: Visit, head: str | None) -> bool:

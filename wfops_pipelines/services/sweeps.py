@@ -20,8 +20,10 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from math import inf
 from typing import Any
 from uuid import UUID
 
@@ -30,9 +32,11 @@ from sqlalchemy import Row
 from wfops_pipelines import failpoints
 from wfops_pipelines.domain.circuit import Circuit, CircuitState, Passage, is_left_alone, passage
 from wfops_pipelines.domain.context import Context
-from wfops_pipelines.domain.errors import Paused, StoreError, WfopsError
+from wfops_pipelines.domain.errors import Broken, Paused, StoreError, WfopsError
+from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.domain.sweep import Done, fair_order, is_due, lag, next_due, phase_of
 from wfops_pipelines.services import holder
+from wfops_pipelines.services.detect_drift import note_unseen
 from wfops_pipelines.services.pausing import pauses_now
 from wfops_pipelines.services.reconcile import reconcile
 from wfops_pipelines.services.refresh import Outcome, Part, Target
@@ -43,6 +47,7 @@ from wfops_pipelines.services.sweep_visits import Seen, Visits
 
 log = logging.getLogger("wfops.sweeps")
 
+_ANSWER, _CHECK = 6, 60  # times the patience: for a whole answer, and for a whole check
 KIND = "drift"
 BY_HAND = 60.0  # seconds in place of an interval that switches the schedule off
 Report = Callable[[Outcome], None]
@@ -79,9 +84,14 @@ def due(services: Services, interval: float) -> int:
 
 
 def _bounded(limits: Limits) -> Limits:
-    """A sweep waits for nobody: what is busy is skipped, and what hangs is given up on in time."""
-    return replace(limits, lease_wait=0.0, connect_timeout=min(limits.connect_timeout, limits.sweep_patience / 2),
-                   read_timeout=min(limits.read_timeout, limits.sweep_patience))
+    """A sweep waits for nobody: what is busy is skipped, and what hangs is given up on in time, also what hangs byte by
+    byte or page by page: a sweep that does not end is one after which no other begins."""
+    patience, kind = limits.sweep_patience, OperationKind.DRIFT_DETECTION
+    longest = min(limits.longest(kind) or inf, _CHECK * patience)
+    return replace(limits, lease_wait=0.0, connect_timeout=min(limits.connect_timeout, patience / 2),
+                   read_timeout=min(limits.read_timeout, patience),
+                   answer_timeout=min(limits.answer_timeout, _ANSWER * patience),
+                   longest_runs={**limits.longest_runs, str(kind): longest})
 
 
 def _is_busy(services: Services, row: Row[Any], clock: datetime) -> bool:
@@ -175,7 +185,6 @@ class _Sweep:
                     task.cancel()
                 await asyncio.gather(*self._pending, return_exceptions=True)
                 await recorder.close()
-                visiting.close()
         await self._compare()
 
     def _plan(self) -> list[Visit]:
@@ -242,7 +251,7 @@ class _Sweep:
         except Exception as error:  # one environment does not cut off its neighbours
             log.exception("%s could not be checked", visit.name, extra={
                 "tenant": visit.context.tenant_slug, "environment": visit.environment.slug, "error": type(error).__name__})
-            self.result.count(Done.BROKEN, visit.environment.drift_status)
+            self.result.count(Done.BROKEN, await self._note_broken(visit, error))
             self._done.append(visit.id)
             return
         if seen is None:
@@ -253,6 +262,15 @@ class _Sweep:
             self._changed.append(Target(visit.context, visit.environment))
         for outcome in seen.told:
             self._report(outcome)
+
+    async def _note_broken(self, visit: Visit, error: Exception) -> str | None:
+        """Nobody takes a status for true that was not looked at; the status now."""
+        ours = Broken(f"an error of ours: {type(error).__name__}: {error}", fix="see the log of the daemon")
+        status: str | None = visit.environment.drift_status
+        with suppress(WfopsError):
+            check = await note_unseen(self._services, visit.context, visit.environment, ours, check_type="scheduled")
+            status = check.status
+        return status
 
     def _recorded(self, recorded: Recorded) -> None:
         """The recorder's word on repeated checks."""

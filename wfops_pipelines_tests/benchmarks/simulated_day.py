@@ -162,7 +162,6 @@ def measure(hours: int = HOURS, tenants: int = TENANTS, seed: int = SEED, report
         settled = settle(day.life, day.admin_url)
         end = {**day.measured(), "problems": list(problems(day.life, day.admin_url, settled["began"])),
                "leases held at the end of the last hour": settled["held"]}
-        day.life.poll.close()
     wall = time.perf_counter() - began
     for wrong in end["problems"]:
         print(f"WRONG {wrong}", flush=True)

@@ -91,7 +91,7 @@ def test_a_server_that_never_answers_is_given_up_and_no_process_is_left(
         http_remote: Remote, git_server: GitHttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
     git_server.faults.silent_until = threading.Event()
     monkeypatch.setattr("wfops_pipelines.git.command.NETWORK_SECONDS", 0.5)
-    monkeypatch.setattr("wfops_pipelines.git.ls_refs._TIMEOUT", 0.5)
+    monkeypatch.setattr("wfops_pipelines.git.ls_refs.WHOLE_SECONDS", 0.5)
     repository = http_remote.open()
     try:
         with pytest.raises(Unreachable, match="did not finish"):

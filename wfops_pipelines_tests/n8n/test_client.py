@@ -17,11 +17,10 @@ from wfops_pipelines.domain.errors import (
     Unreachable,
     UsageError,
 )
-from wfops_pipelines.n8n import client as client_module
 from wfops_pipelines.n8n.client import N8nClient, api_root, header_key
 from wfops_pipelines.n8n.tls import shared_context
 from wfops_pipelines_tests.n8n.caller import KEY, OK, Caller, in_turn
-from wfops_pipelines_tests.servers.hostile import HostileServer, Request, Reset, closed_port, http, self_signed
+from wfops_pipelines_tests.servers.hostile import HostileServer, Request, Reset, closed_port, drop_by_drop, http, self_signed
 
 
 def test_a_call_carries_the_key_and_says_who_asks() -> None:
@@ -176,17 +175,9 @@ def test_a_server_that_does_not_answer_in_time_is_unreachable() -> None:
     assert len(server.requests) == 2
 
 
-def test_a_server_that_drips_for_ever_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "ATTEMPT_LIMIT", 0.2)
-    release = threading.Event()
-
-    def script(_: Request) -> bytes:
-        release.wait(30)
-        return OK
-
-    with HostileServer(script) as server:
-        error = Caller(server.url).error()
-        release.set()
+def test_a_server_that_drips_for_ever_is_left() -> None:
+    with HostileServer(lambda _: drop_by_drop(http(200, b"x" * 100_000))) as server:
+        error = Caller(server.url, answer_timeout=0.5).error()
     assert isinstance(error, Unreachable)
     assert "took longer" in str(error)
 

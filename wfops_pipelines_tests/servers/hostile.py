@@ -45,8 +45,8 @@ class Reset(Exception):
     """Raised by a script: reset the connection instead of answering."""
 
 
-#: Bytes to send, or a function that sends what it likes. A short body is cut off by closing the connection.
-Script = Callable[[Request], bytes]
+#: What is sent: bytes, or pieces one after the other. A short body is cut off by closing the connection.
+Script = Callable[[Request], bytes | Iterator[bytes]]
 
 
 def http(status: int, body: bytes | str | Any = b"", *, close: bool = False, **headers: Any) -> bytes:
@@ -128,6 +128,10 @@ class HostileServer:
                     finally:
                         with self._lock:
                             self._at_once -= 1
+                    if not isinstance(answer, bytes):
+                        for piece in answer:
+                            connection.sendall(piece)
+                        return
                     connection.sendall(answer)
                     if not _is_whole(answer):
                         return
@@ -161,6 +165,14 @@ def _is_whole(answer: bytes) -> bool:
         if name == b"content-length" and int(value) != len(body):
             return False
     return head.startswith(b"HTTP/1.1 ") and b"content-length" in head.lower()
+
+
+def drop_by_drop(answer: bytes, *, every: float = 0.02) -> Iterator[bytes]:
+    """A byte now and then, as long as the other side listens: no single read ever waits for long."""
+    never = threading.Event()
+    for position in range(len(answer)):
+        yield answer[position:position + 1]
+        never.wait(every)
 
 
 def self_signed(folder: Path) -> tuple[ssl.SSLContext, Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -160,15 +159,15 @@ def test_a_branch_that_nobody_reads_any_more_does_not_fail_for_ever(new_fleet: N
     prod = fleet.tenant["environments"][0]
     prod["branch"] = "other"
     fleet.apply()
-    with closing(RepositoryPoll(fleet.services, shortest=60)) as poll:
-        away = path.rename(path.with_suffix(".away"))
-        assert len(poll.tick().errors) == 2
-        assert value(samples(exposition(fleet)), "wfops_repository_branches_failing") == 2
-        away.rename(path)
-        del prod["branch"]
-        fleet.apply()
-        fleet.clock.pass_time(hours=2)
-        assert poll.tick().errors == []
+    poll = RepositoryPoll(fleet.services, shortest=60)
+    away = path.rename(path.with_suffix(".away"))
+    assert len(poll.tick().errors) == 2
+    assert value(samples(exposition(fleet)), "wfops_repository_branches_failing") == 2
+    away.rename(path)
+    del prod["branch"]
+    fleet.apply()
+    fleet.clock.pass_time(hours=2)
+    assert poll.tick().errors == []
     assert value(samples(exposition(fleet)), "wfops_repository_branches_failing") == 0
     assert check_pushes(fleet.services).ok
 

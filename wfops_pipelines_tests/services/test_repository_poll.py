@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
-from wfops_pipelines.domain.errors import NotFound, Unreachable
-from wfops_pipelines.services.repository_poll import PER_HOST, Poll, RepositoryPoll
+from wfops_pipelines.domain.errors import NotFound, SecretUnreadable, Unreachable
+from wfops_pipelines.services.repository_poll import PER_HOST, PER_TENANT, THREADS, Poll, RepositoryPoll
 from wfops_pipelines.services.services import Services
 from wfops_pipelines_tests.servers.processes import eventually
 from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, workflow
@@ -24,6 +23,7 @@ class Looks:
     services: Services
     seen: list[str] = field(default_factory=list)
     error: Exception | None = None
+    failing: str | None = None  # the branch that has the error, all unless it is told
     held: threading.Event | None = None
     entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
 
@@ -40,7 +40,7 @@ class Looks:
                 looks.entered.release()
                 if looks.held is not None:
                     looks.held.wait(60)
-                if looks.error is not None:
+                if looks.error is not None and looks.failing in {None, branch}:
                     raise looks.error
                 return head(branch)
             repository.head = look  # type: ignore[method-assign]
@@ -67,7 +67,6 @@ class Polled:
         return [(one.environment, one.head) for one in poll.moved]
 
     def restart(self) -> None:
-        self.poll.close()
         self.poll = RepositoryPoll(self.looks.watching(), shortest=60)
 
 
@@ -85,7 +84,6 @@ def polled_of(new_fleet: NewFleet) -> Iterator[Callable[..., Polled]]:
     for polled in made:
         if polled.looks.held is not None:
             polled.looks.held.set()
-        polled.poll.close()
 
 
 @pytest.fixture
@@ -266,6 +264,19 @@ def test_what_cannot_be_read_is_looked_at_more_and_more_seldom_and_the_error_is_
     assert unreadable(polled) == []
 
 
+@pytest.mark.parametrize("error", [RuntimeError("nobody thought of \0 this"), SecretUnreadable("no key opens it")])
+def test_one_branch_with_an_error_of_its_own_keeps_nobody_from_looking_at_the_others(
+        polled_of: Callable[..., Polled], error: Exception) -> None:
+    polled = polled_of(("dev", "prod"))
+    polled.fleet.declared("dev")["branch"] = "odd"
+    polled.fleet.apply()
+    polled.looks.error, polled.looks.failing = error, "odd"
+    poll = polled.tick()
+    assert (poll.due, poll.looked, len(poll.errors)) == (2, 2, 1)
+    (row,) = unreadable(polled)
+    assert row.branch == "odd" and str(error).replace("\0", "\ufffd") in row.error
+
+
 def unreadable(polled: Polled) -> list[Any]:
     with polled.fleet.services.store.system() as system:
         return system.pushes.unreadable()
@@ -324,6 +335,17 @@ def test_one_host_that_hangs_does_not_hold_up_the_others(polled_of: Callable[...
     assert len(polled.looks.seen) == PER_HOST + 1
 
 
+def test_one_tenant_whose_branches_hang_leaves_the_others_threads(polled_of: Callable[..., Polled]) -> None:
+    slugs = [f"e{n}" for n in range(THREADS)]
+    polled = polled_of((*slugs, "prod"))
+    for number, slug in enumerate(slugs):  # a host each
+        polled.fleet.declared(slug)["repository"] = {"url": f"http://127.0.0.{number + 2}:9/acme.git", "branch": slug}
+    polled.fleet.apply()
+    polled.looks.held = threading.Event()
+    assert polled.poll.tick(seconds=0.2).unanswered == THREADS + 1
+    assert len(polled.looks.seen) == PER_TENANT
+
+
 def test_tenants_take_turns(polled_of: Callable[..., Polled]) -> None:
     polled = polled_of(("dev", "prod"))
     fleet = polled.fleet
@@ -333,13 +355,8 @@ def test_tenants_take_turns(polled_of: Callable[..., Polled]) -> None:
     fleet.document["tenants"].append({**first, "slug": "small", "environments": [
         {**first["environments"][0], "folder": "small", "branch": "small"}]})
     fleet.apply()
-    with closing(_one_thread(polled)) as poll:
-        poll.tick(seconds=30)
+    RepositoryPoll(polled.looks.watching(), shortest=60, threads=1).tick(seconds=30)
     assert polled.looks.seen.index("small") <= 1
-
-
-def _one_thread(polled: Polled) -> RepositoryPoll:
-    return RepositoryPoll(polled.looks.watching(), shortest=60, threads=1)
 
 
 def test_two_tenants_with_one_repository_share_nothing(polled_of: Callable[..., Polled]) -> None:
