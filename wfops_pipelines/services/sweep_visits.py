@@ -17,7 +17,7 @@ from wfops_pipelines import calls
 from wfops_pipelines.domain.chance import chance_of
 from wfops_pipelines.domain.circuit import Circuit, CircuitPolicy, Passage, answered, failed, passage, probing
 from wfops_pipelines.domain.drift import EnvironmentDriftStatus
-from wfops_pipelines.domain.errors import Cancelled, OperationRunning, TimedOut, Unreachable, WfopsError
+from wfops_pipelines.domain.errors import Cancelled, OperationRunning, OutsideError, TimedOut, Unreachable, WfopsError
 from wfops_pipelines.domain.normalize import NORMALIZER_VERSION
 from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.domain.sweep import Done, whole_check_due
@@ -166,8 +166,13 @@ class Visits:
         return Seen(Done.FAILED, check.status, _told(visit, check) if check.changed else ())
 
     async def _note_failure(self, visit: Visit, error: WfopsError) -> None:
-        """The circuit of an instance that was not reached. One that refuses is there."""
-        if not isinstance(error, Unreachable) or not _is_instance(visit.environment, error):
+        """The circuit of an instance that was not reached. One that refuses is there: its circuit is closed."""
+        if not isinstance(error, OutsideError) or not _is_instance(visit.environment, error):
+            return
+        if not isinstance(error, Unreachable):
+            if visit.circuit is not None:
+                answered(visit.circuit)
+                await asyncio.to_thread(self._forget_circuit, visit)
             return
         circuit = failed(visit.circuit, visit.context.now(), reason=error.kind, message=str(error), policy=POLICY,
                          chance=chance_of(f"{visit.id}/{visit.circuit.openings if visit.circuit else 0}"))
@@ -219,8 +224,8 @@ def known_pages(visit: Visit) -> list[KnownPage]:
     return [KnownPage(page["digest"], page["cursor"]) for page in visit.environment.known_pages]
 
 
-def _is_instance(row: Row[Any], error: Unreachable) -> bool:
-    """Whether it was n8n that was not reached, and not Git."""
+def _is_instance(row: Row[Any], error: OutsideError) -> bool:
+    """Whether it was n8n that failed, and not Git."""
     return bool(error.target and urlsplit(error.target).netloc == urlsplit(row.base_url).netloc)
 
 

@@ -219,6 +219,24 @@ def test_an_instance_that_is_away_costs_nothing_after_three_sweeps_until_it_is_p
     assert circuit(fleet["eu"]) is None
 
 
+def test_an_instance_that_refuses_is_there_and_its_circuit_closed(new_fleet: NewFleet) -> None:
+    fleet = new_fleet.as_left_by(three)
+    impatient(fleet)
+    eu = fleet["eu"]
+    eu.sandbox.faults.add("reset")
+    for _ in range(3):
+        swept(fleet)
+    assert circuit(eu).state == "open"
+    eu.sandbox.faults.clear()
+    eu.sandbox.faults.add("status", status=401)
+    assert swept(fleet, minutes=20).counts["failed"] == 1
+    assert (circuit(eu), eu.row.drift_reason) == (None, "refused")
+    eu.sandbox.faults.clear()
+    eu.sandbox.faults.add("reset")
+    swept(fleet, minutes=20)
+    assert (circuit(eu).state, circuit(eu).failures, circuit(eu).openings) == ("closed", 1, 0)
+
+
 def test_a_check_by_hand_that_is_answered_closes_the_circuit(new_fleet: NewFleet) -> None:
     fleet = new_fleet.as_left_by(three)
     impatient(fleet)
