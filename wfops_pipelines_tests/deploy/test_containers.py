@@ -129,7 +129,7 @@ def test_only_the_ui_that_writes_is_on_loopback_and_the_other_one_does_not_write
 def test_the_ingress_leads_to_the_ui_that_does_not_write_and_to_webhooks() -> None:
     backends = {path["path"]: path["backend"]["service"]["name"] for document in read_all("kubernetes/ingress.yaml")
                 for rule in document["spec"]["rules"] for path in rule["http"]["paths"]}
-    assert backends == {"/": "wfops-dagster-webserver-read-only", "/api/v1/webhooks/": "wfops-api"}
+    assert backends == {"/": "wfops-dagster-webserver-read-only", "/api/v1/webhooks/": "wfops-http-api"}
     values = read("kubernetes/values.yaml")
     assert values["ingress"] == {"enabled": False} and values["dagsterWebserver"]["enableReadOnly"] is True
 
@@ -183,6 +183,26 @@ def test_kubernetes_objects_find_each_other() -> None:
     helm = read("kubernetes/values.yaml")["dagster-user-deployments"]["deployments"][0]
     server = yaml.safe_load(workspace)["load_from"][0]["grpc_server"]
     assert server == {"host": helm["name"], "port": helm["port"], "location_name": "wfops"}
+
+
+def service_names() -> set[str]:
+    """The Services of the manifests, and those that the chart makes of the release ``wfops``."""
+    ours = {document["metadata"]["name"] for name in MANIFESTS for document in read_all(name) if document["kind"] == "Service"}
+    deployed = {deployment["name"] for deployment in read("kubernetes/values.yaml")["dagster-user-deployments"]["deployments"]}
+    return ours | deployed | {"wfops-dagster-webserver", "wfops-dagster-webserver-read-only"}
+
+
+def test_no_variable_that_kubernetes_makes_of_a_services_name_is_a_setting() -> None:
+    made = {name.upper().replace("-", "_") for name in service_names()}
+    settings = {f"WFOPS_{name.upper()}" for name in Settings.model_fields}
+    assert not {setting for setting in settings for name in made
+                if re.fullmatch(rf"{name}_(PORT|SERVICE_HOST|SERVICE_PORT)(_.*)?", setting)}
+    assert len(made) == 4
+
+
+def test_our_pods_are_told_of_no_services_in_variables() -> None:
+    for document in (d for name in MANIFESTS for d in read_all(name) if d["kind"] == "Deployment"):
+        assert document["spec"]["template"]["spec"]["enableServiceLinks"] is False, document["metadata"]["name"]
 
 
 def test_the_workspace_of_compose_leads_to_its_code_server() -> None:
