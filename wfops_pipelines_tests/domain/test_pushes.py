@@ -49,6 +49,11 @@ def test_any_other_signature_is_none(signature: str) -> None:
     assert not pushes.is_signed("It's a Secret to Everybody", b"Hello, World!", signature)
 
 
+@given(st.binary())
+def test_an_empty_secret_signs_for_nobody(body: bytes) -> None:
+    assert not pushes.is_signed("", body, pushes.signature_of("", body))
+
+
 @given(st.text(min_size=1), st.binary(), st.integers(0, 10_000), st.integers(1, 255))
 def test_one_changed_byte_is_another_signature(secret: str, body: bytes, at: int, by: int) -> None:
     secret = secret.encode("utf-8", "replace").decode()

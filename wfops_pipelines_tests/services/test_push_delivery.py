@@ -106,6 +106,8 @@ def test_the_secret_of_the_github_app_stands_for_repositories_that_are_read_thro
     fleet.tenant["repository"] |= {"provider": "github", "github_app": {"app_id": 1, "installation_id": 2,
                                                                         "private_key": "env:PEM"}}
     fleet.apply()
+    with pytest.raises(Denied):  # a variable that is set, and empty
+        receive(fleet.services, delivered(RECORDED["new_branch"], secret=""), app_secret="")
     (receipt,) = receive(fleet.services, delivered(RECORDED["new_branch"], secret="app"), app_secret="app")
     assert receipt.status == "received"
     sign(fleet)
