@@ -286,6 +286,26 @@ def test_bodies_hold_no_more_memory_together_than_they_may(new_fleet: NewFleet) 
         eventually(lambda: receiver.send(push_document("prod/a.json")).status_code == 202)
 
 
+def test_a_body_is_held_until_it_was_worked_on_also_when_it_was_answered_before(
+        new_fleet: NewFleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet, queue, go_on = signing_fleet(new_fleet), NotedQueue(), threading.Event()
+
+    def slowly(services: Any, delivery: Any, **options: Any) -> Any:
+        go_on.wait(60)
+        return receive(services, delivery, **options)
+
+    monkeypatch.setattr(github, "receive", slowly)
+    monkeypatch.setattr(github, "STORE_SECONDS", 0.1)
+    with serving(fleet, queue, together=LARGEST) as url:
+        receiver = Receiver(url, fleet, queue)
+        large = push_document("prod/a.json", padding="x" * (LARGEST - 1000))
+        assert error_of(receiver.send(large)) == "store_unavailable"
+        assert error_of(receiver.send(large)) == "busy"
+        monkeypatch.setattr(github, "STORE_SECONDS", 60.0)
+        go_on.set()
+        eventually(lambda: receiver.send(large).status_code in {200, 202})
+
+
 def answered(connection: socket.socket) -> bool:
     connection.settimeout(3)
     try:

@@ -171,6 +171,16 @@ def test_a_replay_is_told_and_launches_nothing(fleet: FleetUnderTest) -> None:
     assert len(fleet.events("push.received")) == 1
 
 
+def test_a_push_that_somebody_sent_as_a_ping_before_is_still_news(fleet: FleetUnderTest) -> None:
+    """The event is in a header, and headers are not signed."""
+    document = push_document("prod/a.json")
+    (ping,) = receive(fleet.services, delivered(document, event="ping"))
+    (push,) = receive(fleet.services, delivered(document))
+    assert (ping.status, push.status, push.known) == ("ignored", "received", False)
+    (again,) = receive(fleet.services, delivered(document))
+    assert again.known
+
+
 @pytest.mark.parametrize(("document", "reason"), [
     (push_document("README.md"), "it changed nothing in a folder that is read"),
     (push_document("prod/a.json", branch="feature"), "no environment reads this branch"),
