@@ -58,12 +58,13 @@ class BodyReader:
                     if held > self._together:
                         raise BodyRefused(503, "busy", "too many bodies at once: send it again later")
                     chunks.append(chunk)
-            whole = Body(b"".join(chunks), lambda: self._give_back(size))
-            return whole
         except TimeoutError:
             raise BodyRefused(408, "too_slow", f"the body did not arrive within {self._seconds:.0f} s") from None
         except ClientDisconnect:
             raise BodyRefused(400, "cut_off", "the body was cut off") from None
+        else:
+            whole = Body(b"".join(chunks), lambda: self._give_back(size))
+            return whole
         finally:
             if whole is None:
                 self._give_back(size)

@@ -51,7 +51,7 @@ class GitHubWebhook:
                         "branch is read as it is then. Bodies as application/json or as a form's field payload.",
             response_model=None, openapi_extra={
                 "parameters": _HEADERS, "requestBody": {"required": True, "content": {_JSON: {}, _FORM: {}}}},
-            responses={202: {"description": "Kept; a refresh is launched."},
+            responses={202: {"description": "Kept; a refresh is launched, at once or after a pause."},
                        200: {"description": "Nothing to do, or already received."}, 400: {"description": "Not readable."},
                        401: {"description": "Signed by nobody we know."}, 413: {"description": "Larger than 25 MB."},
                        415: {"description": "Neither JSON nor a form."},
@@ -110,4 +110,7 @@ class GitHubWebhook:
         except Exception:
             return failure(503, "queue_unavailable", "the delivery is kept, and nothing could be launched for it yet",
                            retry_after=30)
+        if done.deliveries == 0:  # a pause holds it back, or it was launched a moment ago, together with others
+            return answer({"status": "received", **data}, "received; a refresh is launched once nothing is paused",
+                          status=202)
         return answer({"status": "launched", **data, "run_id": done.run_id}, "received; a refresh is launched", status=202)

@@ -25,6 +25,7 @@ from wfops_pipelines.api.bodies import BodyReader
 from wfops_pipelines.api.dispatcher import Dispatcher
 from wfops_pipelines.domain.errors import StoreUnavailable
 from wfops_pipelines.domain.pushes import signature_of
+from wfops_pipelines.services.pausing import pause, resume
 from wfops_pipelines.services.push_delivery import receive
 from wfops_pipelines_tests.servers.processes import eventually
 from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet
@@ -157,6 +158,20 @@ def test_a_hundred_deliveries_at_once_are_all_kept_and_make_few_runs(
     assert len(receiver.fleet.reading(lambda w: w.pushes.deliveries(limit=200))) == 100
     assert len(receiver.queue.submitted) == 1
     assert receiver.fleet.chain_verifies()
+
+
+def test_a_push_to_a_tenant_that_is_paused_is_not_said_to_be_launched(
+        receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(github, "LAUNCH_SECONDS", 60.0)  # however slow this machine is now
+    services = receiver.fleet.services
+    pause(services, "acme", actor="local:ada")
+    response = receiver.send(push_document("prod/a.json"))
+    assert (response.status_code, response.json()["data"]) == (202, {"status": "received", "environments": 1})
+    assert "is launched once nothing is paused" in response.json()["message"]
+    assert [row.status for row in deliveries(receiver.fleet)] == ["received"]
+    resume(services, "acme", actor="local:ada")
+    assert receiver.send(push_document("dev/a.json")).json()["data"]["status"] == "launched"
+    assert receiver.queue.submitted == [{("acme", "dev"), ("acme", "prod")}]
 
 
 # -- the bad -------------------------------------------------------------------------------------------------------------
