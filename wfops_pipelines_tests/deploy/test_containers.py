@@ -32,6 +32,9 @@ COMPOSE = ("compose.yaml", "compose.celery.yaml")
 MANIFESTS = ("kubernetes/api.yaml", "kubernetes/workers.yaml", "kubernetes/ingress.yaml")
 CONTAINERFILE = (DEPLOY / "Containerfile").read_text()
 ONLY_COMPOSE = {"WFOPS_IMAGE"}  # read by Compose itself
+COMPOSES_OWN = {f"WFOPS_{name}" for name in (  # said by the image, or of no use in it
+    "HOME", "DATABASE_OWNER_URL", "DATABASE_APP_URL", "DATABASE_SYSTEM_URL", "DAGSTER_DATABASE_URL", "ROLE_PREFIX", "TOKEN",
+    "UI_PORT", "API_PORT", "N8N_CACHE", "FAILPOINTS")}
 DAGSTERS_OWN = {"DAGSTER_HOME", "DAGSTER_EVENT_BATCH_SIZE", "DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS",
                 "DAGSTER_DISABLE_TELEMETRY"}
 
@@ -107,6 +110,34 @@ def test_every_variable_is_one_that_somebody_reads() -> None:
     used = {name for path in all_files() for name in re.findall(r"\b(?:WFOPS|DAGSTER)_[A-Z0-9_]+", path.read_text())}
     assert used <= known
     assert {"WFOPS_SECRET_KEY", "WFOPS_CELERY_BROKER_URL"} <= used
+
+
+def test_every_setting_that_is_not_composes_own_reaches_the_containers() -> None:
+    base, celery = read("compose.yaml")["services"], read("compose.celery.yaml")["services"]
+    passed = {**base["api"]["environment"], **celery["api"]["environment"]}
+    assert {f"WFOPS_{name.upper()}" for name in Settings.model_fields} - set(passed) == COMPOSES_OWN
+    only_the_api = set(base["api"]["environment"]) - set(base["code"]["environment"])
+    assert only_the_api == {"WFOPS_API_HOST", "WFOPS_METRICS_TOKEN", "WFOPS_METRICS_TENANT_LABEL",
+                            "WFOPS_GITHUB_APP_WEBHOOK_SECRET"}
+    for name, value in passed.items():  # what is not set stays away: an empty number would be none
+        assert value is None or not re.search(r":-}", str(value)), name
+
+
+def test_no_volume_hides_what_a_new_image_brings() -> None:
+    brought = re.findall(r"^COPY .*dagster\.yaml.* (/\S+)/$", CONTAINERFILE, re.MULTILINE)
+    made = re.findall(r"^    && install --directory .*--group=wfops (.*)$", CONTAINERFILE, re.MULTILINE)[0].split()
+    for name, service in services().items():
+        for volume in service.get("volumes", []):
+            source, target = volume.split(":")[:2]
+            assert target not in brought, name
+            if source == "ticks":
+                assert target in made, "without it in the image, the volume would be root's"
+    assert brought == ["/opt/dagster"]
+
+
+def test_the_password_that_becomes_part_of_an_address_is_asked_for_without_signs() -> None:
+    asked = (DEPLOY / "wfops.env.example").read_text().partition("POSTGRES_PASSWORD=")[0].splitlines()[-1]
+    assert "rand -hex" in asked
 
 
 def test_every_file_is_read_by_its_format() -> None:

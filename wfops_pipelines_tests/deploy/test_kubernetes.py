@@ -12,6 +12,7 @@ import dagster as dg
 import pytest
 from dagster._core.launcher import LaunchRunContext
 
+from wfops_pipelines.api.github import LARGEST_BODY
 from wfops_pipelines.definitions import defs
 from wfops_pipelines.defs.inventory.refresh_queue import DagsterRefreshQueue
 from wfops_pipelines_tests.deploy.files import DEPLOY, read, read_all
@@ -84,3 +85,18 @@ def test_the_database_is_told_by_role_as_dagsters_own_processes_log_in_with_a_pa
     named = set(re.findall(r"\bWFOPS_[A-Z_]*DATABASE[A-Z_]*", text))
     assert named == {f"WFOPS_{name}_URL" for name in ("DATABASE_OWNER", "DATABASE_APP", "DATABASE_SYSTEM", "DAGSTER_DATABASE")}
     assert VALUES["postgresql"]["postgresqlUsername"] == "wfops_dagster"
+
+
+def test_the_webserver_listens_where_nobody_may_and_the_ingress_finds_it() -> None:
+    """The chart gives the program the Service's port, and it may bind none below 1024."""
+    port = VALUES["dagsterWebserver"]["service"]["port"]
+    assert port >= 1024
+    [ui] = [one for one in read_all("kubernetes/ingress.yaml") if one["metadata"]["name"] == "wfops-ui"]
+    [path] = ui["spec"]["rules"][0]["http"]["paths"]
+    assert path["backend"]["service"]["port"] == {"number": port}
+
+
+def test_the_ingress_lets_through_what_the_api_takes() -> None:
+    [webhooks] = [one for one in read_all("kubernetes/ingress.yaml") if one["metadata"]["name"] == "wfops-webhooks"]
+    largest = webhooks["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-body-size"]
+    assert largest == f"{LARGEST_BODY // 2**20}m"
