@@ -91,6 +91,18 @@ def test_a_tenants_secret_says_nothing_about_another_repository(fleet: FleetUnde
     assert deliveries(fleet) == []
 
 
+@pytest.mark.parametrize("url", [
+    "https://github.com/Acme/Flows", "https://github.com/acme/flows.git", "https://github.com/acme/flows.git/",
+    "https://github.com/acme/flows/", "git@github.com:acme/flows.git", "ssh://git@github.com:22/acme/flows"])
+def test_a_repository_is_found_by_its_whole_path_however_its_address_is_written(fleet: FleetUnderTest, url: str) -> None:
+    fleet.tenant["repository"]["url"] = url
+    fleet.apply()
+    with fleet.services.store.system() as system:
+        assert [row.url for row in system.pushes.repositories(["no/such", "acme/flows"])] == [url]
+        for path in ("a", "s", "flows.git", "cme/flows", "acme/flow", "github.com", "%", "_cme/flows"):
+            assert system.pushes.repositories([path]) == [], path
+
+
 def test_a_repository_without_a_webhook_secret_believes_nobody(new_fleet: NewFleet) -> None:
     fleet = new_fleet(("prod",), repository_url=URL, repository_options={"branch": "master"})
     for secret in ("", SECRET):
