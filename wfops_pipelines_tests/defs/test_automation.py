@@ -28,11 +28,15 @@ from wfops_pipelines.defs.inventory.sensors import repository_poll, tick_seconds
 from wfops_pipelines.defs.location import defs
 from wfops_pipelines.defs.maintenance.sensors import partitions
 from wfops_pipelines.defs.resources import Wfops
+from wfops_pipelines.domain.errors import Unreachable
 from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.domain.pushes import RefreshRun
+from wfops_pipelines.git.open import open_repository
+from wfops_pipelines.git.repository import Repository, RepositorySource
 from wfops_pipelines.services import operations
 from wfops_pipelines.services.operations import run_operation
 from wfops_pipelines_tests.defs.conftest import Given
+from wfops_pipelines_tests.servers.hostile import HostileServer, drop_by_drop, http
 
 NOON = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 
@@ -190,6 +194,21 @@ def test_what_a_queued_run_will_look_at_anyway_is_not_asked_for_again(given: Giv
     assert config_of(request)["partitions"] == ["staging|acme"]
     assert defs.resolve_job_def("refresh").execute_in_process(
         instance=given.instance, run_config=stored.run_config).success
+
+
+def test_a_run_of_pushes_does_not_wait_for_a_git_server_that_hangs(
+        given: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(push_runs, "GIT_SECONDS", 0.5)
+    services = given.installation.services
+    with HostileServer(lambda _: drop_by_drop(http(200, b"0" * 100_000))) as server:
+        def opened(source: RepositorySource, *, cache: Path) -> Repository:
+            return open_repository(replace(source, url=f"{server.url}/acme.git"), cache=tmp_path)
+
+        use_installation(replace(given.installation, services=replace(services, open_repository=opened)))
+        run = defs.resolve_job_def("refresh").execute_in_process(instance=given.instance, run_config=dg.RunConfig(
+            {"refresh_environments": push_runs.config_of([("acme", "prod")])}))
+    errors = {outcome["part"]: outcome["error"] for outcome in run.output_for_node("refresh_environments")}
+    assert isinstance(errors["repository_workflows"], Unreachable)
 
 
 def test_a_run_of_pushes_waits_for_an_environment_that_is_held(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
