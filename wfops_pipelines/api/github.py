@@ -12,11 +12,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from wfops_pipelines.api.bodies import BodyReader, BodyRefused
+from wfops_pipelines.api.bodies import Body, BodyReader, BodyRefused
 from wfops_pipelines.api.dispatcher import Dispatcher
 from wfops_pipelines.api.envelopes import answer, failure
 from wfops_pipelines.domain.errors import Denied, MalformedDelivery, StoreError
-from wfops_pipelines.domain.pushes import form_payload
 from wfops_pipelines.services.push_delivery import Delivery, Receipt, receive
 from wfops_pipelines.services.services import Services
 
@@ -52,7 +51,7 @@ class GitHubWebhook:
                         "branch is read as it is then. Bodies as application/json or as a form's field payload.",
             response_model=None, openapi_extra={
                 "parameters": _HEADERS, "requestBody": {"required": True, "content": {_JSON: {}, _FORM: {}}}},
-            responses={202: {"description": "Kept; a refresh is launched."},
+            responses={202: {"description": "Kept; a refresh is launched, at once or after a pause."},
                        200: {"description": "Nothing to do, or already received."}, 400: {"description": "Not readable."},
                        401: {"description": "Signed by nobody we know."}, 413: {"description": "Larger than 25 MB."},
                        415: {"description": "Neither JSON nor a form."},
@@ -75,14 +74,15 @@ class GitHubWebhook:
         except BodyRefused as refused:
             return failure(refused.status, refused.word, refused.message, close=True,
                            retry_after=5 if refused.status == 503 else None)
-        return await self._keep(Delivery(event, delivery_id, hook_id, headers.get("x-hub-signature-256", ""), body, body),
-                                form=content_type == _FORM)
+        return await self._keep(Delivery(event, delivery_id, hook_id, headers.get("x-hub-signature-256", ""), body.content,
+                                         form=content_type == _FORM), body)
 
-    async def _keep(self, delivery: Delivery, *, form: bool) -> JSONResponse:
-        loop = asyncio.get_running_loop()
+    async def _keep(self, delivery: Delivery, body: Body) -> JSONResponse:
+        work = self.pool.submit(receive, self.services, delivery, app_secret=self.app_secret)
+        work.add_done_callback(lambda _: body.give_back())  # also when the answer was made without waiting for it
         try:
             async with asyncio.timeout(STORE_SECONDS):
-                receipts = await loop.run_in_executor(self.pool, self._receive, delivery, form)
+                receipts = await asyncio.wrap_future(work)
         except Denied as error:
             return failure(401, error.kind, error.message)
         except MalformedDelivery as error:
@@ -90,17 +90,6 @@ class GitHubWebhook:
         except (StoreError, TimeoutError):
             return failure(503, "store_unavailable", "the delivery could not be kept: send it again", retry_after=30)
         return await self._launched(receipts)
-
-    def _receive(self, delivery: Delivery, form: bool) -> list[Receipt]:
-        if form:
-            # Decoded before anybody vouches for it, as the secret to ask for is found in there; never parsed before.
-            try:
-                document = form_payload(delivery.signed)
-            except MalformedDelivery:
-                document = b""
-            delivery = Delivery(delivery.event, delivery.delivery_id, delivery.hook_id, delivery.signature, delivery.signed,
-                                document)
-        return receive(self.services, delivery, app_secret=self.app_secret)
 
     async def _launched(self, receipts: Sequence[Receipt]) -> JSONResponse:
         """The answer; nobody's tenants are named in it, for it is shown to whoever runs the repository."""
@@ -121,4 +110,7 @@ class GitHubWebhook:
         except Exception:
             return failure(503, "queue_unavailable", "the delivery is kept, and nothing could be launched for it yet",
                            retry_after=30)
+        if done.deliveries == 0:  # a pause holds it back, or it was launched a moment ago, together with others
+            return answer({"status": "received", **data}, "received; a refresh is launched once nothing is paused",
+                          status=202)
         return answer({"status": "launched", **data, "run_id": done.run_id}, "received; a refresh is launched", status=202)

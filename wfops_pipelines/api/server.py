@@ -83,7 +83,7 @@ def main(arguments: list[str]) -> int:
         secret = settings.github_app_webhook_secret
         app = create_app(installation.services, Dispatcher(installation.services,
                                                            lambda: launch.open_refresh_queue(installation)),
-                         app_secret=secret.get_secret_value() if secret is not None else None,
+                         app_secret=secret.get_secret_value() if secret else None,
                          metrics=metrics_of(installation))
         port = int(arguments[0]) if arguments else settings.api_port
         uvicorn.Server(config_of(app, host=settings.api_host, port=port)).run()

@@ -4,10 +4,13 @@ What a run over several partitions does, its environments do concurrently, each 
 check on its partition and an error in the log, and no failure of its neighbours.
 """
 
+import time
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 
 import dagster as dg
 
+from wfops_pipelines import calls
 from wfops_pipelines.defs import metadata
 from wfops_pipelines.defs.failures import error_metadata
 from wfops_pipelines.defs.interrupts import run_interruptibly
@@ -48,14 +51,22 @@ def targets_of(wfops: Wfops, run: dg.DagsterRun, keys: Sequence[Key], *, step: s
 
 
 def refresh_targets(wfops: Wfops, log: dg.DagsterLogManager, targets: Sequence[Target], parts: Collection[Part], *,
-                    check_type: CheckType) -> list[Outcome]:
-    """Refresh, with a line in the log for what failed."""
+                    check_type: CheckType, patience: float = 0.0, git_seconds: float | None = None) -> list[Outcome]:
+    """Refresh, with a line in the log for what failed. ``patience`` are seconds to wait for an environment that is held, if
+    that is longer than others wait; after ``git_seconds`` calls to Git end."""
+    limits = wfops.services.limits
+    services = replace(wfops.services, limits=replace(limits, lease_wait=max(limits.lease_wait, patience)))
+
     def report(outcome: Outcome) -> None:
         if isinstance(outcome.error, StoreUnavailable):
             return  # the run's log is in the same server: each line would wait some ten seconds for it
         if outcome.error is not None:
             log.error(f"{outcome.part} of {outcome.target.name}: {outcome.error.kind}: {outcome.error}")
-    return run_interruptibly(refresh(wfops.services, targets, parts, check_type=check_type, report=report))
+    async def in_time() -> list[Outcome]:
+        if git_seconds is not None:
+            calls.end_by(time.monotonic() + git_seconds)
+        return await refresh(services, targets, parts, check_type=check_type, report=report)
+    return run_interruptibly(in_time())
 
 
 def sweep_fleet(wfops: Wfops, log: dg.DagsterLogManager, run: dg.DagsterRun, *,

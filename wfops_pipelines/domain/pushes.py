@@ -11,9 +11,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
@@ -31,9 +32,15 @@ _SIGNATURE = re.compile(r"sha256=[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _BRANCH = "refs/heads/"
 # Of GitHub's own names of a repository. Quotes and backslashes are escaped in JSON, so none is taken from a message.
-_NAMED = re.compile(rb'"(?:clone_url|ssh_url|git_url|html_url)"\s{0,16}:\s{0,16}"([^"\\\x00-\x20]{1,500})"')
-_MOST_NAMED = 32
+_NAMED = re.compile(rb'"(?:clone_url|ssh_url|git_url|html_url)"\s{0,16}+:\s{0,16}+"([^"\\\x00-\x20]{1,500}+)"')
+# The same as forms write it, where nobody has decoded it yet.
+_NAMED_IN_FORM = re.compile(
+    rb'%22(?:clone_url|ssh_url|git_url|html_url)%22(?:\+|%20){0,16}+(?::|%3A|%3a)(?:\+|%20){0,16}+'
+    rb'%22((?:[^"\\&+%\x00-\x20]|%(?!2[02]|5[Cc]|[01])){1,1500}+)%22')
+_MOST_NAMED, _MOST_MATCHES = 32, 500
 _SAME_HOST = {"ssh.github.com": "github.com"}  # GitHub's SSH on port 443, for those whose firewall lets nothing else out
+_FIELD = b"payload="
+_PIECE = 2**16
 
 
 # -- the sender ----------------------------------------------------------------------------------------------------------
@@ -45,10 +52,10 @@ def signature_of(secret: str, body: bytes) -> str:
 
 
 def is_signed(secret: str, body: bytes, signature: str) -> bool:
-    """Whether the signature is that of the body, compared in constant time."""
+    """Whether the signature is that of the body, compared in constant time. An empty secret is none: it signs for nobody."""
     made = signature_of(secret, body)
     given = signature if _SIGNATURE.fullmatch(signature) else "sha256=" + "-" * 64
-    return hmac.compare_digest(made.encode(), given.encode("ascii", "replace"))
+    return hmac.compare_digest(made.encode(), given.encode("ascii", "replace")) and bool(secret)
 
 
 def remote_key(url: str) -> str | None:
@@ -78,12 +85,16 @@ def _key(host: str, path: str) -> str | None:
     return f"{host}/{trimmed}".lower() if host and trimmed else None
 
 
-def named_remotes(body: bytes) -> frozenset[str]:
-    """The repositories that a body seems to name, as :func:`remote_key` writes them: whose secrets may have signed it. The
-    body is not parsed for that, since nobody vouches for it yet."""
+def named_remotes(body: bytes, *, form: bool = False) -> frozenset[str]:
+    """The repositories that a body seems to name, as :func:`remote_key` writes them: whose secrets may have signed it.
+
+    Nobody vouches for the body yet. So it is neither parsed nor, where it is a ``form``, decoded; and of one that names many
+    things, or one thing very often, the first are taken: GitHub names the repository before what happened in it.
+    """
+    pattern = _NAMED_IN_FORM if form else _NAMED
     found: dict[str, None] = {}
-    for match in _NAMED.finditer(body):
-        key = remote_key(match[1].decode("utf-8", "replace"))
+    for written in dict.fromkeys(match[1] for match in islice(pattern.finditer(body), _MOST_MATCHES)):
+        key = remote_key((unquote_to_bytes(written) if form else written).decode("utf-8", "replace"))
         if key is not None:
             found[key] = None
         if len(found) >= _MOST_NAMED:
@@ -93,11 +104,22 @@ def named_remotes(body: bytes) -> frozenset[str]:
 
 def form_payload(body: bytes) -> bytes:
     """The JSON of a form-encoded delivery (``payload=…``); :class:`MalformedDelivery` when there is none."""
-    for part in body.split(b"&"):
-        name, equals, value = part.partition(b"=")
-        if name == b"payload" and equals:
-            return unquote_to_bytes(value.replace(b"+", b" "))
-    raise MalformedDelivery("the form has no field payload", fix="let the webhook send application/json")
+    start = 0 if body.startswith(_FIELD) else body.find(b"&" + _FIELD) + 1
+    if start == 0 and not body.startswith(_FIELD):
+        raise MalformedDelivery("the form has no field payload", fix="let the webhook send application/json")
+    end = body.find(b"&", start)
+    return b"".join(_decoded(body[start + len(_FIELD):end if end >= 0 else len(body)]))
+
+
+def _decoded(value: bytes) -> Iterator[bytes]:
+    """A piece at a time, which ends where no escape is cut: all at once, millions of escapes would be lists of millions."""
+    start = 0
+    while start < len(value):
+        end = start + _PIECE
+        cut = value.rfind(b"%", end - 2, end) if end < len(value) else -1
+        end = cut if cut >= 0 else end
+        yield unquote_to_bytes(value[start:end].replace(b"+", b" "))
+        start = end
 
 
 # -- what a push says ----------------------------------------------------------------------------------------------------

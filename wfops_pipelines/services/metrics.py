@@ -71,7 +71,7 @@ class Exposition(Collector):
 
     def text(self, accept: str = "") -> tuple[bytes, str]:
         """The answer to a scrape in the format that it accepts, and its content type. Raises nothing of the store's."""
-        encode, content_type = choose_encoder(accept)
+        encode, content_type = _encoder_for(accept)
         return encode(self._registry), content_type
 
     def describe(self) -> Iterable[Family]:
@@ -164,6 +164,14 @@ def _counted(rows: Iterable[Any], column: str, always: Iterable[tuple[str, ...]]
     for row in rows:
         found[(str(row._mapping[column]),)] += float(row.number)
     return dict(found)
+
+
+def _encoder_for(accept: str) -> tuple[Callable[[Collector], bytes], str]:
+    """How a scrape wants to be answered; as text where what it accepts is a version that is none."""
+    try:
+        return choose_encoder(accept)
+    except (TypeError, ValueError):
+        return choose_encoder("")
 
 
 def _family(metric: Metric, labels: Iterable[str]) -> Any:

@@ -34,14 +34,14 @@ _NAMES = ("clone_url", "ssh_url", "git_url", "html_url")
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What arrived. ``signed`` is the body as it came, ``document`` the JSON in it (the same, or a field of a form)."""
+    """What arrived. ``signed`` is the body as it came: JSON, or a ``form`` with a field of it."""
 
     event: str
     delivery_id: str
     hook_id: str
     signature: str
     signed: bytes = field(repr=False)
-    document: bytes = field(repr=False)
+    form: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,8 @@ def receive(services: Services, delivery: Delivery, *, app_secret: str | None = 
     if not owners:
         hmac.digest(b"-", delivery.signed, hashlib.sha256)  # as long as it takes where there is somebody to ask
         raise _denied()
-    document = _parsed(delivery.document)
+    written = pushes.form_payload(delivery.signed) if delivery.form else delivery.signed
+    document = _parsed(written)
     named = _repository_of(document)
     owners = [(row, context) for row, context in owners if pushes.remote_key(row.url) in named]
     if not owners:
@@ -79,7 +80,8 @@ def receive(services: Services, delivery: Delivery, *, app_secret: str | None = 
         return [Receipt(context.tenant_slug, row.name, "ignored", reason=f"event {delivery.event}")
                 for row, context in owners]
     push = pushes.read_push(document) if delivery.event == "push" else None
-    return [_keep(services, context, row, delivery, push) for row, context in owners]
+    digest = _digest(delivery.event, written)
+    return [_keep(services, context, row, delivery, push, digest) for row, context in owners]
 
 
 def _denied() -> Denied:
@@ -88,7 +90,7 @@ def _denied() -> Denied:
 
 
 def _candidates(services: Services, delivery: Delivery) -> list[tuple[Row[Any], Context]]:
-    keys = pushes.named_remotes(delivery.document)
+    keys = pushes.named_remotes(delivery.signed, form=delivery.form)
     with services.store.system() as system:
         rows = system.pushes.repositories(sorted({key.partition("/")[2] for key in keys}))
     return [(row, services.context_of(row.tenant_id, row.tenant_slug, ACTOR)) for row in rows
@@ -124,9 +126,16 @@ def _repository_of(document: Mapping[str, Any]) -> set[str | None]:
     return {pushes.remote_key(url) for url in urls if isinstance(url, str)} - {None}
 
 
-def _keep(services: Services, context: Context, repository: Row[Any], delivery: Delivery,
-          push: pushes.Push | None) -> Receipt:
-    digest = hashlib.sha256(delivery.document).hexdigest()
+def _digest(event: str, document: bytes) -> str:
+    """What a replay is known by. The event belongs to it: it is in a header, which nobody signed, and a push that somebody
+    else sent as a ping would be no news when it comes as a push."""
+    digest = hashlib.sha256(event.encode() + b"\n")
+    digest.update(document)
+    return digest.hexdigest()
+
+
+def _keep(services: Services, context: Context, repository: Row[Any], delivery: Delivery, push: pushes.Push | None,
+          digest: str) -> Receipt:
     with services.store.bookkeeping(context, "push.received") as work:
         found, reason = _touched(work, repository, delivery, push)
         status = "received" if found else "ignored"

@@ -90,15 +90,17 @@ class PushReads:
         self._connection = connection
 
     def repositories(self, paths: Sequence[str]) -> list[Row[Any]]:
-        """Repositories of living tenants whose address holds one of these paths (lower case): ``tenant_slug``, ``id``,
-        ``name``, ``url``, ``branch``, ``webhook_secret``, ``github_app``."""
+        """Repositories of living tenants whose address ends with one of these paths (lower case, without ``.git``):
+        ``tenant_slug``, ``id``, ``name``, ``url``, ``branch``, ``webhook_secret``, ``github_app``. Whole names alone count:
+        who may name any path cannot have every row read by naming a letter."""
         if not paths:
             return []
+        address = func.lower(func.regexp_replace(func.rtrim(repositories.c.url, "/"), r"/*\.git$", ""))
+        ends = [func.right(address, len(path) + 1).in_([f"/{path}", f":{path}", path]) for path in paths]
         return list(self._connection.execute(
             select(repositories, tenants.c.slug.label("tenant_slug"))
             .join(tenants, tenants.c.tenant_id == repositories.c.tenant_id)
-            .where(tenants.c.deleted_at.is_(None),
-                   or_(*(func.strpos(func.lower(repositories.c.url), path) > 0 for path in paths)))
+            .where(tenants.c.deleted_at.is_(None), or_(*ends))
             .order_by(tenants.c.slug, repositories.c.name)))
 
     def waiting(self, *, before: datetime | None = None, limit: int = 1000) -> list[Row[Any]]:

@@ -25,6 +25,7 @@ from wfops_pipelines.api.bodies import BodyReader
 from wfops_pipelines.api.dispatcher import Dispatcher
 from wfops_pipelines.domain.errors import StoreUnavailable
 from wfops_pipelines.domain.pushes import signature_of
+from wfops_pipelines.services.pausing import pause, resume
 from wfops_pipelines.services.push_delivery import receive
 from wfops_pipelines_tests.servers.processes import eventually
 from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet
@@ -159,6 +160,20 @@ def test_a_hundred_deliveries_at_once_are_all_kept_and_make_few_runs(
     assert receiver.fleet.chain_verifies()
 
 
+def test_a_push_to_a_tenant_that_is_paused_is_not_said_to_be_launched(
+        receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(github, "LAUNCH_SECONDS", 60.0)  # however slow this machine is now
+    services = receiver.fleet.services
+    pause(services, "acme", actor="local:ada")
+    response = receiver.send(push_document("prod/a.json"))
+    assert (response.status_code, response.json()["data"]) == (202, {"status": "received", "environments": 1})
+    assert "is launched once nothing is paused" in response.json()["message"]
+    assert [row.status for row in deliveries(receiver.fleet)] == ["received"]
+    resume(services, "acme", actor="local:ada")
+    assert receiver.send(push_document("dev/a.json")).json()["data"]["status"] == "launched"
+    assert receiver.queue.submitted == [{("acme", "dev"), ("acme", "prod")}]
+
+
 # -- the bad -------------------------------------------------------------------------------------------------------------
 
 
@@ -284,6 +299,26 @@ def test_bodies_hold_no_more_memory_together_than_they_may(new_fleet: NewFleet) 
             second.sendall(request_head(LARGEST) + b"x" * (LARGEST - 10))
             assert sum(answered(connection) for connection in (first, second)) == 1  # whichever came second
         eventually(lambda: receiver.send(push_document("prod/a.json")).status_code == 202)
+
+
+def test_a_body_is_held_until_it_was_worked_on_also_when_it_was_answered_before(
+        new_fleet: NewFleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet, queue, go_on = signing_fleet(new_fleet), NotedQueue(), threading.Event()
+
+    def slowly(services: Any, delivery: Any, **options: Any) -> Any:
+        go_on.wait(60)
+        return receive(services, delivery, **options)
+
+    monkeypatch.setattr(github, "receive", slowly)
+    monkeypatch.setattr(github, "STORE_SECONDS", 0.1)
+    with serving(fleet, queue, together=LARGEST) as url:
+        receiver = Receiver(url, fleet, queue)
+        large = push_document("prod/a.json", padding="x" * (LARGEST - 1000))
+        assert error_of(receiver.send(large)) == "store_unavailable"
+        assert error_of(receiver.send(large)) == "busy"
+        monkeypatch.setattr(github, "STORE_SECONDS", 60.0)
+        go_on.set()
+        eventually(lambda: receiver.send(large).status_code in {200, 202})
 
 
 def answered(connection: socket.socket) -> bool:

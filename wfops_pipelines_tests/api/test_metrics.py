@@ -52,6 +52,13 @@ def test_a_scrape_that_prefers_openmetrics_gets_it(fleet: FleetUnderTest) -> Non
     assert answer.text.endswith("# EOF\n")
 
 
+@pytest.mark.parametrize("version", ["x", "1.x", "", "1.0.0.x"])
+def test_a_scrape_that_accepts_a_version_that_is_none_is_answered(fleet: FleetUnderTest, version: str) -> None:
+    answer = ask(fleet, Accept=f"application/openmetrics-text;version={version}")
+    assert answer.status_code == 200
+    assert "wfops_runs" in answer.text
+
+
 @pytest.mark.parametrize("given", ["", "Bearer other", "Bearer s3cret ", "Basic s3cret"])
 def test_where_a_token_is_set_others_get_nothing(fleet: FleetUnderTest, given: str) -> None:
     answer = ask(fleet, token="s3cret", Authorization=given)

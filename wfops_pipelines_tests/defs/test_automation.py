@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import dagster as dg
 import psycopg
+import pytest
 from sqlalchemy import text
 
+from wfops_pipelines.bootstrap import use_installation
 from wfops_pipelines.defs import launch
 from wfops_pipelines.defs.drift.schedules import drift_detection
+from wfops_pipelines.defs.inventory import push_runs
 from wfops_pipelines.defs.inventory.export import canonical_sync
 from wfops_pipelines.defs.inventory.refresh_queue import DagsterRefreshQueue
 from wfops_pipelines.defs.inventory.sensors import repository_poll, tick_seconds
 from wfops_pipelines.defs.location import defs
 from wfops_pipelines.defs.maintenance.sensors import partitions
 from wfops_pipelines.defs.resources import Wfops
+from wfops_pipelines.domain.errors import Unreachable
+from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.domain.pushes import RefreshRun
+from wfops_pipelines.git.open import open_repository
+from wfops_pipelines.git.repository import Repository, RepositorySource
+from wfops_pipelines.services import operations
+from wfops_pipelines.services.operations import run_operation
 from wfops_pipelines_tests.defs.conftest import Given
+from wfops_pipelines_tests.servers.hostile import HostileServer, drop_by_drop, http
 
 NOON = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 
@@ -179,6 +194,51 @@ def test_what_a_queued_run_will_look_at_anyway_is_not_asked_for_again(given: Giv
     assert config_of(request)["partitions"] == ["staging|acme"]
     assert defs.resolve_job_def("refresh").execute_in_process(
         instance=given.instance, run_config=stored.run_config).success
+
+
+def test_a_run_of_pushes_does_not_wait_for_a_git_server_that_hangs(
+        given: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(push_runs, "GIT_SECONDS", 0.5)
+    services = given.installation.services
+    with HostileServer(lambda _: drop_by_drop(http(200, b"0" * 100_000))) as server:
+        def opened(source: RepositorySource, *, cache: Path) -> Repository:
+            return open_repository(replace(source, url=f"{server.url}/acme.git"), cache=tmp_path)
+
+        use_installation(replace(given.installation, services=replace(services, open_repository=opened)))
+        run = defs.resolve_job_def("refresh").execute_in_process(instance=given.instance, run_config=dg.RunConfig(
+            {"refresh_environments": push_runs.config_of([("acme", "prod")])}))
+    errors = {outcome["part"]: outcome["error"] for outcome in run.output_for_node("refresh_environments")}
+    assert isinstance(errors["repository_workflows"], Unreachable)
+
+
+def test_a_run_of_pushes_waits_for_an_environment_that_is_held(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
+    services = given.installation.services
+    impatient = replace(services, limits=replace(services.limits, lease_wait=0.0))
+    use_installation(replace(given.installation, services=impatient))
+    context = services.context("acme", actor="local:test")
+    held, was_refused = threading.Event(), threading.Event()
+
+    async def hold() -> None:
+        async with run_operation(services, context, OperationKind.EXPORT, services.environment(context, "prod")):
+            held.set()
+            await asyncio.to_thread(was_refused.wait, 60)
+
+    def tried(*arguments: Any) -> Any:
+        found = try_acquire(*arguments)
+        if isinstance(found, UUID):
+            was_refused.set()
+        return found
+
+    try_acquire = operations._try_acquire
+    monkeypatch.setattr(operations, "_try_acquire", tried)
+    with ThreadPoolExecutor(1) as pool:
+        holder = pool.submit(lambda: asyncio.run(hold()))
+        assert held.wait(60)
+        run = defs.resolve_job_def("refresh").execute_in_process(instance=given.instance, run_config=dg.RunConfig(
+            {"refresh_environments": push_runs.config_of([("acme", "prod")])}))
+        holder.result()
+    assert [outcome["error"] for outcome in run.output_for_node("refresh_environments")] == [None] * 3
+    assert was_refused.is_set()
 
 
 def test_the_sensor_looks_several_times_an_interval_who_is_due() -> None:

@@ -32,6 +32,9 @@ COMPOSE = ("compose.yaml", "compose.celery.yaml")
 MANIFESTS = ("kubernetes/api.yaml", "kubernetes/workers.yaml", "kubernetes/ingress.yaml")
 CONTAINERFILE = (DEPLOY / "Containerfile").read_text()
 ONLY_COMPOSE = {"WFOPS_IMAGE"}  # read by Compose itself
+COMPOSES_OWN = {f"WFOPS_{name}" for name in (  # said by the image, or of no use in it
+    "HOME", "DATABASE_OWNER_URL", "DATABASE_APP_URL", "DATABASE_SYSTEM_URL", "DAGSTER_DATABASE_URL", "ROLE_PREFIX", "TOKEN",
+    "UI_PORT", "API_PORT", "N8N_CACHE", "FAILPOINTS")}
 DAGSTERS_OWN = {"DAGSTER_HOME", "DAGSTER_EVENT_BATCH_SIZE", "DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS",
                 "DAGSTER_DISABLE_TELEMETRY"}
 
@@ -109,6 +112,34 @@ def test_every_variable_is_one_that_somebody_reads() -> None:
     assert {"WFOPS_SECRET_KEY", "WFOPS_CELERY_BROKER_URL"} <= used
 
 
+def test_every_setting_that_is_not_composes_own_reaches_the_containers() -> None:
+    base, celery = read("compose.yaml")["services"], read("compose.celery.yaml")["services"]
+    passed = {**base["api"]["environment"], **celery["api"]["environment"]}
+    assert {f"WFOPS_{name.upper()}" for name in Settings.model_fields} - set(passed) == COMPOSES_OWN
+    only_the_api = set(base["api"]["environment"]) - set(base["code"]["environment"])
+    assert only_the_api == {"WFOPS_API_HOST", "WFOPS_METRICS_TOKEN", "WFOPS_METRICS_TENANT_LABEL",
+                            "WFOPS_GITHUB_APP_WEBHOOK_SECRET"}
+    for name, value in passed.items():  # what is not set stays away: an empty number would be none
+        assert value is None or not re.search(r":-}", str(value)), name
+
+
+def test_no_volume_hides_what_a_new_image_brings() -> None:
+    brought = re.findall(r"^COPY .*dagster\.yaml.* (/\S+)/$", CONTAINERFILE, re.MULTILINE)
+    made = re.findall(r"^    && install --directory .*--group=wfops (.*)$", CONTAINERFILE, re.MULTILINE)[0].split()
+    for name, service in services().items():
+        for volume in service.get("volumes", []):
+            source, target = volume.split(":")[:2]
+            assert target not in brought, name
+            if source == "ticks":
+                assert target in made, "without it in the image, the volume would be root's"
+    assert brought == ["/opt/dagster"]
+
+
+def test_the_password_that_becomes_part_of_an_address_is_asked_for_without_signs() -> None:
+    asked = (DEPLOY / "wfops.env.example").read_text().partition("POSTGRES_PASSWORD=")[0].splitlines()[-1]
+    assert "rand -hex" in asked
+
+
 def test_every_file_is_read_by_its_format() -> None:
     for path in all_files():
         if path.suffix == ".yaml":
@@ -129,7 +160,7 @@ def test_only_the_ui_that_writes_is_on_loopback_and_the_other_one_does_not_write
 def test_the_ingress_leads_to_the_ui_that_does_not_write_and_to_webhooks() -> None:
     backends = {path["path"]: path["backend"]["service"]["name"] for document in read_all("kubernetes/ingress.yaml")
                 for rule in document["spec"]["rules"] for path in rule["http"]["paths"]}
-    assert backends == {"/": "wfops-dagster-webserver-read-only", "/api/v1/webhooks/": "wfops-api"}
+    assert backends == {"/": "wfops-dagster-webserver-read-only", "/api/v1/webhooks/": "wfops-http-api"}
     values = read("kubernetes/values.yaml")
     assert values["ingress"] == {"enabled": False} and values["dagsterWebserver"]["enableReadOnly"] is True
 
@@ -183,6 +214,26 @@ def test_kubernetes_objects_find_each_other() -> None:
     helm = read("kubernetes/values.yaml")["dagster-user-deployments"]["deployments"][0]
     server = yaml.safe_load(workspace)["load_from"][0]["grpc_server"]
     assert server == {"host": helm["name"], "port": helm["port"], "location_name": "wfops"}
+
+
+def service_names() -> set[str]:
+    """The Services of the manifests, and those that the chart makes of the release ``wfops``."""
+    ours = {document["metadata"]["name"] for name in MANIFESTS for document in read_all(name) if document["kind"] == "Service"}
+    deployed = {deployment["name"] for deployment in read("kubernetes/values.yaml")["dagster-user-deployments"]["deployments"]}
+    return ours | deployed | {"wfops-dagster-webserver", "wfops-dagster-webserver-read-only"}
+
+
+def test_no_variable_that_kubernetes_makes_of_a_services_name_is_a_setting() -> None:
+    made = {name.upper().replace("-", "_") for name in service_names()}
+    settings = {f"WFOPS_{name.upper()}" for name in Settings.model_fields}
+    assert not {setting for setting in settings for name in made
+                if re.fullmatch(rf"{name}_(PORT|SERVICE_HOST|SERVICE_PORT)(_.*)?", setting)}
+    assert len(made) == 4
+
+
+def test_our_pods_are_told_of_no_services_in_variables() -> None:
+    for document in (d for name in MANIFESTS for d in read_all(name) if d["kind"] == "Deployment"):
+        assert document["spec"]["template"]["spec"]["enableServiceLinks"] is False, document["metadata"]["name"]
 
 
 def test_the_workspace_of_compose_leads_to_its_code_server() -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest import mock
+from urllib.parse import quote, quote_plus, unquote_to_bytes
 
 import pytest
 from hypothesis import given
@@ -49,6 +53,11 @@ def test_any_other_signature_is_none(signature: str) -> None:
     assert not pushes.is_signed("It's a Secret to Everybody", b"Hello, World!", signature)
 
 
+@given(st.binary())
+def test_an_empty_secret_signs_for_nobody(body: bytes) -> None:
+    assert not pushes.is_signed("", body, pushes.signature_of("", body))
+
+
 @given(st.text(min_size=1), st.binary(), st.integers(0, 10_000), st.integers(1, 255))
 def test_one_changed_byte_is_another_signature(secret: str, body: bytes, at: int, by: int) -> None:
     secret = secret.encode("utf-8", "replace").decode()
@@ -80,15 +89,53 @@ def test_a_body_names_its_repository_without_being_parsed() -> None:
     assert pushes.named_remotes(body[:-1]) == pushes.named_remotes(body)  # what is cut off is no JSON, and names it still
 
 
-def test_a_commit_message_cannot_name_a_repository() -> None:
+@pytest.mark.parametrize("event", ["new_branch", "ping"])
+@pytest.mark.parametrize("encode", [quote_plus, quote], ids=["plus", "percent"])
+def test_a_form_names_the_same_without_being_decoded(event: str, encode: Any) -> None:
+    body = json.dumps({**RECORDED[event], "repository": RECORDED["new_branch"]["repository"]}).encode()
+    assert pushes.named_remotes(b"payload=" + encode(body).encode(), form=True) == pushes.named_remotes(body) != frozenset()
+
+
+@pytest.mark.parametrize("form", [False, True])
+def test_a_commit_message_cannot_name_a_repository(form: bool) -> None:
     document = pushed(commit(), head_commit={"message": '","clone_url":"https://github.com/acme/flows.git","x":"'})
-    assert pushes.named_remotes(json.dumps(document).encode()) == frozenset()
+    body = json.dumps(document).encode()
+    assert pushes.named_remotes(b"payload=" + quote_plus(body).encode() if form else body, form=form) == frozenset()
+
+
+def test_a_body_that_names_one_thing_again_and_again_is_not_read_to_its_end() -> None:
+    again = b'"git_url":"git://h/x"' * 1000
+    assert pushes.named_remotes(again + b'"git_url":"git://h/last"') == {"h/x"}
+    many = b"".join(b'"git_url":"git://h/%d"' % n for n in range(1000))
+    assert len(pushes.named_remotes(many)) <= 40
+
+
+@pytest.mark.parametrize("body", [b"ab&" * 500_000, b"%22git_url%22" * 100_000, b"payload=" + b"%41" * 500_000 + b"&x=1"],
+                         ids=["fields", "names", "escapes"])
+def test_a_form_takes_little_more_memory_than_it_is_long(body: bytes) -> None:
+    tracemalloc.start()
+    try:
+        pushes.named_remotes(body, form=True)
+        with suppress(MalformedDelivery):
+            pushes.form_payload(body)
+        assert tracemalloc.get_traced_memory()[1] < 5 * len(body) + 2**23
+    finally:
+        tracemalloc.stop()
+
+
+@given(st.binary(max_size=80), st.integers(3, 9))
+def test_a_payload_that_is_decoded_in_pieces_is_the_same_as_in_one(written: bytes, piece: int) -> None:
+    value = written.replace(b"&", b"%")
+    with mock.patch.object(pushes, "_PIECE", piece):
+        assert pushes.form_payload(b"a=1&payload=" + value + b"&b=2") == unquote_to_bytes(value.replace(b"+", b" "))
+        assert pushes.form_payload(b"payload=" + quote_plus(written).encode()) == written
 
 
 def test_the_payload_of_a_form_is_its_json() -> None:
     assert pushes.form_payload(b"a=1&payload=%7B%22zen%22%3A+%22a%2Bb%22%7D") == b'{"zen": "a+b"}'
     with pytest.raises(MalformedDelivery):
         pushes.form_payload(b"load=%7B%7D&payload")
+    assert pushes.form_payload(b"xpayload=1&payload=2&payload=3") == b"2"
 
 
 # -- what a push says ----------------------------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ def delivered(document: Any, *, secret: str = SECRET, event: str = "push", deliv
     """A delivery as it arrives."""
     body = document if isinstance(document, bytes) else json.dumps(document).encode()
     return Delivery(event, delivery_id or str(uuid.uuid4()), hook_id,
-                    signature_of(secret, body) if signature is None else signature, body, body)
+                    signature_of(secret, body) if signature is None else signature, body)
 
 
 @dataclass

@@ -91,6 +91,18 @@ def test_a_tenants_secret_says_nothing_about_another_repository(fleet: FleetUnde
     assert deliveries(fleet) == []
 
 
+@pytest.mark.parametrize("url", [
+    "https://github.com/Acme/Flows", "https://github.com/acme/flows.git", "https://github.com/acme/flows.git/",
+    "https://github.com/acme/flows/", "git@github.com:acme/flows.git", "ssh://git@github.com:22/acme/flows"])
+def test_a_repository_is_found_by_its_whole_path_however_its_address_is_written(fleet: FleetUnderTest, url: str) -> None:
+    fleet.tenant["repository"]["url"] = url
+    fleet.apply()
+    with fleet.services.store.system() as system:
+        assert [row.url for row in system.pushes.repositories(["no/such", "acme/flows"])] == [url]
+        for path in ("a", "s", "flows.git", "cme/flows", "acme/flow", "github.com", "%", "_cme/flows"):
+            assert system.pushes.repositories([path]) == [], path
+
+
 def test_a_repository_without_a_webhook_secret_believes_nobody(new_fleet: NewFleet) -> None:
     fleet = new_fleet(("prod",), repository_url=URL, repository_options={"branch": "master"})
     for secret in ("", SECRET):
@@ -106,6 +118,8 @@ def test_the_secret_of_the_github_app_stands_for_repositories_that_are_read_thro
     fleet.tenant["repository"] |= {"provider": "github", "github_app": {"app_id": 1, "installation_id": 2,
                                                                         "private_key": "env:PEM"}}
     fleet.apply()
+    with pytest.raises(Denied):  # a variable that is set, and empty
+        receive(fleet.services, delivered(RECORDED["new_branch"], secret=""), app_secret="")
     (receipt,) = receive(fleet.services, delivered(RECORDED["new_branch"], secret="app"), app_secret="app")
     assert receipt.status == "received"
     sign(fleet)
@@ -167,6 +181,16 @@ def test_a_replay_is_told_and_launches_nothing(fleet: FleetUnderTest) -> None:
     dispatch(fleet.services, queue)
     assert len(queue.submitted) == 1 and len(deliveries(fleet)) == 1
     assert len(fleet.events("push.received")) == 1
+
+
+def test_a_push_that_somebody_sent_as_a_ping_before_is_still_news(fleet: FleetUnderTest) -> None:
+    """The event is in a header, and headers are not signed."""
+    document = push_document("prod/a.json")
+    (ping,) = receive(fleet.services, delivered(document, event="ping"))
+    (push,) = receive(fleet.services, delivered(document))
+    assert (ping.status, push.status, push.known) == ("ignored", "received", False)
+    (again,) = receive(fleet.services, delivered(document))
+    assert again.known
 
 
 @pytest.mark.parametrize(("document", "reason"), [

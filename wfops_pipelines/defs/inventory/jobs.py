@@ -29,6 +29,12 @@ class RefreshConfig(dg.Config):
         default=[str(part) for part in Part],
         description="Asset keys to refresh: environment_workflows, repository_workflows, workflow_diff, drift_report.")
     check_type: str = Field(default="manual", description="How a drift check is recorded: manual or scheduled.")
+    patience_seconds: float | None = Field(
+        default=None, description="How long to wait for an environment that an operation holds, if that is longer than "
+                                  "WFOPS_LEASE_WAIT_SECONDS.")
+    git_seconds: float | None = Field(
+        default=None, gt=0, description="After so long, calls to Git end, so that whoever waits for this run does not wait "
+                                        "for a Git server that hangs.")
     all_events: bool = Field(
         default=True, description="Log a materialisation for every environment; false logs only what changed.")
 
@@ -41,7 +47,8 @@ def refresh_environments(context: dg.OpExecutionContext, wfops: Wfops, config: R
     if absent:
         raise as_failure(unknown(absent))
     check_type: CheckType = "scheduled" if config.check_type == "scheduled" else "manual"
-    outcomes = refresh_targets(wfops, context.log, targets, {Part(p) for p in config.parts}, check_type=check_type)
+    outcomes = refresh_targets(wfops, context.log, targets, {Part(p) for p in config.parts}, check_type=check_type,
+                               patience=config.patience_seconds or 0.0, git_seconds=config.git_seconds)
     told = outcomes if config.all_events else [o for o in outcomes if _changed(o)]
     log_events(context, wfops, told)
     failed = sum(o.error is not None for o in outcomes)

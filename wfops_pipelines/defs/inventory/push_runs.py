@@ -14,6 +14,8 @@ from wfops_pipelines.domain.run_tags import PRIORITY_TAG, SWEEP_TAG
 from wfops_pipelines.services.refresh import Part
 
 PARTS = (Part.REPOSITORY, Part.DIFF, Part.DRIFT)
+PATIENCE_SECONDS = 30.0  # nobody asks again for minutes, and most operations, as the run of another push, are over by then
+GIT_SECONDS = 180.0  # the next pushes to anybody may wait behind this one
 _OP = "refresh_environments"
 _ENDING = frozenset({dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.CANCELING})
 _WAITING = frozenset({dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED})
@@ -22,7 +24,8 @@ _WAITING = frozenset({dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTE
 def config_of(partitions: Collection[Partition]) -> RefreshConfig:
     """What such a run does: read Git, reconcile, and compare with what is known of n8n."""
     return RefreshConfig(partitions=sorted(str(Key(tenant, environment)) for tenant, environment in partitions),
-                         parts=[str(part) for part in PARTS], check_type="scheduled")
+                         parts=[str(part) for part in PARTS], check_type="scheduled", patience_seconds=PATIENCE_SECONDS,
+                         git_seconds=GIT_SECONDS)
 
 
 def tags_of(lane: str, actor: str) -> dict[str, str]:
