@@ -34,7 +34,7 @@ from wfops_pipelines.services.audit_trail import verify_tenant
 from wfops_pipelines.services.listings import environment_listing, tenant_listing
 from wfops_pipelines.services.matrix import matrix_page
 from wfops_pipelines.services.operation_reports import list_operations, show_operation
-from wfops_pipelines.services.services import Services
+from wfops_pipelines.services.services import Limits, Services
 from wfops_pipelines_tests.benchmarks.first_sync import installation
 from wfops_pipelines_tests.benchmarks.rows import Row, row, show
 
@@ -42,6 +42,7 @@ GOAL = 10.0  # ms, p99
 TIMES, WARM = 300, 20
 SLUGS = ("dev", "staging", "prod")
 EVENTS, STEPS = 25, 5  # of each operation
+BATCH = Limits().batch_size  # workflows that a sync stores together
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 """When everything was; nothing that is measured looks at the clock."""
 _TABLES = ("tenants", "environments", "canonical_workflows", "payloads", "workflow_env_map", "canonical_workflow_git_state",
@@ -114,7 +115,8 @@ def _copy(admin: psycopg.Connection, table: str, columns: tuple[str, ...], rows:
 
 
 def _workflows(admin: psycopg.Connection, size: Size) -> None:
-    """Three environments each, in which each workflow is linked, but for one in fifty of prod; one in a hundred drifts."""
+    """Three environments each, in which each workflow is linked, but for one in fifty of prod; one in a hundred drifts. They
+    lie where syncs of the whole fleet at once put them: a batch of one environment, then one of another."""
     admin.execute("""
         INSERT INTO environments (tenant_id, id, slug, name, class, base_url, api_key_secret, position, drift_status)
         SELECT tenant_id, md5(t.slug || e)::uuid, e, e, CASE e WHEN 'prod' THEN 'production' ELSE e END, 'http://127.0.0.1:9',
@@ -124,7 +126,7 @@ def _workflows(admin: psycopg.Connection, size: Size) -> None:
     admin.execute("""
         INSERT INTO canonical_workflows (tenant_id, id, name)
         SELECT tenant_id, md5(slug || 'w' || n)::uuid, 'Workflow ' || md5(n::text || slug)
-        FROM tenants, generate_series(1, %s) n""", [size.workflows])
+        FROM tenants, generate_series(1, %s) n ORDER BY n / %s, slug, n""", [size.workflows, BATCH])
     admin.execute("""
         INSERT INTO workflow_env_map (tenant_id, id, environment_id, workflow_id, canonical_id, status, name, active,
                                       draft_digest, live_digest, draft_hash, live_hash, portable_hash, normalizer_version)
@@ -133,13 +135,14 @@ def _workflows(admin: psycopg.Connection, size: Size) -> None:
                'Workflow ' || md5(n::text || t.slug), n %% 3 = 0, 'd', 'd', h, h, h, 1
         FROM tenants t JOIN environments e USING (tenant_id), generate_series(1, %s) n,
              LATERAL (SELECT n %% 50 > 0 OR e.slug <> 'prod' AS linked, encode(sha256(n::text::bytea), 'hex') AS h) made
-        """, [size.workflows])
+        ORDER BY n / %s, t.slug, e.slug, n""", [size.workflows, BATCH])
     admin.execute("""
         INSERT INTO canonical_workflow_git_state (tenant_id, environment_id, path, canonical_id, blob, commit, workflow_id, name,
                                                   digest, content_hash, portable_hash, normalizer_version)
         SELECT tenant_id, environment_id, 'prod/' || workflow_id || '.json', canonical_id, md5(name), md5(name), workflow_id,
                name, 'd', live_hash, portable_hash, 1
-        FROM workflow_env_map WHERE canonical_id IS NOT NULL""")
+        FROM workflow_env_map WHERE canonical_id IS NOT NULL
+        ORDER BY substr(workflow_id, 2)::int / %s, tenant_id, environment_id""", [BATCH])
     admin.execute("""
         INSERT INTO workflow_drift (tenant_id, environment_id, subject, name, canonical_id, workflow_id, kind, kinds)
         SELECT tenant_id, environment_id, workflow_id, name, canonical_id, workflow_id, 'modified', ARRAY['modified']
