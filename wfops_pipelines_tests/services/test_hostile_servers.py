@@ -23,10 +23,10 @@ HEAD = http(200, b"003da" + b"a" * 39 + b" refs/heads/main\n0000", **UPLOAD_PACK
 
 
 def beside_a_good_one(new_fleet: NewFleet) -> FleetUnderTest:
-    """eu is in sync; what prod's servers do is up to the test."""
+    """eu is in sync; what prod's servers do is up to the test. A sweep has patience enough for eu on a busy machine."""
     fleet = new_fleet(("prod", "eu"))
     fleet["eu"].in_sync(workflow("A"))
-    fleet.with_limits(sweep_patience=0.1, heartbeat=0.1, request_attempts=1)
+    fleet.with_limits(sweep_patience=3.0, heartbeat=0.1, request_attempts=1)
     return fleet
 
 
@@ -49,6 +49,7 @@ def test_an_n8n_that_lists_drop_by_drop_ends_a_sweep_as_unreachable(new_fleet: N
         return drop_by_drop(http(200, b" " * 100_000))
 
     fleet = beside_a_good_one(new_fleet)
+    fleet.with_limits(answer_timeout=2.0)
     report = swept_with_n8n(fleet, script)
     assert report.counts["failed"] == 1 and told_of_prod(fleet) == ("ERROR", "unreachable")
     assert fleet["eu"].row.drift_status == "IN_SYNC"
@@ -62,7 +63,7 @@ def test_an_n8n_that_lists_pages_without_end_ends_a_sweep_as_unreachable(new_fle
         return http(200, {"data": [{**workflow(f"W{number}"), "id": f"w{number}"}], "nextCursor": f"c{number}"})
 
     fleet = beside_a_good_one(new_fleet)
-    fleet.with_limits(sweep_patience=0.05)
+    fleet.with_limits(longest_run=3.0)
     report = swept_with_n8n(fleet, script)
     assert report.counts["failed"] == 1 and told_of_prod(fleet) == ("ERROR", "unreachable")
     assert TimedOut.kind in {operation.error_kind for operation in fleet.operations()}
