@@ -100,8 +100,9 @@ def _examine_open(settings: Settings, actor: str, *, offline: bool, set_back_tic
         yield checks.guarded("schema", lambda: checks.check_schema(installation))
         yield checks.guarded("roles", lambda: checks.check_roles(installation))
         yield checks.guarded("secrets", lambda: checks.check_secrets(installation))
-        yield checks.guarded("dagster", lambda: checks.check_dagster(installation))
-        yield checks.guarded("ticks", lambda: checks.check_ticks(installation, set_back=set_back_ticks))
+        yield (dagster := checks.guarded("dagster", lambda: checks.check_dagster(installation)))
+        if dagster.ok:
+            yield checks.guarded("ticks", lambda: checks.check_ticks(installation, set_back=set_back_ticks))
         yield checks.guarded("paused", lambda: check_pauses(installation.services))
         yield checks.guarded("pushes", lambda: check_pushes(installation.services))
         if not offline:
