@@ -74,6 +74,7 @@ def run_demo(settings: Settings, *, once: bool, n8n: Literal["sandbox", "real"] 
             if once:
                 screen.note("--once: stopping")
             else:
+                supervisor.about_to_wait()
                 screen.heading("It keeps running: Ctrl-C stops everything.")
                 supervisor.wait()
                 screen.note("stopping")

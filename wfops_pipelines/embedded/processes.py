@@ -208,13 +208,17 @@ class Supervisor:
                 raise _failed(running, f"was not ready within {program.ready_within:.0f} s")
         self._tell(Event("ready", program.name))
 
+    def about_to_wait(self) -> None:
+        """A signal from here on is for :meth:`wait`: call it before people are told that everything is ready."""
+        self._phase = "waiting"
+
     def wait(self) -> signal.Signals:
         """Watch the programs until a signal says to stop, and return it.
 
         A program that ends by itself is started anew after a pause if it wants to be; else :class:`ProcessFailed` is
         raised.
         """
-        self._phase = "waiting"
+        self.about_to_wait()
         due = self._due
         try:
             while True:

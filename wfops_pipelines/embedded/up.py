@@ -36,6 +36,7 @@ def run_up(settings: Settings, *, port: int | None = None) -> int:
             if system.set_back:
                 say(f"The clock was set back: {len(system.set_back)} sensors and schedules are evaluated again at once")
             system.start().close()
+            supervisor.about_to_wait()
             tell_url(system.url)
             with installation.services.store.system() as store:
                 fleet = bool(store.tenants())

@@ -136,6 +136,14 @@ def test_one_that_dies_is_started_again(make: Make, tmp_path: Path, monkeypatch:
     assert [(e.kind, e.code) for e in told][:4] == [("started", None), ("ready", None), ("ended", 5), ("started", None)]
 
 
+def test_a_signal_right_before_the_wait_ends_it(make: Make) -> None:
+    with Supervisor() as supervisor:
+        supervisor.start(make("a"))
+        supervisor.about_to_wait()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert supervisor.wait() is signal.SIGINT
+
+
 def test_a_program_is_stopped_and_launched_anew_when_another_thread_asks(make: Make, tmp_path: Path) -> None:
     events: list[Event] = []
     with Supervisor(events.append) as supervisor:
@@ -189,11 +197,9 @@ from wfops_pipelines.embedded.processes import Program, Supervisor
 with Supervisor() as supervisor:
     for name in sys.argv[2:]:
         supervisor.start(Program(name, [sys.executable, "-S", "-c", sys.argv[1], name], Path("log"), ready=Path(name).exists, grace=30))
-    try:
-        print("up", flush=True)
-        supervisor.wait()
-    except KeyboardInterrupt:  # the signal came before the wait
-        pass
+    supervisor.about_to_wait()
+    print("up", flush=True)
+    supervisor.wait()
     print("stopping", flush=True)
 print("down", flush=True)
 """
