@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from wfops_pipelines.cli import terminal
 
-_POLL: Final = 1.0  # seconds between two looks
+_POLL: Final = 1.0  # seconds between two looks: it happens in other processes, which tell us nothing
 
 Shown = dict[str, Any]
 

@@ -48,7 +48,7 @@ _ENVIRONMENT = {
 }
 _STATE = "wfops-server.json"
 _OWNER = {"email": "owner@example.com", "firstName": "Olive", "lastName": "Owner", "password": "Passw0rd123"}
-_POLL = 0.1  # seconds between two looks whether it is ready
+_POLL = 0.1  # seconds between two looks whether it is ready, which it tells nobody
 
 
 @dataclass(slots=True)

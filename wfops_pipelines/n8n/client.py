@@ -30,7 +30,6 @@ from wfops_pipelines.n8n.tls import shared_context
 
 log = logging.getLogger(__name__)
 
-#: The longest that one attempt may take altogether, seconds: a server that drips a byte a minute is not waited for.
 #: n8n (Node) closes an idle connection after 5 s; ours go well before, so that a POST never meets a closing one.
 _KEEPALIVE = 2.0
 _IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})

@@ -48,9 +48,9 @@ log = logging.getLogger("wfops.deployments")
 T = TypeVar("T")
 
 PATIENCE: Final = 900.0
-_POLL = 1.0  # seconds between two tries while another operation holds the target, maybe of another process
 """Seconds that a deployment waits for other operations on its environments to end: a drift check is no reason to fail."""
 
+_POLL = 1.0  # seconds between two tries while another operation holds the target, maybe of another process
 _DIED = "the process that carried it out died before anything was written"
 
 

@@ -113,6 +113,7 @@ class Exposition(Collector):
         now = self._services.now()
         with self._services.store.system() as system:
             self._gauges(system.exposition, values)
+            values["wfops_repository_branches_failing"] = {(): float(len(system.pushes.unreadable()))}
             self._due(system.exposition, system.pauses(), values)
             last = system.exposition.last_sweeps(now - _LAST_SWEEP, now + _SKEW)
             self._totals.add_operations(system.exposition.ended_operations(self._totals.since, self._totals.ended), now)
@@ -134,7 +135,6 @@ class Exposition(Collector):
         values["wfops_drifted_workflows"] = _counted(reads.drifted_workflows(), "kind")
         values["wfops_operations_running"] = _counted(reads.running_operations(), "kind")
         values["wfops_outbox_messages"] = _counted(reads.outbox(), "status", _ALWAYS["wfops_outbox_messages"])
-        values["wfops_repository_branches_failing"] = {(): float(reads.failing_branches())}
         values["wfops_webhook_deliveries_waiting"] = {(): float(reads.waiting_deliveries())}
 
     def _by_tenant(self, name: str, rows: Iterable[Any], *columns: str) -> Values:

@@ -13,7 +13,7 @@ from wfops_pipelines.services.snapshots import digests_of
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
 BATCH: Final = 50  # no operation begins meanwhile; the database looks for each in four columns
-_POLL: Final = 0.1  # seconds between two looks whether operations are over
+_POLL: Final = 0.1  # seconds between two looks whether operations are over, of other processes too
 _MANIFESTS_AT_ONCE: Final = 20
 
 

@@ -80,9 +80,7 @@ class Visits:
                 same = await self._look(visit, known_pages(visit) if is_recognisable(visit, head) else ())
             except UNSEEN as error:
                 return await self._unseen(visit, error, started)
-            if visit.circuit is not None:
-                answered(visit.circuit)
-                await asyncio.to_thread(self._forget_circuit, visit)
+            await self._note_answer(visit)
             if same:
                 self._recorder.add(Repeated(visit, visit.context.now(), round(monotonic_ms() - started)))
                 return None
@@ -170,13 +168,16 @@ class Visits:
         if not isinstance(error, OutsideError) or not _is_instance(visit.environment, error):
             return
         if not isinstance(error, Unreachable):
-            if visit.circuit is not None:
-                answered(visit.circuit)
-                await asyncio.to_thread(self._forget_circuit, visit)
+            await self._note_answer(visit)
             return
         circuit = failed(visit.circuit, visit.context.now(), reason=error.kind, message=str(error), policy=POLICY,
                          chance=chance_of(f"{visit.id}/{visit.circuit.openings if visit.circuit else 0}"))
         await asyncio.to_thread(self._save_circuit, visit, circuit)
+
+    async def _note_answer(self, visit: Visit) -> None:
+        if visit.circuit is not None:
+            answered(visit.circuit)
+            await asyncio.to_thread(self._forget_circuit, visit)
 
     def _save_circuit(self, visit: Visit, circuit: Circuit) -> None:
         with self._services.store.sweep_writes() as work:

@@ -24,11 +24,6 @@ _CIRCUITS = text("""
 _DRIFTED = text("""
     SELECT d.kind, count(*) AS number FROM workflow_drift d
     JOIN environments e ON e.tenant_id = d.tenant_id AND e.id = d.environment_id WHERE e.deleted_at IS NULL GROUP BY 1""")
-_FAILING = text("""
-    SELECT count(*) FROM repository_heads h JOIN repositories r ON r.tenant_id = h.tenant_id AND r.id = h.repository_id
-    WHERE h.failures > 0 AND EXISTS (
-        SELECT FROM environments e WHERE e.tenant_id = h.tenant_id AND e.repository_id = h.repository_id
-        AND e.deleted_at IS NULL AND coalesce(e.branch, r.branch) = h.branch)""")
 _INCIDENTS = text("""
     SELECT CASE WHEN :tenants THEN t.slug END AS tenant, i.severity, count(*) AS number,
            count(*) FILTER (WHERE i.expires_at <= :now) AS overdue
@@ -94,10 +89,6 @@ class ExpositionReads:
     def drifted_workflows(self) -> list[Row[Any]]:
         """``kind``, ``number``."""
         return list(self._connection.execute(_DRIFTED))
-
-    def failing_branches(self) -> int:
-        """Branches whose last look failed, of those that an environment reads."""
-        return int(self._connection.execute(_FAILING).scalar_one())
 
     def incidents(self, now: datetime, *, tenants: bool = False) -> list[Row[Any]]:
         """Open ones: ``severity``, ``number``, and how many of them are ``overdue``; with ``tenants`` by ``tenant``."""

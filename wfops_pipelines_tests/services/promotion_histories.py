@@ -25,9 +25,13 @@ def one_edited(new_fleet: NewFleet, **options: Any) -> FleetUnderTest:
 
 def two_edited(new_fleet: NewFleet, **options: Any) -> FleetUnderTest:
     """One and Two are in prod, and edited in dev; Three is new. The promotion of all that is approved, as number 2."""
-    fleet = promoting_fleet(new_fleet, ("dev", "prod"), **options)
+    return edit_two(promoting_fleet(new_fleet, ("dev", "prod"), **options), workflow("One", active=True))
+
+
+def edit_two(fleet: FleetUnderTest, first: dict[str, Any]) -> FleetUnderTest:
+    """The same of a fleet that is there, with this as One."""
     dev = fleet["dev"]
-    one, two = dev.create_in_n8n(workflow("One", active=True), workflow("Two", active=True))
+    one, two = dev.create_in_n8n(first, workflow("Two", active=True))
     promote(fleet)
     dev.edit_in_n8n(one, "better")
     dev.edit_in_n8n(two, "better")

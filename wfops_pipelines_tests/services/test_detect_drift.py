@@ -374,28 +374,3 @@ def test_linking_what_was_added_shows_at_once(fleet: FleetUnderTest) -> None:
     prod.check()
     (stored,) = fleet.reading(lambda work: work.drift.of_environment(prod.row.id))
     assert stored.canonical_id == canonical
-
-
-# -- a file that says otherwise ------------------------------------------------------------------------------------------
-
-
-def test_a_file_that_claims_another_canonical_workflow_is_hinted_at_in_both_rows(fleet: FleetUnderTest) -> None:
-    prod = fleet["prod"]
-    (one,) = prod.in_sync(workflow("A"))
-    path, document = the_file(prod)
-    other = uuid.uuid4()
-    prod.push_files({path: json.dumps({**document, "wfops": {**document["wfops"], "canonical_id": str(other)}}).encode()})
-    check = prod.check()
-    rows = {row["kind"]: row for row in check.workflows}
-    assert set(rows) == {"added_in_runtime", "missing_in_runtime"}
-    assert rows["added_in_runtime"]["hint"] == rows["missing_in_runtime"]["hint"]
-    for told in (path, one, str(other), f"wfops resolve acme prod {one} --keep git|runtime|split"):
-        assert told in rows["added_in_runtime"]["hint"]
-    assert [p["reason"] for p in check.problems] == ["conflict"]
-
-
-def test_what_differs_without_a_conflict_has_no_hint(fleet: FleetUnderTest) -> None:
-    prod = fleet["prod"]
-    (one,) = prod.in_sync(workflow("A"))
-    prod.edit_in_n8n(one, "wrong")
-    assert [row["hint"] for row in prod.check().workflows] == [None]

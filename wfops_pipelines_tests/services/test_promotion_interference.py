@@ -13,6 +13,7 @@ from wfops_pipelines import failpoints
 from wfops_pipelines.domain.errors import Blocked, ChangedMeanwhile, OperationRunning, Rejected, WfopsError
 from wfops_pipelines.services.promotion_execution import execute_promotion
 from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, calling, with_credential, workflow
+from wfops_pipelines_tests.services.promotion_histories import edit_two
 from wfops_pipelines_tests.services.promotions import (
     by_name,
     execute,
@@ -32,14 +33,7 @@ def two_edited(new_fleet: NewFleet, **options: Any) -> FleetUnderTest:
     fleet = promoting_fleet(new_fleet, ("dev", "prod"), credentials=CREDENTIALS, **options)
     fleet["dev"].sandbox.state.seed_credential("stripe-test", "httpBasicAuth", id="c1")
     fleet["prod"].sandbox.state.seed_credential("stripe-live", "httpBasicAuth", id="live")
-    dev = fleet["dev"]
-    one, two = dev.create_in_n8n(with_credential("One", "stripe-test", active=True), workflow("Two", active=True))
-    promote(fleet)
-    dev.edit_in_n8n(one, "better")
-    dev.edit_in_n8n(two, "better")
-    dev.create_in_n8n(workflow("Three", active=True))
-    assert request(fleet).number == 2
-    return fleet
+    return edit_two(fleet, with_credential("One", "stripe-test", active=True))
 
 
 def not_atomic(new_fleet: NewFleet) -> FleetUnderTest:
