@@ -32,7 +32,8 @@ FAULTS: tuple[dict[str, Any], ...] = (
     {"kind": "status", "status": 400, "method": "PUT"}, {"kind": "status", "status": 400}, {"kind": "reset"},
     {"kind": "late_reset", "method": "PUT", "times": 2}, {"kind": "late_reset", "method": "POST", "times": 2}, {"kind": "cut"},
     {"kind": "refuse"}, {"kind": "forbid"}, {"kind": "wrong_json"}, {"kind": "rate_limit", "retry_after": 0},
-    {"kind": "latency", "ms": 7000, "times": 2}, {"kind": "status", "status": 500, "after": 2, "times": 3})
+    {"kind": "latency", "ms": 7000, "times": 2}, {"kind": "endless", "path": "/workflows$", "method": "GET", "times": 40},
+    {"kind": "drip", "ms": 50, "times": 2}, {"kind": "status", "status": 500, "after": 2, "times": 3})
 """What an n8n does when it is not well."""
 
 

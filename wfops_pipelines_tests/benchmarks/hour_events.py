@@ -33,7 +33,8 @@ N8N_FAULTS: tuple[dict[str, Any], ...] = (
     {"kind": "reset"}, {"kind": "status", "status": 503}, {"kind": "status", "status": 502, "html": True},
     {"kind": "latency", "ms": 90_000}, {"kind": "latency", "ms": 3_000}, {"kind": "refuse"}, {"kind": "cut"},
     {"kind": "late_reset", "method": "PUT"}, {"kind": "late_reset", "method": "POST"}, {"kind": "rate_limit", "retry_after": 2},
-    {"kind": "reset", "method": "PUT", "after": 1}, {"kind": "wrong_json"})
+    {"kind": "reset", "method": "PUT", "after": 1}, {"kind": "wrong_json"},
+    {"kind": "drip"}, {"kind": "endless", "method": "GET", "path": "/workflows$"})
 FOUND = (("ack", "--reason", "seen"), ("ack", "--reason", "seen"), ("close", "--reason", "done"))
 SEEN = (("close", "--reason", "done"), ("stabilize", "--reason", "no harm"), ("reconcile", "--resolution", "revert", "--yes"),
         ("reconcile", "--resolution", "promote", "--yes"), ("reconcile", "--resolution", "revert", "--yes", "--detach"),

@@ -211,7 +211,7 @@ def make_day(installed: Installation, host: DayHost, folder: Path, hours: int, t
     chance, clock = random.Random(seed), Clock()
     services = services_over(installed.urls, installed.secrets, installed.settings.home, clock)
     services = replace(services, limits=replace(
-        services.limits, read_timeout=6.0, sweep_patience=4.0, operation_backoff=0.01))  # who hangs is waited for shortly
+        services.limits, read_timeout=6.0, answer_timeout=12.0, sweep_patience=4.0, operation_backoff=0.01))  # who hangs is waited for shortly
     with psycopg.connect(installed.urls.owner) as owner:
         database = owner.info.dbname
     assert installed.holder is not None

@@ -63,6 +63,23 @@ def test_an_answer_that_breaks_off(sandbox: Sandbox, http: httpx.Client, chunked
     assert http.get("/workflows").status_code == 200
 
 
+def test_an_answer_drop_by_drop_comes_whole_to_who_waits_and_ends_with_who_does_not(sandbox: Sandbox, http: httpx.Client) -> None:
+    fault = sandbox.faults.add("drip", ms=0.01, times=1)
+    assert len(http.get("/workflows").json()["data"]) == 5
+    fault.ms, fault.times = 60_000, 2
+    with pytest.raises(httpx.ReadTimeout):
+        http.get("/workflows", timeout=1)
+    assert fault.hits == 2 and len(http.get("/workflows").json()["data"]) == 5
+
+
+def test_a_listing_without_end(sandbox: Sandbox, http: httpx.Client) -> None:
+    fault = sandbox.faults.add("endless", method="GET", path="/workflows$")
+    pages = [http.get("/workflows", params={"cursor": cursor}).json() for cursor in ("x", "y", "z")]
+    assert len({page["nextCursor"] for page in pages}) == len({page["data"][0]["id"] for page in pages}) == 3
+    fault.times = fault.hits
+    assert http.get("/workflows").json()["nextCursor"] is None
+
+
 def test_a_listing_that_breaks_off_after_two_pages(sandbox: Sandbox, http: httpx.Client) -> None:
     sandbox.faults.cut_listing(after_page=2)
     first = http.get("/workflows", params={"limit": 1}).json()

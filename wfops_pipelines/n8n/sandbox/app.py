@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from wfops_pipelines.n8n.sandbox import webhooks
 from wfops_pipelines.n8n.sandbox.activation import settle
 from wfops_pipelines.n8n.sandbox.errors import ApiError, HtmlError
-from wfops_pipelines.n8n.sandbox.faults import Fault, Faults, answer_with, cut, reset
+from wfops_pipelines.n8n.sandbox.faults import Fault, Faults, answer_with, cut, drip, reset
 from wfops_pipelines.n8n.sandbox.javascript import dump, parse
 from wfops_pipelines.n8n.sandbox.query import read_query
 from wfops_pipelines.n8n.sandbox.routes import ROUTES, Call, Route
@@ -62,6 +62,8 @@ class SandboxApp:
             await reset(receive, send)
         elif "cut" in kinds:
             await cut(response, scope, receive, send, chunked=_chunked(faults))
+        elif "drip" in kinds:
+            await drip(response, scope, receive, send, seconds=_seconds_between_drops(faults))
         else:
             await response(scope, receive, send)
 
@@ -144,6 +146,10 @@ class SandboxApp:
 
 def _chunked(faults: list[Fault]) -> bool:
     return any(fault.chunked for fault in faults if fault.kind == "cut")
+
+
+def _seconds_between_drops(faults: list[Fault]) -> float:
+    return next(fault.ms or 100 for fault in faults if fault.kind == "drip") / 1000
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

@@ -6,6 +6,7 @@
 ``rate_limit`` 429 with ``Retry-After: retry_after``
 ``html``       a web page with ``status`` (200 unless told)
 ``cut``        announce more bytes than are sent, then close (``chunked``: no length, close in the middle)
+``drip``       send the answer byte by byte, ``ms`` apart (100 unless told)
 ``reset``      reset the connection without an answer
 ``late_reset`` do what was asked, then reset the connection instead of answering
 ``refuse``     the API key is refused (401)
@@ -13,6 +14,7 @@
 ``wrong_json`` JSON that is none of n8n's
 ``redirect``   redirect to the same address, for ever
 ``empty``      an empty page of a listing
+``endless``    a page of one workflow that is none, and a cursor to the next: for ever
 ============== ============================================================================================
 
 ``cut`` and the resets need a real connection (``serve``); in-process they raise :class:`ConnectionResetError`.
@@ -33,9 +35,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
-KINDS = frozenset({"latency", "status", "rate_limit", "html", "cut", "reset", "late_reset", "refuse", "forbid", "wrong_json",
-                   "redirect", "empty"})
+KINDS = frozenset({"latency", "status", "rate_limit", "html", "cut", "drip", "reset", "late_reset", "refuse", "forbid",
+                   "wrong_json", "redirect", "empty", "endless"})
 _STATUS = {"status": 503, "rate_limit": 429, "refuse": 401, "forbid": 403}
+_NO_WORKFLOW = {"name": "Endless", "active": False, "nodes": [], "connections": {}, "settings": {}, "tags": []}
 _PAGE = "<!DOCTYPE html><html><head><title>{status} Bad Gateway</title></head><body><h1>nginx</h1></body></html>"
 
 
@@ -157,7 +160,8 @@ def _response(fault: Fault, request: Request, generation: int) -> Response | Non
     refused = "Unauthorized" if generation >= 2 else "unauthorized"
     bodies = {
         "status": {"message": str(status)}, "rate_limit": {"message": "Too many requests"}, "refuse": {"message": refused},
-        "forbid": {"message": "Forbidden"}, "wrong_json": {"hello": "world"}, "empty": {"data": [], "nextCursor": None}}
+        "forbid": {"message": "Forbidden"}, "wrong_json": {"hello": "world"}, "empty": {"data": [], "nextCursor": None},
+        "endless": {"data": [{**_NO_WORKFLOW, "id": f"endless{fault.hits}"}], "nextCursor": f"endless{fault.hits}"}}
     body = bodies.get(fault.kind)
     return None if body is None else JSONResponse(body, status, headers=headers)
 
@@ -196,6 +200,26 @@ async def cut(response: Response, scope: Scope, receive: Receive, send: Send, *,
     if transport is None:
         raise ConnectionResetError("the sandbox cuts the answer off")
     transport.close()
+
+
+async def drip(response: Response, scope: Scope, receive: Receive, send: Send, *, seconds: float) -> None:
+    """Send an answer byte by byte, so far apart, until it is whole or the client is gone."""
+    gone = asyncio.ensure_future(receive())
+
+    async def drops(message: Message) -> None:
+        body = bytes(message.get("body", b""))
+        if message["type"] != "http.response.body":
+            await send(message)
+        for at in range(len(body)):
+            if gone.done():
+                return
+            await send({"type": "http.response.body", "body": body[at: at + 1], "more_body": at + 1 < len(body)})
+            await asyncio.wait({gone}, timeout=seconds)
+
+    try:
+        await response(scope, receive, drops)
+    finally:
+        gone.cancel()
 
 
 def _transport(send: Send) -> Any:
