@@ -3,7 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
-WORKERS ?= 3
+# One more than there are cores, which keeps all of them at work; from eight on, memory and PostgreSQL are the bound.
+WORKERS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((cores < 2 ? 3 : cores < 8 ? cores + 1 : 8)))
+# Processes that we start load thousands of modules: with bytecode in a third of the time.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up test test-system test-n8n lint bench clean

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 pytest_plugins = ["wfops_pipelines_tests.servers.n8n", "wfops_pipelines_tests.servers.postgres"]
 
 MEMORY = Path("/dev/shm")  # a file system in memory, where there is one
+APART = ("n8n", "system")  # marks of the tests that run by themselves
 ROOM = 6 * 1024**3  # bytes: more than all tests at once have ever had, several times
 
 
@@ -28,6 +31,27 @@ def _holds_files() -> bool:
         return False
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return min(free, shutil.disk_usage(MEMORY).free) > ROOM
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Who asks for tests of a mark (``-m n8n``) need not import the files in which nothing carries it."""
+    asked = [each.strip() for each in config.getoption("markexpr").split(" and ")]
+    is_test = re.fullmatch(r"test_\w+\.py", collection_path.name)
+    return True if is_test and any(mark in APART and not _may_carry(mark, collection_path) for mark in asked) else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A mark stands where it is looked for, or its tests would be left out."""
+    hidden = {(mark, item.path) for item in items for mark in APART if item.get_closest_marker(mark) and not _may_carry(mark, item.path)}
+    if hidden:
+        raise pytest.UsageError("; ".join(f"{path.name} carries the mark {mark}, which neither it nor the conftest.py of its folder names"
+                                          for mark, path in sorted(hidden)))
+
+
+@functools.cache
+def _may_carry(mark: str, path: Path) -> bool:
+    return any(f"mark.{mark}" in each.read_text() for each in (path, path.with_name("conftest.py")) if each.is_file())
 
 
 @pytest.hookimpl(trylast=True)
