@@ -7,9 +7,10 @@
       └──────────────── an answer, in any state ────────┼──────────────────────────────┤
                                                         └───────── failure, later ─────┘
 
-Failures are those of reaching it: no connection, no answer in time. An instance that answers, be it with a refusal, is
-there. While a circuit is open nothing is asked of the instance; each opening without an answer in between lasts twice as
-long as the one before, up to a limit. Nothing here knows the time or chance: both come in as arguments.
+Failures are those of reaching it: no connection, no answer in time, and a listing that takes so long that it is given up.
+An instance that answers, be it with a refusal, is there. While a circuit is open nothing is asked of the instance; each
+opening without an answer in between lasts twice as long as the one before, up to a limit. Nothing here knows the time or
+chance: both come in as arguments.
 """
 
 from __future__ import annotations

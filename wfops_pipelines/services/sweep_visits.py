@@ -32,6 +32,8 @@ from wfops_pipelines.services.sweep_recording import Recorder, Repeated, Visit
 T = TypeVar("T")
 
 POLICY = CircuitPolicy()
+_SLOW_POLICY = CircuitPolicy(threshold=1)  # one that is too slow for a whole check costs the sweep all that time
+_SLOWLY = 0.2  # of the time for a whole check is what one has that took too long before, or whose neighbour did
 _SLOW = 2.0  # seconds after which one that is waited for gives its place to another
 _AGAIN = 0.3  # seconds, and up to one more, before what failed at once is tried again
 _LONG = 30.0  # seconds after which a whole check gives its place to another
@@ -67,6 +69,7 @@ class Visits:
         self._whole = asyncio.Semaphore(services.limits.sweep_concurrency)
         self._tenants: defaultdict[Any, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_PER_TENANT))
         self._hosts: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_PER_HOST))
+        self._slow_hosts: set[str] = set()
 
     async def visit(self, visit: Visit) -> Seen | None:
         """Look at an environment, and check it whole if need be; none when the recorder will tell of it."""
@@ -80,7 +83,9 @@ class Visits:
                 same = await self._look(visit, known_pages(visit) if is_recognisable(visit, head) else ())
             except UNSEEN as error:
                 return await self._unseen(visit, error, started)
-            await self._note_answer(visit)
+            if not is_slow(visit.circuit):  # to a question that is small, it always had an answer
+                await self._note_answer(visit)
+                visit = replace(visit, circuit=None)
             if same:
                 self._recorder.add(Repeated(visit, visit.context.now(), round(monotonic_ms() - started)))
                 return None
@@ -95,7 +100,9 @@ class Visits:
             return Seen(Done.BUSY, row.drift_status)
         except TimedOut as error:
             slow = Unreachable(f"the whole check took too long: {error}", target=row.base_url,
-                               fix=f"`wfops sync {visit.name.replace('/', ' ')}` says what takes so long")
+                               fix=f"`wfops sync {visit.name.replace('/', ' ')}` has more time, and tells why")
+            self._slow_hosts.add(urlsplit(row.base_url).netloc)
+            await self._fail(visit, TimedOut.kind, str(slow), _SLOW_POLICY)
             check = await note_unseen(self._services, visit.context, row, slow, check_type="scheduled")
             return Seen(Done.FAILED, check.status, _told(visit, check))
         if missed and check.error is None:
@@ -103,15 +110,20 @@ class Visits:
         if check.error is not None:
             await self._note_failure(visit, check.error)
             return Seen(Done.FAILED, check.status, _told(visit, check))
+        await self._note_answer(visit)
         changed = check.changed or _has_news(check)
         daily = row.known_checked_at is not None and whole_check_due(row.id, row.known_checked_at, visit.context.now())
         return Seen(Done.CHECKED, check.status, _told(visit, check) if check.changed or daily else (),
                     compare=changed or daily or row.known_pages is None)
 
     async def _checked(self, visit: Visit) -> DriftCheck:
-        limits = self._services.limits
-        calls.end_by(time.monotonic() + limits.longest(OperationKind.DRIFT_DETECTION))
-        return await check_drift(self._services, visit.context, visit.environment, check_type="scheduled")
+        services, kind = self._services, OperationKind.DRIFT_DETECTION
+        slow = is_slow(visit.circuit) or urlsplit(visit.environment.base_url).netloc in self._slow_hosts
+        longest = services.limits.longest(kind) * (_SLOWLY if slow else 1.0)
+        longest_runs = {**services.limits.longest_runs, str(kind): longest}
+        services = replace(services, limits=replace(services.limits, longest_runs=longest_runs))
+        calls.end_by(time.monotonic() + longest)
+        return await check_drift(services, visit.context, visit.environment, check_type="scheduled")
 
     # -- looking -------------------------------------------------------------------------------------------------------
 
@@ -170,7 +182,10 @@ class Visits:
         if not isinstance(error, Unreachable):
             await self._note_answer(visit)
             return
-        circuit = failed(visit.circuit, visit.context.now(), reason=error.kind, message=str(error), policy=POLICY,
+        await self._fail(visit, error.kind, str(error), POLICY)
+
+    async def _fail(self, visit: Visit, reason: str, message: str, policy: CircuitPolicy) -> None:
+        circuit = failed(visit.circuit, visit.context.now(), reason=reason, message=message, policy=policy,
                          chance=chance_of(f"{visit.id}/{visit.circuit.openings if visit.circuit else 0}"))
         await asyncio.to_thread(self._save_circuit, visit, circuit)
 
@@ -207,6 +222,11 @@ async def _in_place(work: Callable[[], Coroutine[Any, Any, T]], places: asyncio.
             await asyncio.wait({task})
             raise
     return await task
+
+
+def is_slow(circuit: Circuit | None) -> bool:
+    """Whether the instance was there and too slow for a whole check. Only one that ends well closes such a circuit."""
+    return circuit is not None and circuit.reason == TimedOut.kind
 
 
 def is_recognisable(visit: Visit, head: str | None) -> bool:

@@ -16,7 +16,7 @@ from wfops_pipelines.git import ls_refs
 from wfops_pipelines.n8n.provider import Connection
 from wfops_pipelines_tests.servers.hostile import HostileServer, Request, Script, drop_by_drop, http
 from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, workflow
-from wfops_pipelines_tests.services.test_sweeps import swept
+from wfops_pipelines_tests.services.test_sweeps import circuit, swept
 
 UPLOAD_PACK = {"content_type": "application/x-git-upload-pack-result"}
 HEAD = http(200, b"003da" + b"a" * 39 + b" refs/heads/main\n0000", **UPLOAD_PACK)
@@ -68,6 +68,27 @@ def test_an_n8n_that_lists_pages_without_end_ends_a_sweep_as_unreachable(new_fle
     assert report.counts["failed"] == 1 and told_of_prod(fleet) == ("ERROR", "unreachable")
     assert TimedOut.kind in {operation.error_kind for operation in fleet.operations()}
     assert fleet["eu"].row.drift_status == "IN_SYNC"
+
+
+def test_an_n8n_that_lists_without_end_is_left_alone_and_probed_for_a_shorter_time_until_a_check_is_whole(
+        new_fleet: NewFleet) -> None:
+    fleet = beside_a_good_one(new_fleet)
+    fleet["prod"].in_sync(workflow("B"))
+    assert swept(fleet).counts == {"checked": 2}
+    fleet.with_limits(longest_run=20.0)
+    fleet["prod"].sandbox.faults.add("latency", ms=500)
+    fleet["prod"].sandbox.faults.add("endless", method="GET", path="/workflows$")
+    assert swept(fleet).counts == {"unchanged": 1, "failed": 1}
+    opened = circuit(fleet["prod"])
+    assert (opened.state, opened.reason, told_of_prod(fleet)) == ("open", "timed_out", ("ERROR", "unreachable"))
+    assert "ran for longer than 20 s" in opened.message
+    assert swept(fleet, minutes=20).counts == {"unchanged": 1, "failed": 1}
+    probed = circuit(fleet["prod"])
+    assert (probed.state, probed.openings) == ("open", 2)
+    assert "ran for longer than 4 s" in probed.message
+    fleet["prod"].sandbox.faults.clear()
+    assert swept(fleet, minutes=40).counts == {"unchanged": 1, "checked": 1}
+    assert circuit(fleet["prod"]) is None and told_of_prod(fleet)[0] == "IN_SYNC"
 
 
 def test_a_git_server_that_answers_drop_by_drop_ends_a_sweep_as_unreachable(
