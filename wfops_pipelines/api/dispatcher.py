@@ -1,4 +1,5 @@
-"""One thread that launches what webhooks told (§21). Deliveries that arrive while it works are launched together after."""
+"""One thread that launches what webhooks told (§21). Deliveries that arrive while it works are launched together after; what
+nobody tells it of, as when a pause ends, it finds when it looks around."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import AbstractContextManager
 
 from wfops_pipelines.domain.errors import WfopsError
-from wfops_pipelines.services.push_dispatch import Dispatched, RefreshQueue, dispatch
+from wfops_pipelines.services.push_dispatch import LEFT_SECONDS, Dispatched, RefreshQueue, dispatch
 from wfops_pipelines.services.services import Services
 
 log = logging.getLogger("wfops.pushes")
@@ -73,7 +74,7 @@ class Dispatcher:
         """Launch until the end, or the first failure."""
         while True:
             with self._told:
-                self._told.wait_for(lambda: self._work or self._ending)
+                self._told.wait_for(lambda: self._work or self._ending, timeout=LEFT_SECONDS)
                 if self._ending:
                     return
                 self._work = False
@@ -84,8 +85,11 @@ class Dispatcher:
                 _settle(told, error)
                 raise
             self._pause = FIRST_PAUSE
-            if done.deliveries:
-                log.info("run %s for %d deliveries, %d environments", done.run_id, done.deliveries, len(done.partitions))
+            for run_id, partitions in done.launched.items():
+                log.info("run %s for %d environments, on account of pushes", run_id, len(partitions))
+            if done.more:
+                with self._told:
+                    self._work = True
             _settle(told, done)
 
 

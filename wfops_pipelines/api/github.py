@@ -17,6 +17,7 @@ from wfops_pipelines.api.dispatcher import Dispatcher
 from wfops_pipelines.api.envelopes import answer, failure
 from wfops_pipelines.domain.errors import Denied, MalformedDelivery, StoreError
 from wfops_pipelines.services.push_delivery import Delivery, Receipt, receive
+from wfops_pipelines.services.push_dispatch import Dispatched
 from wfops_pipelines.services.services import Services
 
 LARGEST_BODY = 25 * 2**20  # GitHub sends none that is larger
@@ -110,7 +111,15 @@ class GitHubWebhook:
         except Exception:
             return failure(503, "queue_unavailable", "the delivery is kept, and nothing could be launched for it yet",
                            retry_after=30)
-        if done.deliveries == 0:  # a pause holds it back, or it was launched a moment ago, together with others
-            return answer({"status": "received", **data}, "received; a refresh is launched once nothing is paused",
-                          status=202)
-        return answer({"status": "launched", **data, "run_id": done.run_id}, "received; a refresh is launched", status=202)
+        return _told(done, waiting, data)
+
+
+def _told(done: Dispatched, waiting: Sequence[Receipt], data: dict[str, Any]) -> JSONResponse:
+    """What was launched for a delivery."""
+    if done.deliveries == 0:  # a pause holds it back, or it was launched a moment ago, together with others
+        return answer({"status": "received", **data}, "received; a refresh is launched once nothing is paused", status=202)
+    runs = (done.runs.get((receipt.tenant, slug)) for receipt in waiting for slug in receipt.environments)
+    run_id = next(filter(None, runs), None)
+    if run_id is None and done.more:
+        return answer({"status": "received", **data}, "received; a refresh is being launched", status=202)
+    return answer({"status": "launched", **data, "run_id": run_id}, "received; a refresh is launched", status=202)

@@ -253,6 +253,11 @@ Partition = tuple[str, str]
 LANES = ("push", "push-2")
 """Runs of one lane wait for each other; what two pushes of one environment ask for goes into the same."""
 
+SLOW_LANE = "push-slow"
+"""For those who would keep others waiting: whose Git did not answer lately, and tenants that fill a lane of the others."""
+
+MOST_IN_A_LANE = 2  # runs of one tenant alone, beside those of others
+
 
 @dataclass(frozen=True, slots=True)
 class RefreshRun:
@@ -263,15 +268,43 @@ class RefreshRun:
     lane: str
     partitions: frozenset[Partition]
 
+    @property
+    def tenants(self) -> frozenset[str]:
+        """Whose environments it looks at."""
+        return frozenset(tenant for tenant, _ in self.partitions)
+
 
 def covering(partition: Partition, runs: Iterable[RefreshRun]) -> str | None:
     """The run that will look at a partition anyway."""
     return next((run.run_id for run in runs if run.waits and partition in run.partitions), None)
 
 
-def lane_for(partitions: Collection[Partition], runs: Collection[RefreshRun]) -> str:
-    """Behind a run that works on one of the partitions; else the lane with the fewest runs."""
+def by_lane(partitions: Collection[Partition], runs: Collection[RefreshRun], *,
+            slow: Collection[Partition] = ()) -> dict[str, frozenset[Partition]]:
+    """Where partitions are to be looked at, by lane; ``slow`` are those whose Git did not answer lately.
+
+    A tenant's wait behind the run that works on one of them, else behind the tenant's other runs, so that one tenant fills
+    no two lanes; those of all other tenants go where the fewest runs are.
+    """
+    quick = [run for run in runs if run.lane in LANES]
+    emptiest = min(LANES, key=lambda lane: sum(run.lane == lane for run in quick))
+    found: dict[str, set[Partition]] = {}
+    for tenant in sorted({tenant for tenant, _ in partitions}):
+        theirs = {partition for partition in partitions if partition[0] == tenant}
+        slowly = theirs.intersection(slow)
+        if slowly:
+            found.setdefault(SLOW_LANE, set()).update(slowly)
+        if theirs - slowly:
+            found.setdefault(_lane_of(tenant, theirs - slowly, runs, quick, emptiest), set()).update(theirs - slowly)
+    return {lane: frozenset(some) for lane, some in found.items()}
+
+
+def _lane_of(tenant: str, partitions: Collection[Partition], runs: Collection[RefreshRun], quick: Collection[RefreshRun],
+             emptiest: str) -> str:
     for run in runs:
         if not run.partitions.isdisjoint(partitions):
             return run.lane
-    return min(LANES, key=lambda lane: sum(run.lane == lane for run in runs))
+    own = [run.lane for run in quick if run.tenants == {tenant}]
+    if len(own) >= MOST_IN_A_LANE:
+        return SLOW_LANE
+    return own[0] if own else emptiest

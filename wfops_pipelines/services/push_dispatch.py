@@ -2,14 +2,15 @@
 
 What waits for a run is what the store says waits, so whoever comes after a process that died goes on. An environment that a
 queued run will look at anyway needs no other one: that run reads the branch as it is when it starts. So there are never
-more than a run that works and one that waits for an environment, however many pushes there are.
+more than a run that works and one that waits for an environment, however many pushes there are. Which lanes there are, and
+who goes into which, is :func:`domain.pushes.by_lane`'s.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Protocol
 from uuid import UUID
@@ -25,7 +26,7 @@ log = logging.getLogger("wfops.pushes")
 
 ACTOR = "system:webhook"
 LEFT_SECONDS = 15.0
-_AT_ONCE = 1000
+AT_ONCE = 1000  # deliveries that are launched together
 
 
 class RefreshQueue(Protocol):
@@ -42,12 +43,13 @@ class RefreshQueue(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Dispatched:
-    """What was launched: how many deliveries are looked after now, by which new run, for which partitions."""
+    """What was launched: how many deliveries are looked after now, by which run each environment, and what the new runs look
+    at."""
 
     deliveries: int = 0
-    run_id: str | None = None
-    partitions: frozenset[Partition] = frozenset()
-    covered: frozenset[Partition] = frozenset()  # by a run that was queued already
+    runs: Mapping[Partition, str] = field(default_factory=dict)
+    launched: Mapping[str, frozenset[Partition]] = field(default_factory=dict)
+    more: bool = False  # is waiting, for the next time
 
 
 def dispatch(services: Services, queue: RefreshQueue, *, older_than: float = 0) -> Dispatched:
@@ -63,10 +65,18 @@ def dispatch(services: Services, queue: RefreshQueue, *, older_than: float = 0) 
                if (run_id := pushes.covering(partition, runs)) is not None}
     rest = left.partitions - set(covered)
     failpoints.reach("push.launch.before")
-    run_id = queue.submit(rest, lane=pushes.lane_for(rest, runs)) if rest else None
+    lanes = pushes.by_lane(rest, runs, slow=in_trouble(services) if rest else ())
+    launched = {queue.submit(partitions, lane=lane): partitions for lane, partitions in lanes.items()}
     failpoints.reach("push.launch.after")
-    note_launched(services, left.rows, {**covered, **dict.fromkeys(rest, run_id)})
-    return Dispatched(len(left.rows), run_id, rest, frozenset(covered))
+    by_run = covered | {partition: run_id for run_id, partitions in launched.items() for partition in partitions}
+    note_launched(services, left.rows, by_run)
+    return Dispatched(len(left.rows), by_run, launched, more=len(left.rows) >= AT_ONCE)
+
+
+def in_trouble(services: Services) -> frozenset[Partition]:
+    """Environments whose Git did not answer when it was last asked: they are waited for apart from the others."""
+    with services.store.system() as system:
+        return frozenset((row.tenant_slug, row.slug) for row in system.pushes.in_trouble())
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +95,12 @@ def left_behind(services: Services, *, older_than: float = LEFT_SECONDS) -> Left
 def _waiting(services: Services, older_than: float) -> Left:
     before = services.now() - timedelta(seconds=older_than) if older_than else None
     with services.store.system() as system:
-        waiting = system.pushes.waiting(before=before, limit=_AT_ONCE)
+        waiting = system.pushes.waiting(before=before, limit=AT_ONCE)
         there = {(row.tenant_slug, row.slug) for row in system.environments()} if waiting else set()
     return Left(waiting, frozenset({(row.tenant_slug, slug) for row in waiting for slug in row.environments} & there))
 
 
-def note_launched(services: Services, waiting: Sequence[Row[Any]], runs: Mapping[Partition, str | None]) -> None:
+def note_launched(services: Services, waiting: Sequence[Row[Any]], runs: Mapping[Partition, str]) -> None:
     """Note that runs look after deliveries, tenant by tenant."""
     by_tenant: dict[UUID, list[Row[Any]]] = {}
     for row in waiting:
@@ -102,10 +112,11 @@ def note_launched(services: Services, waiting: Sequence[Row[Any]], runs: Mapping
             ids = {row.slug: row.id for row in work.fleet.environments()}
             done: dict[str | None, list[UUID]] = {}
             for row in rows:
-                own = [runs.get((context.tenant_slug, slug)) for slug in row.environments]
-                done.setdefault(own[0] if own else None, []).append(row.id)
-                for slug, run_id in zip(row.environments, own, strict=True):
+                own = (runs.get((context.tenant_slug, slug)) for slug in row.environments)
+                done.setdefault(next(filter(None, own), None), []).append(row.id)
+                for slug in row.environments:
                     if slug in ids:
+                        run_id = runs.get((context.tenant_slug, slug))
                         asked.setdefault(run_id, {})[ids[slug]] = row.after_commit
             for run_id, deliveries in done.items():
                 work.pushes.launched(deliveries, run_id, context.now())

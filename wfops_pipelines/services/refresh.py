@@ -7,6 +7,7 @@ comparisons that look at two environments of a tenant.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,8 +15,9 @@ from typing import Any, Protocol
 
 from sqlalchemy import Row
 
+from wfops_pipelines import failpoints
 from wfops_pipelines.domain.context import Context
-from wfops_pipelines.domain.errors import OperationRunning, WfopsError
+from wfops_pipelines.domain.errors import Broken, OperationRunning, OutsideError, WfopsError
 from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.services.detect_drift import CheckType, DriftCheck, check_drift, compare_stored
 from wfops_pipelines.services.reconcile import reconcile
@@ -23,6 +25,9 @@ from wfops_pipelines.services.retrying import with_retries
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.services.sync_environment import sync_environment
 from wfops_pipelines.services.sync_repository import sync_repository
+from wfops_pipelines.store.tables.base import storable
+
+log = logging.getLogger("wfops.refresh")
 
 
 class Part(StrEnum):
@@ -69,8 +74,8 @@ HolderOf = Callable[[Target], WfopsError | None]
 
 async def refresh(services: Services, targets: Sequence[Target], parts: Collection[Part], *,
                   check_type: CheckType = "manual", report: Report = lambda _: None) -> list[Outcome]:
-    """Refresh ``parts`` of every target; ``report`` hears each outcome as it comes. An expected error (``WfopsError``)
-    becomes an outcome; an unexpected one is raised after the others are done."""
+    """Refresh ``parts`` of every target; ``report`` hears each outcome as it comes. An error becomes an outcome, one that
+    nobody expected as :class:`Broken`, with its trace in the log."""
     gate = asyncio.Semaphore(services.limits.sweep_concurrency)
     outcomes: list[Outcome] = []
 
@@ -138,10 +143,32 @@ async def _one(target: Target, part: Part, work: Callable[[], Any], tell: Report
         tell(Outcome(target, part, await work()))
     except WfopsError as error:
         tell(Outcome(target, part, None, error))
+    except failpoints.FailpointReached:
+        raise
+    except Exception as error:
+        log.exception("%s of %s", part, target.name, extra={"tenant": target.context.tenant_slug})
+        tell(Outcome(target, part, None, Broken(f"an error of ours: {type(error).__name__}: {error}", fix="see the log")))
 
 
 async def _all(work: Any) -> None:
-    """Everything to its end, then the first unexpected error: one environment does not cut off its neighbours."""
+    """Everything to its end, then the first error that none of them could tell: what ends the process."""
     unexpected = [e for e in await asyncio.gather(*work, return_exceptions=True) if isinstance(e, BaseException)]
     if unexpected:
         raise unexpected[0]
+
+
+def note_branches(services: Services, outcomes: Sequence[Outcome]) -> None:
+    """Note which branches could be read and which not, as looks at their heads do (:mod:`repository_poll`): pushes to those
+    that could not keep no others waiting."""
+    for outcome in outcomes:
+        environment, context = outcome.target.environment, outcome.target.context
+        failed = outcome.error if isinstance(outcome.error, OutsideError) else None
+        if outcome.part is not Part.REPOSITORY or environment.repository_id is None or (outcome.error and not failed):
+            continue
+        with services.store.bookkeeping(context, "branches.noted") as work:
+            branch = environment.branch or work.fleet.repository(environment.repository_id).branch
+            if failed is None:
+                work.pushes.was_read(environment.repository_id, branch)
+            else:
+                work.pushes.could_not_read(environment.repository_id, branch, error=storable(f"{failed.kind}: {failed}"),
+                                           now=context.now())

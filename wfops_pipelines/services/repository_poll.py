@@ -79,13 +79,15 @@ class Branch:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """An environment whose branch stands elsewhere than at its last sync; ``head`` is none when the branch is gone."""
+    """An environment whose branch stands elsewhere than at its last sync; ``head`` is none when the branch is gone.
+    ``again``: a refresh for this head came to nothing."""
 
     tenant_id: UUID
     tenant: str
     environment_id: UUID
     environment: str
     head: str | None
+    again: bool = False
 
 
 @dataclass(slots=True)
@@ -244,4 +246,5 @@ def _moved(rows: Sequence[Row[Any]], now: datetime) -> Iterator[Moved]:
         asked = pushes.Asked(row.asked_head, row.asked_at, row.attempts) if happened(row.asked_at) else None
         if pushes.wants_refresh(now, head=row.head, commit=row.git_commit, gone_known=row.git_version == LOOK_AGAIN,
                                 asked=asked):
-            yield Moved(row.tenant_id, row.tenant_slug, row.id, row.slug, row.head)
+            yield Moved(row.tenant_id, row.tenant_slug, row.id, row.slug, row.head,
+                        again=asked is not None and asked.head == row.head)

@@ -77,6 +77,22 @@ class Pushes:
             index_elements=["tenant_id", "repository_id", "branch"],
             set_={name: statement.excluded[name] for name in values}))
 
+    def could_not_read(self, repository_id: UUID, branch: str, *, error: str, now: datetime) -> None:
+        """Note that a branch could not be read otherwise than by a look, whose time stays."""
+        statement = insert(heads).values(tenant_id=self._tenant_id, repository_id=repository_id, branch=branch, failures=1,
+                                         failing_since=now, error=error, next_look_at=now)
+        new = statement.excluded
+        self._connection.execute(statement.on_conflict_do_update(
+            index_elements=["tenant_id", "repository_id", "branch"],
+            set_={"failures": heads.c.failures + 1, "error": new.error,
+                  "failing_since": func.coalesce(heads.c.failing_since, new.failing_since)}))
+
+    def was_read(self, repository_id: UUID, branch: str) -> None:
+        """Note that a branch can be read again."""
+        self._connection.execute(update(heads).where(
+            heads.c.tenant_id == self._tenant_id, heads.c.repository_id == repository_id, heads.c.branch == branch,
+            heads.c.failures > 0).values(failures=0, failing_since=None, error=None))
+
     def look_again(self, now: datetime) -> None:
         """Look now at the branches that could not be read: their address or token may be another one."""
         self._connection.execute(update(heads).where(
@@ -104,8 +120,9 @@ class PushReads:
             .order_by(tenants.c.slug, repositories.c.name)))
 
     def waiting(self, *, before: datetime | None = None, limit: int = 1000) -> list[Row[Any]]:
-        """Deliveries that no run was launched for yet, with ``tenant_slug``, the longest waiting first; ``before`` leaves
-        out those that came later. Those of tenants that are paused wait for the end of that (§20)."""
+        """Deliveries that no run was launched for yet, with ``tenant_slug``: of each tenant in turn the one that waits
+        longest; ``before`` leaves out those that came later. Those of tenants that are paused wait for the end of that
+        (§20)."""
         query = (select(deliveries, tenants.c.slug.label("tenant_slug"))
                  .join(tenants, tenants.c.tenant_id == deliveries.c.tenant_id)
                  .where(text("webhook_deliveries.status = 'received'"), tenants.c.deleted_at.is_(None),
@@ -115,7 +132,10 @@ class PushReads:
                         .select_from(installation_pause).exists()))
         if before is not None:
             query = query.where(deliveries.c.received_at < before)
-        return list(self._connection.execute(query.order_by(deliveries.c.received_at, deliveries.c.id).limit(limit)))
+        turn = func.row_number().over(partition_by=deliveries.c.tenant_id,
+                                      order_by=(deliveries.c.received_at, deliveries.c.id))
+        return list(self._connection.execute(
+            query.order_by(turn, deliveries.c.received_at, deliveries.c.id).limit(limit)))
 
     def watched(self) -> list[Row[Any]]:
         """Every environment that has a repository, by tenant, with ``tenant_slug``: what its branch is (``repository_id``,
@@ -144,6 +164,19 @@ class PushReads:
         return int(self._connection.execute(
             select(func.count()).select_from(repositories).join(tenants, tenants.c.tenant_id == repositories.c.tenant_id)
             .where(repositories.c.webhook_secret.is_not(None), tenants.c.deleted_at.is_(None))).scalar_one())
+
+    def in_trouble(self) -> list[Row[Any]]:
+        """Environments whose branch could not be read when that was last tried: ``tenant_slug`` and ``slug``."""
+        branch = func.coalesce(environments.c.branch, repositories.c.branch)
+        return list(self._connection.execute(
+            select(tenants.c.slug.label("tenant_slug"), environments.c.slug)
+            .join(heads, (heads.c.tenant_id == environments.c.tenant_id)
+                  & (heads.c.repository_id == environments.c.repository_id))
+            .join(repositories, (repositories.c.tenant_id == heads.c.tenant_id)
+                  & (repositories.c.id == heads.c.repository_id))
+            .join(tenants, tenants.c.tenant_id == heads.c.tenant_id)
+            .where(heads.c.failures > 0, heads.c.branch == branch, environments.c.deleted_at.is_(None),
+                   tenants.c.deleted_at.is_(None))))
 
     def unreadable(self) -> list[Row[Any]]:
         """Branches that an environment reads and that could not be read when they were last looked at, with ``tenant_slug``

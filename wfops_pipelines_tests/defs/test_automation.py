@@ -206,9 +206,16 @@ def test_a_run_of_pushes_does_not_wait_for_a_git_server_that_hangs(
 
         use_installation(replace(given.installation, services=replace(services, open_repository=opened)))
         run = defs.resolve_job_def("refresh").execute_in_process(instance=given.instance, run_config=dg.RunConfig(
-            {"refresh_environments": push_runs.config_of([("acme", "prod")])}))
+            {"refresh_environments": push_runs.config_of([("acme", "prod")], "push")}))
     errors = {outcome["part"]: outcome["error"] for outcome in run.output_for_node("refresh_environments")}
     assert isinstance(errors["repository_workflows"], Unreachable)
+
+
+def test_an_environment_that_was_deleted_while_a_run_of_pushes_waited_fails_it_for_nobody(given: Given) -> None:
+    for asked, environments in (([("acme", "prod"), ("acme", "gone")], {"prod"}), ([("acme", "gone")], set())):
+        run = defs.resolve_job_def("refresh").execute_in_process(instance=given.instance, run_config=dg.RunConfig(
+            {"refresh_environments": push_runs.config_of(asked, "push")}))
+        assert {outcome["environment"] for outcome in run.output_for_node("refresh_environments")} == environments
 
 
 def test_a_run_of_pushes_waits_for_an_environment_that_is_held(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +242,7 @@ def test_a_run_of_pushes_waits_for_an_environment_that_is_held(given: Given, mon
         holder = pool.submit(lambda: asyncio.run(hold()))
         assert held.wait(60)
         run = defs.resolve_job_def("refresh").execute_in_process(instance=given.instance, run_config=dg.RunConfig(
-            {"refresh_environments": push_runs.config_of([("acme", "prod")])}))
+            {"refresh_environments": push_runs.config_of([("acme", "prod")], "push")}))
         holder.result()
     assert [outcome["error"] for outcome in run.output_for_node("refresh_environments")] == [None] * 3
     assert was_refused.is_set()

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from wfops_pipelines.domain import pushes
 from wfops_pipelines.domain.errors import MalformedDelivery
-from wfops_pipelines.domain.pushes import Asked, Place, Push, RefreshRun
+from wfops_pipelines.domain.pushes import Asked, Partition, Place, Push, RefreshRun
 
 RECORDED = json.loads((Path(__file__).parents[1] / "api" / "github_payloads.json").read_text())
 A, B, NONE = "a" * 40, "b" * 40, "0" * 40
@@ -272,8 +272,28 @@ def test_a_run_that_waits_will_see_what_was_pushed_and_one_that_works_may_not() 
     assert pushes.covering(("acme", "dev"), [working, queued]) == "r2"
 
 
-def test_what_a_run_works_on_waits_behind_it_and_everything_else_goes_where_the_least_waits() -> None:
-    working = RefreshRun("r1", False, "push", frozenset({("acme", "prod")}))
-    assert pushes.lane_for({("acme", "prod"), ("globex", "prod")}, [working]) == "push"
-    assert pushes.lane_for({("globex", "prod")}, [working]) == "push-2"
-    assert pushes.lane_for({("globex", "prod")}, []) == "push"
+@pytest.mark.parametrize(("asked", "running", "lanes"), [
+    pytest.param(["acme/prod"], [], {"push": ["acme/prod"]}, id="nobody waits"),
+    pytest.param(["acme/prod", "acme/dev"], ["push acme/prod"], {"push": ["acme/prod", "acme/dev"]},
+                 id="what a run works on waits behind it, and what came with it"),
+    pytest.param(["acme/prod", "globex/prod"], ["push acme/prod"], {"push": ["acme/prod"], "push-2": ["globex/prod"]},
+                 id="everybody else goes where the fewest runs are"),
+    pytest.param(["acme/dev"], ["push acme/prod", "push-2 globex/prod"], {"push": ["acme/dev"]},
+                 id="a tenant waits behind itself"),
+    pytest.param(["acme/dev"], ["push acme/prod", "push acme/eu"], {"push-slow": ["acme/dev"]},
+                 id="and fills no lane"),
+    pytest.param(["acme/dev"], ["push acme/prod globex/a", "push acme/eu globex/a"], {"push-2": ["acme/dev"]},
+                 id="runs that others are in are not the tenant's own"),
+    pytest.param(["acme/prod", "slow/a", "slow/b"], [], {"push": ["acme/prod", "slow/b"], "push-slow": ["slow/a"]},
+                 id="whose Git did not answer lately waits apart"),
+    pytest.param(["acme/prod"], ["push-slow slow/a"], {"push": ["acme/prod"]}, id="which makes nobody else wait"),
+    pytest.param(["slow/b"], ["push-slow slow/a"], {"push": ["slow/b"]}, id="not even the same tenant")])
+def test_who_is_looked_at_in_which_lane(asked: list[str], running: list[str], lanes: dict[str, list[str]]) -> None:
+    def partition(name: str) -> Partition:
+        tenant, _, environment = name.partition("/")
+        return tenant, environment
+
+    runs = [RefreshRun(f"r{number}", False, lane, frozenset(map(partition, names)))
+            for number, (lane, *names) in enumerate(run.split() for run in running)]
+    found = pushes.by_lane(frozenset(map(partition, asked)), runs, slow={("slow", "a")})
+    assert found == {lane: frozenset(map(partition, names)) for lane, names in lanes.items()}

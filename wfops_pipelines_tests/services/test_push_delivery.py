@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from wfops_pipelines import failpoints
-from wfops_pipelines.domain.errors import Denied, MalformedDelivery, StoreUnavailable
+from wfops_pipelines.domain.errors import Denied, MalformedDelivery, StoreUnavailable, Unreachable
 from wfops_pipelines.failpoints import FailpointReached
+from wfops_pipelines.services import push_dispatch
 from wfops_pipelines.services.push_delivery import receive
 from wfops_pipelines.services.push_dispatch import dispatch, left_behind
 from wfops_pipelines.services.push_health import check_pushes
+from wfops_pipelines.services.refresh import Outcome, Part, Target, note_branches
 from wfops_pipelines.services.retention import run_retention
+from wfops_pipelines.services.sync_repository import RepositorySync
 from wfops_pipelines.store.secrets import SecretBox, generate_key
 from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet
 from wfops_pipelines_tests.services.pushing import (
@@ -262,10 +266,35 @@ def test_what_was_kept_is_launched_as_one_run_and_noted(fleet: FleetUnderTest) -
     receive(fleet.services, delivered(push_document("prod/a.json")))
     receive(fleet.services, delivered(push_document("dev/a.json")))
     done = dispatch(fleet.services, queue)
-    assert (done.deliveries, done.run_id) == (2, "run-0")
+    assert (done.deliveries, set(done.runs.values())) == (2, {"run-0"})
     assert queue.submitted == [{("acme", "dev"), ("acme", "prod")}]
     assert {(row.status, row.run_id) for row in deliveries(fleet)} == {("launched", "run-0")}
     assert dispatch(fleet.services, queue).deliveries == 0
+
+
+def test_an_environment_whose_git_did_not_answer_lately_is_waited_for_apart_until_it_does(fleet: FleetUnderTest) -> None:
+    queue, prod = NotedQueue(), fleet["prod"].row
+    failed = Outcome(Target(fleet.context, prod), Part.REPOSITORY, None, Unreachable("no answer", target="there"))
+    note_branches(fleet.services, [failed])
+    receive(fleet.services, delivered(push_document("prod/a.json", "dev/a.json")))
+    dispatch(fleet.services, queue)
+    lanes = {run.lane: run.partitions for run in queue.queued}
+    assert lanes == {"push-slow": {("acme", "prod"), ("acme", "dev")}}  # they read one branch
+    note_branches(fleet.services, [replace(failed, result=RepositorySync("prod", "o"), error=None)])
+    queue.queued.clear()
+    receive(fleet.services, delivered(push_document("prod/a.json", after="c" * 40)))
+    dispatch(fleet.services, queue)
+    assert [run.lane for run in queue.queued] == ["push"]
+
+
+def test_a_flood_of_one_tenant_puts_nobody_off_and_is_worked_off_in_parts(
+        fleet: FleetUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(push_dispatch, "AT_ONCE", 2)
+    queue = NotedQueue()
+    for n in range(3):
+        receive(fleet.services, delivered(push_document("prod/a.json", after=f"{n + 1:040x}")))
+    assert [dispatch(fleet.services, queue).more for _ in range(2)] == [True, False]
+    assert {row.status for row in deliveries(fleet)} == {"launched"}
 
 
 def test_however_many_pushes_there_are_there_is_one_run_that_works_and_one_that_waits(fleet: FleetUnderTest) -> None:
@@ -298,7 +327,7 @@ def test_while_the_queue_is_away_what_was_kept_waits(fleet: FleetUnderTest) -> N
         dispatch(fleet.services, queue)
     assert [row.status for row in deliveries(fleet)] == ["received"]
     queue.error = None
-    assert dispatch(fleet.services, queue).run_id == "run-0"
+    assert dispatch(fleet.services, queue).runs == {("acme", "prod"): "run-0"}
 
 
 def test_a_process_that_died_between_keeping_and_launching_leaves_what_the_next_one_finds(fleet: FleetUnderTest) -> None:
@@ -325,7 +354,7 @@ def test_an_environment_that_was_deleted_meanwhile_is_not_asked_for(fleet: Fleet
     fleet.tenant["environments"] = [e for e in fleet.tenant["environments"] if e["slug"] != "prod"]
     fleet.apply(prune=True)
     done = dispatch(fleet.services, queue)
-    assert (done.deliveries, done.run_id, queue.submitted) == (1, None, [])
+    assert (done.deliveries, done.runs, queue.submitted) == (1, {}, [])
     assert [row.status for row in deliveries(fleet)] == ["launched"]
 
 

@@ -18,7 +18,7 @@ from wfops_pipelines.defs.refreshing import log_events, refresh_targets, targets
 from wfops_pipelines.defs.resources import DISCARDING, Wfops
 from wfops_pipelines.domain.errors import Cancelled
 from wfops_pipelines.services.detect_drift import CheckType, DriftCheck
-from wfops_pipelines.services.refresh import Outcome, Part
+from wfops_pipelines.services.refresh import Outcome, Part, note_branches
 
 
 class RefreshConfig(dg.Config):
@@ -44,15 +44,20 @@ class RefreshConfig(dg.Config):
 def refresh_environments(context: dg.OpExecutionContext, wfops: Wfops, config: RefreshConfig) -> Iterator[Any]:
     keys = [Key.parse(key) for key in config.partitions]
     targets, absent = targets_of(wfops, context.run, keys, step=context.op.name)
-    if absent:
+    by_a_push = config.git_seconds is not None
+    if absent and not targets and not by_a_push:
         raise as_failure(unknown(absent))
+    if absent:  # deleted while the run waited: those that are there are refreshed
+        context.log.warning(str(unknown(absent)))
     check_type: CheckType = "scheduled" if config.check_type == "scheduled" else "manual"
     outcomes = refresh_targets(wfops, context.log, targets, {Part(p) for p in config.parts}, check_type=check_type,
                                patience=config.patience_seconds or 0.0, git_seconds=config.git_seconds)
     told = outcomes if config.all_events else [o for o in outcomes if _changed(o)]
     log_events(context, wfops, told)
+    if by_a_push:
+        note_branches(wfops.services, outcomes)
     failed = sum(o.error is not None for o in outcomes)
-    context.add_output_metadata({"environments": len(targets), "failed": failed, "events": len(told)})
+    context.add_output_metadata({"environments": len(targets), "absent": len(absent), "failed": failed, "events": len(told)})
     yield dg.Output([_told(outcome) for outcome in outcomes])
     end_as_cancelled(context, next((o.error for o in outcomes if isinstance(o.error, Cancelled)), None))
 

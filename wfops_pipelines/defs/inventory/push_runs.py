@@ -9,23 +9,24 @@ from wfops_pipelines.defs.inventory.jobs import RefreshConfig
 from wfops_pipelines.defs.partitions import Key
 from wfops_pipelines.defs.resources import ACTOR_TAG
 from wfops_pipelines.domain.errors import UnknownPartition
-from wfops_pipelines.domain.pushes import LANES, Partition, RefreshRun
+from wfops_pipelines.domain.pushes import LANES, SLOW_LANE, Partition, RefreshRun
 from wfops_pipelines.domain.run_tags import PRIORITY_TAG, SWEEP_TAG
 from wfops_pipelines.services.refresh import Part
 
 PARTS = (Part.REPOSITORY, Part.DIFF, Part.DRIFT)
 PATIENCE_SECONDS = 30.0  # nobody asks again for minutes, and most operations, as the run of another push, are over by then
-GIT_SECONDS = 180.0  # the next pushes to anybody may wait behind this one
+GIT_SECONDS = 30.0  # the next pushes to anybody may wait behind this one
+SLOW_GIT_SECONDS = 180.0  # here those to others whose Git did not answer lately; what takes longer, sweeps have time for
 _OP = "refresh_environments"
 _ENDING = frozenset({dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.CANCELING})
 _WAITING = frozenset({dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED})
 
 
-def config_of(partitions: Collection[Partition]) -> RefreshConfig:
+def config_of(partitions: Collection[Partition], lane: str) -> RefreshConfig:
     """What such a run does: read Git, reconcile, and compare with what is known of n8n."""
     return RefreshConfig(partitions=sorted(str(Key(tenant, environment)) for tenant, environment in partitions),
                          parts=[str(part) for part in PARTS], check_type="scheduled", patience_seconds=PATIENCE_SECONDS,
-                         git_seconds=GIT_SECONDS)
+                         git_seconds=SLOW_GIT_SECONDS if lane == SLOW_LANE else GIT_SECONDS)
 
 
 def tags_of(lane: str, actor: str) -> dict[str, str]:
@@ -36,7 +37,8 @@ def tags_of(lane: str, actor: str) -> dict[str, str]:
 def runs_of(instance: dg.DagsterInstance) -> list[RefreshRun]:
     """Those that have not ended, the oldest first. One that was not begun within its own queue is not relied upon: a run
     that was made and never queued waits for ever."""
-    runs = instance.get_runs(filters=dg.RunsFilter(tags={SWEEP_TAG: list(LANES)}, statuses=[*_ENDING, *_WAITING]), limit=200)
+    runs = instance.get_runs(limit=200, filters=dg.RunsFilter(
+        tags={SWEEP_TAG: [*LANES, SLOW_LANE]}, statuses=[*_ENDING, *_WAITING]))
     return [RefreshRun(run.run_id, run.status is dg.DagsterRunStatus.QUEUED, run.tags[SWEEP_TAG], _partitions(run))
             for run in reversed(runs)]
 

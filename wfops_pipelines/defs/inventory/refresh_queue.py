@@ -46,7 +46,7 @@ class DagsterRefreshQueue:
 
     def submit(self, partitions: Collection[Partition], *, lane: str) -> str:
         """See ``RefreshQueue.submit``; :class:`StoreUnavailable` when Dagster's database is away."""
-        config = {"ops": {"refresh_environments": {"config": push_runs.config_of(partitions).model_dump()}}}
+        config = {"ops": {"refresh_environments": {"config": push_runs.config_of(partitions, lane).model_dump()}}}
         with _queue_errors():
             run = self._instance.create_run_for_job(
                 self._job, run_config=config, tags={**self._job.run_tags, **push_runs.tags_of(lane, ACTOR)},

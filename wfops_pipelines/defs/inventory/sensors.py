@@ -13,7 +13,7 @@ from wfops_pipelines.defs.ownership import OWNERS, TAGS
 from wfops_pipelines.defs.resources import Wfops
 from wfops_pipelines.domain import pushes
 from wfops_pipelines.services.pausing import said_of_pauses
-from wfops_pipelines.services.push_dispatch import Left, left_behind, note_launched
+from wfops_pipelines.services.push_dispatch import Left, in_trouble, left_behind, note_launched
 from wfops_pipelines.services.repository_poll import ACTOR, Moved, RepositoryPoll
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.settings import process_settings
@@ -54,7 +54,8 @@ def repository_poll(context: dg.SensorEvaluationContext, wfops: Wfops) -> Iterat
     runs = runs_of(context.instance)
     wanted: dict[pushes.Partition, Moved | None] = dict.fromkeys(left.partitions)
     wanted |= {(one.tenant, one.environment): one for one in poll.moved}
-    asked = {partition: one for partition, one in wanted.items() if pushes.covering(partition, runs) is None}
+    asked = {partition for partition in wanted if pushes.covering(partition, runs) is None}
+    slow = in_trouble(services) | {partition for partition, one in wanted.items() if one is not None and one.again}
     said = f"{poll.looked} of {poll.branches} branches looked at{said_of_pauses(services)}"
     if poll.unanswered:
         said += f", {poll.unanswered} not answered yet"
@@ -62,8 +63,9 @@ def repository_poll(context: dg.SensorEvaluationContext, wfops: Wfops) -> Iterat
     if not asked:
         yield dg.SkipReason(f"nothing to ask for ({said})")
         return
-    yield dg.RunRequest(run_config=dg.RunConfig({"refresh_environments": config_of(asked)}),
-                        tags=tags_of(pushes.lane_for(asked, runs), ACTOR))
+    for lane, partitions in pushes.by_lane(asked, runs, slow=slow).items():
+        yield dg.RunRequest(run_config=dg.RunConfig({"refresh_environments": config_of(partitions, lane)}),
+                            tags=tags_of(lane, ACTOR))
 
 
 def _note(looks: RepositoryPoll, services: Services, moved: list[Moved], left: Left) -> None:
