@@ -7,16 +7,19 @@ come back. PyGithub's connection is not made for several threads, so calls take 
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 from collections.abc import Callable
 from concurrent import futures
+from contextlib import suppress
 from typing import Any, TypeVar
 
-import requests
+import httpx
 from github import GithubException
 
 from wfops_pipelines import calls
+from wfops_pipelines.answer_bodies import BrokenBody, TooLarge
 from wfops_pipelines.domain.errors import (
     Conflict,
     IncompleteRead,
@@ -26,14 +29,17 @@ from wfops_pipelines.domain.errors import (
     Rejected,
     Unreachable,
 )
+from wfops_pipelines.git import github_connection
 from wfops_pipelines.git.command import Secret, scrub
+from wfops_pipelines.git.github_connection import OutOfTime
 from wfops_pipelines.unwaited import call_unwaited
 
 T = TypeVar("T")
 
+github_connection.use()
+
 ATTEMPTS = 4
 LONGEST_WAIT = 60.0
-WHOLE_SECONDS = 300.0  # for one call
 _TOKEN_FIX = "check the token: is it valid, and has it read and write access to Contents and Pull requests?"  # noqa: S105
 
 
@@ -58,15 +64,18 @@ class GitHubCalls:
                     return self._in_time(what, call)
             except GithubException as failed:
                 wait = _seconds_to_wait(failed, attempt)
-                if wait is None or wait > LONGEST_WAIT or attempt == ATTEMPTS:
+                if wait is None or wait > calls.seconds_left(LONGEST_WAIT) or attempt == ATTEMPTS:
                     raise self._error(what, failed, wait) from None
-            except (requests.exceptions.ChunkedEncodingError, ValueError):
-                if attempt == ATTEMPTS:
+            except TooLarge:
+                raise Rejected(f"{what}: the answer is larger than any of GitHub's", target=self._target,
+                               fix="check api_url") from None
+            except (httpx.RemoteProtocolError, BrokenBody, ValueError):
+                if _is_last(attempt):
                     raise IncompleteRead(f"{what}: the answer was cut off", target=self._target,
                                          fix="try again later") from None
                 wait = _backoff(attempt)
-            except requests.exceptions.RequestException as failed:
-                if attempt == ATTEMPTS or isinstance(failed, requests.exceptions.SSLError):
+            except (httpx.TransportError, httpx.InvalidURL) as failed:
+                if _is_last(attempt) or _is_about_tls(failed):
                     raise Unreachable(f"{what}: GitHub cannot be reached ({type(failed).__name__})",
                                       target=self._target, fix="check api_url and this machine's way to it") from None
                 wait = _backoff(attempt)
@@ -74,13 +83,15 @@ class GitHubCalls:
         raise AssertionError  # the loop returns or raises
 
     def _in_time(self, what: str, call: Callable[[], T]) -> T:
-        """PyGithub limits the wait for a byte, and not for all of them: a call that takes longer is left to itself."""
-        seconds = calls.seconds_left(WHOLE_SECONDS)
-        asked = call_unwaited(call)
-        if not futures.wait({asked}, timeout=seconds).done:
-            raise Unreachable(f"{what}: no whole answer within {seconds:.0f} s", target=self._target,
-                              fix="check api_url and this machine's way to it")
-        return asked.result()
+        """What the call gives, if it does in time. Its requests end by then, and with them its thread; nobody waits for that
+        where looking up a name takes longer."""
+        seconds = calls.seconds_left(github_connection.WHOLE_SECONDS)
+        asked = call_unwaited(_ending_by, time.monotonic() + seconds, call)
+        if futures.wait({asked}, timeout=seconds).done:
+            with suppress(OutOfTime):
+                return asked.result()
+        raise Unreachable(f"{what}: no whole answer within {seconds:.0f} s", target=self._target,
+                          fix="check api_url and this machine's way to it")
 
     def _error(self, what: str, failed: GithubException, wait: float | None) -> OutsideError:
         status = int(failed.status)
@@ -98,6 +109,19 @@ class GitHubCalls:
         }
         kind, fix_or_none = kinds.get(status, (Rejected, None))
         return kind(text, target=self._target, status=status, fix=fix_or_none)
+
+
+def _ending_by(deadline: float, call: Callable[[], T]) -> T:
+    """The call, in a thread of its own, with its requests ended by the deadline."""
+    calls.end_by(deadline)
+    return call()
+
+
+def _is_about_tls(failed: BaseException) -> bool:
+    cause: BaseException | None = failed
+    while cause is not None and not isinstance(cause, ssl.SSLError):
+        cause = cause.__cause__ or cause.__context__
+    return cause is not None
 
 
 def said(failed: GithubException) -> str:
@@ -125,6 +149,10 @@ def _seconds_to_wait(failed: GithubException, attempt: int) -> float | None:
     if failed.status == 429 or "rate limit" in said(failed).lower():
         return LONGEST_WAIT  # GitHub's advice where it names no time
     return None
+
+
+def _is_last(attempt: int) -> bool:
+    return attempt == ATTEMPTS or _backoff(attempt) > calls.seconds_left(LONGEST_WAIT)
 
 
 def _backoff(attempt: int) -> float:
