@@ -114,23 +114,27 @@ class GitHubRepository:
             headers, data = self._calls(f"reading branch {branch}", lambda: self._api.requester.requestJsonAndCheck(
                 "GET", f"/repos/{self._full_name}/git/ref/heads/{quote(branch)}",
                 headers={"If-None-Match": etag} if etag else {}))
-        except NotFound:
-            self._calls("reading the repository", lambda: self._api.requester.requestJsonAndCheck(
+        except NotFound:  # so says GitHub of a branch that is not there, and of a repository that nobody may see
+            _, data = self._calls("reading the repository", lambda: self._api.requester.requestJsonAndCheck(
                 "GET", f"/repos/{self._full_name}"))
+            if not isinstance(data, dict) or "full_name" not in data:
+                raise self._odd() from None
             return None
         except OutsideError as error:
             if error.status == 409:  # "Git Repository is empty."
                 return None
             raise
-        if data is None:
+        if data is None and etag:  # 304: nothing else without content comes as far as this
             return known
         try:
             sha = check_object(data["object"]["sha"])
         except (KeyError, TypeError, UsageError):
-            raise Rejected("the answer is none that GitHub gives", target=self.display_url,
-                           fix="check api_url") from None
+            raise self._odd() from None
         self._heads.put(branch, headers.get("etag"), sha)
         return sha
+
+    def _odd(self) -> Rejected:
+        return Rejected("the answer is none that GitHub gives", target=self.display_url, fix="check api_url")
 
     def tree(self, commit: str, folder: str) -> list[TreeEntry]:
         """See ``Repository.tree``; by git fetch."""

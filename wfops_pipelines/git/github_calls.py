@@ -7,16 +7,20 @@ come back. PyGithub's connection is not made for several threads, so calls take 
 
 from __future__ import annotations
 
+import re
+import ssl
 import threading
 import time
 from collections.abc import Callable
 from concurrent import futures
+from contextlib import suppress
 from typing import Any, TypeVar
 
-import requests
-from github import GithubException
+import httpx
+from github import BadAttributeException, GithubException
 
 from wfops_pipelines import calls
+from wfops_pipelines.answer_bodies import BrokenBody, TooLarge
 from wfops_pipelines.domain.errors import (
     Conflict,
     IncompleteRead,
@@ -26,14 +30,21 @@ from wfops_pipelines.domain.errors import (
     Rejected,
     Unreachable,
 )
+from wfops_pipelines.failpoints import FailpointReached
+from wfops_pipelines.git import github_connection
 from wfops_pipelines.git.command import Secret, scrub
+from wfops_pipelines.git.github_connection import NotGitHub, OutOfTime
 from wfops_pipelines.unwaited import call_unwaited
 
 T = TypeVar("T")
 
+github_connection.use()
+
+#: What PyGithub raises where JSON is of another shape than GitHub's, or moves to another host.
+_ODD = (ArithmeticError, AssertionError, AttributeError, BadAttributeException, LookupError, RuntimeError, TypeError)
+_SECONDS = re.compile(r"[0-9]{1,11}")
 ATTEMPTS = 4
 LONGEST_WAIT = 60.0
-WHOLE_SECONDS = 300.0  # for one call
 _TOKEN_FIX = "check the token: is it valid, and has it read and write access to Contents and Pull requests?"  # noqa: S105
 
 
@@ -58,29 +69,42 @@ class GitHubCalls:
                     return self._in_time(what, call)
             except GithubException as failed:
                 wait = _seconds_to_wait(failed, attempt)
-                if wait is None or wait > LONGEST_WAIT or attempt == ATTEMPTS:
+                if wait is None or wait > calls.seconds_left(LONGEST_WAIT) or attempt == ATTEMPTS:
                     raise self._error(what, failed, wait) from None
-            except (requests.exceptions.ChunkedEncodingError, ValueError):
-                if attempt == ATTEMPTS:
+            except TooLarge:
+                raise self._not_github(f"{what}: the answer is larger than any of GitHub's") from None
+            except NotGitHub as odd:
+                raise self._not_github(f"{what}: {odd}") from None
+            except (httpx.RemoteProtocolError, BrokenBody, ValueError):
+                if _is_last(attempt):
                     raise IncompleteRead(f"{what}: the answer was cut off", target=self._target,
                                          fix="try again later") from None
                 wait = _backoff(attempt)
-            except requests.exceptions.RequestException as failed:
-                if attempt == ATTEMPTS or isinstance(failed, requests.exceptions.SSLError):
+            except (httpx.TransportError, httpx.InvalidURL) as failed:
+                if _is_last(attempt) or _is_about_tls(failed):
                     raise Unreachable(f"{what}: GitHub cannot be reached ({type(failed).__name__})",
                                       target=self._target, fix="check api_url and this machine's way to it") from None
                 wait = _backoff(attempt)
+            except FailpointReached:
+                raise
+            except _ODD as odd:
+                raise self._not_github(f"{what}: the answer is none that GitHub gives ({type(odd).__name__})") from odd
             self._sleep(wait)
         raise AssertionError  # the loop returns or raises
 
     def _in_time(self, what: str, call: Callable[[], T]) -> T:
-        """PyGithub limits the wait for a byte, and not for all of them: a call that takes longer is left to itself."""
-        seconds = calls.seconds_left(WHOLE_SECONDS)
-        asked = call_unwaited(call)
-        if not futures.wait({asked}, timeout=seconds).done:
-            raise Unreachable(f"{what}: no whole answer within {seconds:.0f} s", target=self._target,
-                              fix="check api_url and this machine's way to it")
-        return asked.result()
+        """What the call gives, if it does in time. Its requests end by then, and with them its thread; nobody waits for that
+        where looking up a name takes longer."""
+        seconds = calls.seconds_left(github_connection.WHOLE_SECONDS)
+        asked = call_unwaited(_ending_by, time.monotonic() + seconds, call)
+        if futures.wait({asked}, timeout=seconds).done:
+            with suppress(OutOfTime):
+                return asked.result()
+        raise Unreachable(f"{what}: no whole answer within {seconds:.0f} s", target=self._target,
+                          fix="check api_url and this machine's way to it")
+
+    def _not_github(self, text: str) -> Rejected:
+        return Rejected(text, target=self._target, fix="check api_url, and what stands between this machine and GitHub")
 
     def _error(self, what: str, failed: GithubException, wait: float | None) -> OutsideError:
         status = int(failed.status)
@@ -100,13 +124,27 @@ class GitHubCalls:
         return kind(text, target=self._target, status=status, fix=fix_or_none)
 
 
+def _ending_by(deadline: float, call: Callable[[], T]) -> T:
+    """The call, in a thread of its own, with its requests ended by the deadline."""
+    calls.end_by(deadline)
+    return call()
+
+
+def _is_about_tls(failed: BaseException) -> bool:
+    cause: BaseException | None = failed
+    while cause is not None and not isinstance(cause, ssl.SSLError):
+        cause = cause.__cause__ or cause.__context__
+    return cause is not None
+
+
 def said(failed: GithubException) -> str:
     """What GitHub said, in one line."""
     data: Any = failed.data
     if not isinstance(data, dict):
         return f"HTTP {failed.status}"
     parts = [str(data.get("message") or "")]
-    for error in data.get("errors") or []:
+    errors = data.get("errors")
+    for error in errors if isinstance(errors, list) else [errors or ""]:
         parts.append(str(error.get("message") or error.get("code") or "") if isinstance(error, dict) else str(error))
     return f"HTTP {failed.status}: {'; '.join(part for part in parts if part)[:300]}"
 
@@ -118,13 +156,23 @@ def _seconds_to_wait(failed: GithubException, attempt: int) -> float | None:
         return _backoff(attempt)
     if failed.status not in {403, 429}:
         return None
-    if headers.get("retry-after", "").isdigit():
-        return float(headers["retry-after"])
-    if headers.get("x-ratelimit-remaining") == "0" and headers.get("x-ratelimit-reset", "").isdigit():
-        return max(1.0, int(headers["x-ratelimit-reset"]) - time.time() + 1)
+    asked, reset = (_number(headers.get(name, "")) for name in ("retry-after", "x-ratelimit-reset"))
+    if asked is not None:
+        return asked
+    if headers.get("x-ratelimit-remaining") == "0" and reset is not None:
+        return max(1.0, reset - time.time() + 1)
     if failed.status == 429 or "rate limit" in said(failed).lower():
         return LONGEST_WAIT  # GitHub's advice where it names no time
     return None
+
+
+def _number(text: str) -> float | None:
+    """A header's number of seconds; none where it is no such number."""
+    return float(text) if _SECONDS.fullmatch(text) else None
+
+
+def _is_last(attempt: int) -> bool:
+    return attempt == ATTEMPTS or _backoff(attempt) > calls.seconds_left(LONGEST_WAIT)
 
 
 def _backoff(attempt: int) -> float:

@@ -7,12 +7,8 @@ answers something else; then :func:`ask` says so and the caller falls back to ``
 from __future__ import annotations
 
 import functools
-import socket
 import ssl
-import threading
 from collections.abc import Mapping
-from contextlib import suppress
-from typing import Any
 
 import httpx
 
@@ -20,6 +16,7 @@ from wfops_pipelines import calls
 from wfops_pipelines.domain.errors import IncompleteRead, NotFound, Refused, Unreachable
 from wfops_pipelines.git.address import Address, is_object
 from wfops_pipelines.git.command import CONNECT_SECONDS, authorization
+from wfops_pipelines.git.deadline import Deadline
 
 WHOLE_SECONDS = 30.0  # for everything: a server that sends a byte now and then keeps any limit for a single read
 MAX_ANSWER_BYTES = 16 * 1024 * 1024  # some 200,000 branches that begin with the name of the one that is asked for
@@ -55,7 +52,7 @@ def ask(address: Address, branch: str, secret: str | None) -> str | None:
 
 def _asked(address: Address, body: bytes, headers: Mapping[str, str]) -> bytes:
     seconds = calls.seconds_left(WHOLE_SECONDS)
-    deadline = _Deadline(seconds)
+    deadline = Deadline(seconds)
     try:
         with (deadline, httpx.Client(verify=_tls(), timeout=httpx.Timeout(seconds, connect=CONNECT_SECONDS)) as client,
               client.stream("POST", f"{address.url}/git-upload-pack", content=body, headers=headers,
@@ -83,40 +80,6 @@ def _whole(response: httpx.Response, address: Address) -> bytes:
             raise IncompleteRead(f"the server names more than {MAX_ANSWER_BYTES // 1024 ** 2} MiB of branches",
                                  target=address.url, fix="is this the URL of a Git repository?")
     return b"".join(parts)
-
-
-class _Deadline:
-    """Hangs up on a server when its time is over, however busy it keeps the connection."""
-
-    def __init__(self, seconds: float) -> None:
-        self.over = False
-        self._timer = threading.Timer(seconds, self._hang_up)
-        self._timer.daemon = True
-        self._connection: socket.socket | None = None
-        self._alone = threading.Lock()
-
-    def __enter__(self) -> None:
-        self._timer.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
-        with self._alone:
-            if self._connection is not None:
-                self._connection.close()
-
-    def note(self, event: str, info: Mapping[str, Any]) -> None:
-        """A step of the connection, as httpcore tells it. TLS takes the socket over: what is kept is a second handle."""
-        if event.endswith("connect_tcp.complete"):
-            with self._alone:
-                self._connection = info["return_value"].get_extra_info("socket").dup()
-            if self.over:
-                self._hang_up()
-
-    def _hang_up(self) -> None:
-        self.over = True
-        with self._alone, suppress(OSError):
-            if self._connection is not None:
-                self._connection.shutdown(socket.SHUT_RDWR)
 
 
 def _packet(line: str) -> bytes:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from urllib.parse import urljoin, urlsplit
 
 import orjson
 
+from wfops_pipelines.answer_bodies import ENCODINGS, Body, BrokenBody, values_at_most
 from wfops_pipelines.domain.canonical_json import parse_json
 from wfops_pipelines.domain.errors import (
     Conflict,
@@ -30,9 +30,17 @@ from wfops_pipelines.domain.errors import (
 )
 from wfops_pipelines.n8n.retry import TRANSIENT_STATUSES
 
-#: The most that one answer may inflate to: a guard against an answer made to eat our memory.
-MAX_ANSWER_BYTES = 512 * 1024 * 1024
+#: The most that one answer may be, and inflate to: a guard against one made to eat our memory. n8n takes workflows of up to
+#: 16 MiB, and shows a published one twice. Real ones are 10 kB in the mean and 160 kB at the most: 250 of those, a whole
+#: page, published, are 80 MB, and of mean ones 5 MB.
+MAX_ANSWER_BYTES = 96 * 1024 * 1024
+#: The most values in one: they take some 130 bytes of memory each, however few were sent. A page of 250 real ones has 0.25
+#: million, one of 250 published ones as large as the largest of 281 real ones (3,800 values) has 1.9 million.
+MAX_VALUES = 2_000_000
+_TOO_MUCH_FIX = ("ask for smaller pages, if this is a listing of large workflows: WFOPS_PAGE_SIZE says how many are in one, "
+                 "250 unless it is set")
 _SHOWN = 400
+_VALUES_OF_AN_ERROR = 10_000  # more is not worth its reading for one message
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,30 +84,24 @@ class Asked:
         return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
-def inflate(raw: bytes, encoding: str, asked: Asked) -> bytes:
-    """Undo ``Content-Encoding``. A stream that ends early, or is none, raises :class:`IncompleteRead`."""
+def new_body(encoding: str, asked: Asked, *, kept: bool = True) -> Body:
+    """Takes in what is answered, with its ``Content-Encoding`` undone while it comes."""
     encoding = encoding.strip().lower()
-    if encoding in {"", "identity"} or not raw:
-        return raw
-    if encoding not in {"gzip", "x-gzip", "deflate"}:
+    if encoding not in ENCODINGS:
         raise NotN8n(f"{asked.what} answered with the encoding {encoding!r} that was not asked for",
                      target=asked.target, fix="let the proxy in front of n8n send gzip or nothing")
-    inflater = zlib.decompressobj(47 if encoding != "deflate" or raw[:1] == b"\x78" else -15)
-    try:
-        body = inflater.decompress(raw, MAX_ANSWER_BYTES)
-    except zlib.error as error:
-        raise IncompleteRead(f"{asked.what} answered with broken {encoding} data ({error})",
-                             target=asked.target) from error
-    if inflater.unconsumed_tail:
-        raise too_large(asked)
-    if not inflater.eof:
-        raise IncompleteRead(f"the answer to {asked.what} was cut off inside its {encoding} data", target=asked.target)
-    return body
+    return Body(encoding, MAX_ANSWER_BYTES, kept=kept)
 
 
 def too_large(asked: Asked) -> OutsideError:
+    """For an answer of more than :data:`MAX_ANSWER_BYTES`."""
     return Rejected(f"the answer to {asked.what} is larger than {MAX_ANSWER_BYTES >> 20} MiB", target=asked.target,
-                    fix="ask for smaller pages")
+                    fix=_TOO_MUCH_FIX)
+
+
+def broken_body(error: BrokenBody, encoding: str, asked: Asked) -> OutsideError:
+    """For an answer whose compressed data are none, or are cut off."""
+    return IncompleteRead(f"{asked.what} answered with broken {encoding} data ({error})", target=asked.target)
 
 
 def dump_json(value: Any) -> bytes:
@@ -117,6 +119,9 @@ def json_of(answer: Answer, asked: Asked) -> Any:
     if answer.is_html:
         raise NotN8n(f"{asked.what} answered with a web page instead of JSON", target=asked.target,
                      status=answer.status, fix=_NOT_N8N_FIX)
+    if values_at_most(answer.body) > MAX_VALUES:
+        raise Rejected(f"the answer to {asked.what} holds more than {MAX_VALUES:,} values", target=asked.target,
+                       status=answer.status, fix=_TOO_MUCH_FIX)
     try:
         return parse_json(answer.body)
     except MalformedWorkflow as error:
@@ -184,8 +189,10 @@ def _message(answer: Answer, asked: Asked) -> str:
         shown = re.search(r"<(?:pre|title)[^>]*>(.*?)</(?:pre|title)>", text, re.DOTALL | re.IGNORECASE)
         return asked.clean(re.sub(r"<[^>]+>|&nbsp;", " ", shown.group(1) if shown else text))
     try:
-        value = parse_json(answer.body)
+        value = parse_json(answer.body) if values_at_most(answer.body) < _VALUES_OF_AN_ERROR else None
     except MalformedWorkflow:
+        value = None
+    if value is None:
         return asked.clean(answer.body[:4096].decode("utf-8", "replace"))
     message = value.get("message") if isinstance(value, dict) else None
     return asked.clean(message if isinstance(message, str) else str(value))

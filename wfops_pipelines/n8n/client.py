@@ -21,9 +21,10 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx
 
 from wfops_pipelines import __version__, calls
+from wfops_pipelines.answer_bodies import BrokenBody, TooLarge
 from wfops_pipelines.domain.errors import IncompleteRead, NotN8n, OutsideError, Unreachable, UsageError
 from wfops_pipelines.failpoints import reach
-from wfops_pipelines.n8n.answers import MAX_ANSWER_BYTES, Answer, Asked, dump_json, error_of, inflate, too_large
+from wfops_pipelines.n8n.answers import Answer, Asked, broken_body, dump_json, error_of, new_body, too_large
 from wfops_pipelines.n8n.provider import Connection
 from wfops_pipelines.n8n.retry import TRANSIENT_STATUSES, Backoff, retry_after
 from wfops_pipelines.n8n.tls import shared_context
@@ -219,23 +220,21 @@ class N8nClient:
 
 
 async def _read(response: httpx.Response, asked: Asked, digested: Digested) -> Answer:
-    chunks: list[bytes] = []
-    received = 0
     encoding = response.headers.get("content-encoding", "")
     hashed = None if digested is Digested.NOT else hashlib.sha256(encoding.encode())
-    kept = digested is not Digested.ONLY or not response.is_success
-    async for chunk in response.aiter_raw():
-        if kept:
-            chunks.append(chunk)
-        if hashed is not None:
-            hashed.update(chunk)
-        received += len(chunk)
-        if received > MAX_ANSWER_BYTES:
-            raise too_large(asked)
-    raw = b"".join(chunks)
-    chunks.clear()
-    body = inflate(raw, encoding, asked)
-    return Answer(response.status_code, response.headers, body, received, digest=hashed.hexdigest() if hashed else "")
+    taken = new_body(encoding, asked, kept=digested is not Digested.ONLY or not response.is_success)
+    try:
+        async for chunk in response.aiter_raw():
+            taken.add(chunk)
+            if hashed is not None:
+                hashed.update(chunk)
+        body = taken.whole()
+    except TooLarge:
+        raise too_large(asked) from None
+    except BrokenBody as error:
+        raise broken_body(error, encoding, asked) from error
+    return Answer(response.status_code, response.headers, body, taken.received,
+                  digest=hashed.hexdigest() if hashed else "")
 
 
 def _broken_off(error: httpx.HTTPError, asked: Asked, *, answering: bool) -> _AttemptError:

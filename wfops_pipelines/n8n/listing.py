@@ -41,7 +41,7 @@ class _Progress:
         if page.cursor is None:
             return
         known = len(self._ids)
-        self._ids.update(hash(str(item.get("id") if isinstance(item, dict) else item)) for item in page.items)
+        self._ids.update(hash(_id_of(item)) for item in page.items)
         self._stale = 0 if len(self._ids) > known else self._stale + 1
         if page.cursor in self._cursors or self._stale >= _PAGES_WITHOUT_NEWS:
             raise IncompleteRead(f"{self._asked.what} lists in circles: it never comes to an end",
@@ -49,11 +49,18 @@ class _Progress:
         self._cursors.add(page.cursor)
 
 
+def _id_of(item: Any) -> str:
+    """The id of an entry; for one that has none, whether it has been seen before does not matter."""
+    found = item.get("id") if isinstance(item, dict) else None
+    return str(found) if isinstance(found, str | int) else ""
+
+
 async def fetch_page(client: N8nClient, operation: str, path: str, params: Mapping[str, Any], *,
                      first: bool = True, attempts: int | None = None) -> Page:
-    """One page. What is none raises: :class:`NotN8n` as the first, :class:`IncompleteRead` within a listing."""
+    """One page of at most ``params["limit"]`` items. What is none raises: :class:`NotN8n` as the first,
+    :class:`IncompleteRead` within a listing."""
     answer = await _ask(client, operation, path, params, attempts)
-    return await asyncio.to_thread(_read_page, answer, client.asked("GET", path), first)
+    return await asyncio.to_thread(_read_page, answer, client.asked("GET", path), first, int(params["limit"]))
 
 
 async def _ask(client: N8nClient, operation: str, path: str, params: Mapping[str, Any],
@@ -66,7 +73,7 @@ async def _ask(client: N8nClient, operation: str, path: str, params: Mapping[str
                      fix="is this the address of an n8n, with its public API switched on?") from error
 
 
-def _read_page(answer: Answer, asked: Asked, first: bool) -> Page:
+def _read_page(answer: Answer, asked: Asked, first: bool, limit: int) -> Page:
     try:
         value = object_of(answer, asked)
     except NotN8n as error:
@@ -79,6 +86,11 @@ def _read_page(answer: Answer, asked: Asked, first: bool) -> Page:
                      status=answer.status, fix="is this the address of an n8n?")
     if not isinstance(items, list):
         raise IncompleteRead(f"{asked.what}: a page without its list", target=asked.target)
+    if len(items) > limit:  # no n8n does that; whoever works on a page relies on its size
+        message = f"{asked.what} answered with {len(items):,} items where at most {limit} were asked for"
+        if first:
+            raise NotN8n(message, target=asked.target, status=answer.status, fix="is this the address of an n8n?")
+        raise IncompleteRead(message, target=asked.target)
     if not (cursor is None or (isinstance(cursor, str) and cursor)):
         raise IncompleteRead(f"{asked.what}: a page that does not say whether it is the last", target=asked.target)
     return Page(items, answer.received_bytes, answer.digest, cursor)
@@ -121,7 +133,7 @@ class _Coming:
         answer = await _ask(listing.client, listing.operation, listing.path, _params(listing.limit, self.cursor))
         if self._waited_for and (end := _END.search(answer.body, max(0, len(answer.body) - 1000))):
             self._following = _Coming(listing, end[1].decode())
-        return await asyncio.to_thread(_read_page, answer, listing.asked, self.cursor is None)
+        return await asyncio.to_thread(_read_page, answer, listing.asked, self.cursor is None, listing.limit)
 
     async def page(self) -> Page:
         """The page, when it is there and read."""

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
+import gzip
+import ssl
 import subprocess
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from wfops_pipelines.domain.errors import IncompleteRead, OutsideError, Unreachable
-from wfops_pipelines.git import github_calls, ls_refs
+from wfops_pipelines import calls
+from wfops_pipelines.domain.errors import IncompleteRead, OutsideError, Rejected, Unreachable
+from wfops_pipelines.git import github, github_calls, github_connection, ls_refs
 from wfops_pipelines.git.open import open_repository
 from wfops_pipelines.git.plain import PlainRepository
-from wfops_pipelines.git.repository import RepositorySource
+from wfops_pipelines.git.repository import Repository, RepositorySource
 from wfops_pipelines_tests.git.conftest import Remote
 from wfops_pipelines_tests.servers.hostile import HostileServer, Request, Script, drop_by_drop, http, self_signed
 
@@ -36,6 +43,22 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ls_refs, "WHOLE_SECONDS", 0.5)
 
 
+@contextlib.contextmanager
+def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ssl.SSLContext]:
+    """What a server shows itself with, trusted within the block."""
+    context, pem = self_signed(tmp_path)
+    caches = (ls_refs._tls, github_connection._tls)
+    with monkeypatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(pem))
+        for cache in caches:
+            cache.cache_clear()
+        try:
+            yield context
+        finally:
+            for cache in caches:
+                cache.cache_clear()
+
+
 def test_an_answer_in_one_piece_or_many_is_the_head(tmp_path: Path) -> None:
     answer = http(200, named(f"{HEAD} refs/heads/main\n".encode()), close=True, **RESULT)
     assert head_of(lambda _: answer, tmp_path) == HEAD
@@ -57,23 +80,145 @@ def test_one_that_answers_drop_by_drop_is_given_up(tmp_path: Path, first: int) -
 
 @pytest.mark.usefixtures("impatient")
 def test_one_that_answers_drop_by_drop_over_tls_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    context, pem = self_signed(tmp_path)
-    monkeypatch.setenv("SSL_CERT_FILE", str(pem))
-    ls_refs._tls.cache_clear()
-    try:
-        with HostileServer(lambda _: drop_by_drop(http(200, b"x" * 100_000, **RESULT)), tls=context) as server, \
-                pytest.raises(Unreachable, match="no whole answer"):
-            open_repository(RepositorySource(f"{server.url}/acme.git"), cache=tmp_path).head("main")
-    finally:
-        ls_refs._tls.cache_clear()
+    with (trusted(tmp_path, monkeypatch) as context,
+          HostileServer(lambda _: drop_by_drop(http(200, b"x" * 100_000, **RESULT)), tls=context) as server,
+          pytest.raises(Unreachable, match="no whole answer")):
+        open_repository(RepositorySource(f"{server.url}/acme.git"), cache=tmp_path).head("main")
 
 
-def test_a_github_that_answers_drop_by_drop_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(github_calls, "WHOLE_SECONDS", 0.5)
-    with HostileServer(lambda _: drop_by_drop(http(200, b" " * 100_000))) as server, \
-            pytest.raises(Unreachable, match="no whole answer"):
-        open_repository(RepositorySource(f"{server.url}/acme/flows", provider="github", secret="t", api_url=server.url),
-                        cache=tmp_path).head("main")
+def open_github(url: str, tmp_path: Path) -> Repository:
+    return open_repository(RepositorySource(f"{url}/acme/flows", provider="github", secret="t", api_url=url), cache=tmp_path)
+
+
+def calls_end() -> bool:
+    """Whether every thread that asked somebody has come to its end."""
+    asking = [thread for thread in threading.enumerate() if thread.name == "unwaited"]
+    for thread in asking:
+        thread.join(30)
+    return not any(thread.is_alive() for thread in asking)
+
+
+@pytest.mark.parametrize("first", [0, 10, 200], ids=["nothing", "a part of the head", "a part of the body"])
+@pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
+def test_a_github_that_answers_drop_by_drop_is_hung_up_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int,
+                                                          tls: bool) -> None:
+    monkeypatch.setattr(github_connection, "WHOLE_SECONDS", 0.5)
+    answer = http(200, b" " * 100_000)
+
+    def script(_: Request) -> Iterator[bytes]:
+        yield answer[:first]
+        yield from drop_by_drop(answer[first:])
+
+    with (trusted(tmp_path, monkeypatch) as context, HostileServer(script, tls=context if tls else None) as server,
+          pytest.raises(Unreachable, match="no whole answer")):
+        try:
+            open_github(server.url, tmp_path).head("main")
+        finally:
+            assert calls_end(), "nobody reads on"
+
+
+def test_a_github_that_puts_off_its_answer_for_ever_is_asked_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(github_connection, "WHOLE_SECONDS", 0.5)  # PyGithub asks again every two seconds
+    with HostileServer(lambda _: http(202, {})) as server:
+        with pytest.raises(Unreachable, match="no whole answer"):
+            open_github(server.url, tmp_path).head("main")
+        assert calls_end() and len(server.requests) == 1
+
+
+PORTAL = http(302, b"", location="http://127.0.0.1:9/login")
+
+
+@pytest.mark.parametrize("answer", [
+    pytest.param(PORTAL, id="a page to log in at"), pytest.param(http(307, b"", location="/elsewhere"), id="another place"),
+    pytest.param(http(301, b"", location="http://localhost:9/elsewhere"), id="another host"),
+    pytest.param(http(200, b""), id="nothing"), pytest.param(http(200, b"null"), id="null"), pytest.param(http(204, b""), id="no content"),
+    pytest.param(http(304, b""), id="as before, though nobody asked"), pytest.param(http(200, b"<html></html>"), id="a web page"),
+    pytest.param(http(200, b"[" * 50_000), id="nested"), pytest.param(http(200, {"object": None}), id="another shape"),
+    pytest.param(http(422, {"message": {"a": 1}, "errors": 5}), id="an odd refusal"),
+    pytest.param(http(200, {}, x_ratelimit_remaining="1", x_ratelimit_limit="1", x_ratelimit_reset="9" * 400), id="an odd limit"),
+    pytest.param(http(403, {"message": "no"}, x_ratelimit_remaining="0", x_ratelimit_reset="9" * 4000), id="an absurd limit")])
+@pytest.mark.parametrize("known", [False, True], ids=["not read before", "read before"])
+def test_a_github_that_answers_what_github_does_not_is_an_error_and_neither_unchanged_nor_gone(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes, known: bool) -> None:
+    monkeypatch.setattr(github_calls, "ATTEMPTS", 1)
+    answers = [http(200, {"object": {"sha": HEAD}}, etag='"1"')] if known else []
+    with HostileServer(lambda request: answers.pop() if answers else answer) as server:
+        repository = open_github(server.url, tmp_path)
+        if known:
+            assert repository.head("main") == HEAD
+        if known and answer.startswith(b"HTTP/1.1 304"):
+            assert repository.head("main") == HEAD
+        else:
+            with pytest.raises(OutsideError):
+                repository.head("main")
+
+
+def test_a_branch_is_gone_only_where_its_repository_is_seen_to_be_there(tmp_path: Path) -> None:
+    def answered(repository: bytes) -> str | None:
+        with HostileServer(lambda asked: http(404, {"message": "Not Found"}) if "/git/ref/" in asked.path else repository) as server:
+            return open_github(server.url, tmp_path).head("main")
+
+    assert answered(http(200, {"full_name": "acme/flows"})) is None
+    for odd in (PORTAL, http(200, b""), http(200, b"null"), http(200, {}), http(204, b"")):
+        with pytest.raises(Rejected):
+            answered(odd)
+
+
+@pytest.mark.parametrize("limit", ["MAX_ANSWER_BYTES", "MAX_VALUES"])
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+def test_a_github_whose_answer_is_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str,
+                                                       compress: Callable[[bytes], bytes]) -> None:
+    monkeypatch.setattr(github_connection, limit, 100_000)
+    body = compress(b'{"object":{"sha":"%s"},"more":[%s0]}' % (HEAD.encode(), b"0," * 100_000))
+    encoding = "identity" if compress is bytes else "gzip"
+    with (HostileServer(lambda _: http(200, body, content_encoding=encoding)) as server,
+          pytest.raises(Rejected, match="larger than any of GitHub's")):
+        open_github(server.url, tmp_path).head("main")
+    assert len(server.requests) == 1, "it is not asked for again"
+
+
+def test_a_github_that_answers_without_end_is_hung_up_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(github_connection, "MAX_ANSWER_BYTES", 100_000)
+    sent = []
+
+    def script(_: Request) -> Iterator[bytes]:
+        yield b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n\""
+        while sum(sent) < 64 * 1024 ** 2:
+            sent.append(65536)
+            yield b"0" * 65536
+
+    with HostileServer(script) as server, pytest.raises(Rejected, match="larger than any of GitHub's"):
+        open_github(server.url, tmp_path).head("main")
+    assert sum(sent) < 64 * 1024 ** 2, "it was not read to its end"
+
+
+def test_a_github_that_waits_for_longer_than_there_is_time_is_not_waited_for(tmp_path: Path) -> None:
+    waits: list[float] = []
+    with HostileServer(lambda _: http(429, {"message": "later"}, retry_after="45")) as server:
+        source = RepositorySource(f"{server.url}/acme/flows", provider="github", api_url=server.url)
+        repository = github.open_github(source, cache=tmp_path, sleep=waits.append)
+
+        def look() -> None:
+            calls.end_by(time.monotonic() + 30)
+            repository.head("main")
+
+        with pytest.raises(Unreachable, match="later"):
+            contextvars.copy_context().run(look)
+    assert waits == []
+
+
+def test_a_github_over_tls_is_asked_once_unless_somebody_vouches_for_it(tmp_path: Path,
+                                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    def script(_: Request) -> bytes:
+        return http(200, {"object": {"sha": HEAD}})
+
+    with trusted(tmp_path, monkeypatch) as context, HostileServer(script, tls=context) as server:
+        assert open_github(server.url, tmp_path / "trusting").head("main") == HEAD
+    github_connection._tls.cache_clear()
+    with HostileServer(script, tls=self_signed(tmp_path)[0]) as server:
+        with pytest.raises(Unreachable, match="GitHub cannot be reached"):
+            open_github(server.url, tmp_path / "doubting").head("main")
+        assert server.connections == 1
 
 
 def test_one_that_names_branches_without_end_is_hung_up_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

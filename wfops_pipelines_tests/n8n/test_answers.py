@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -18,8 +19,9 @@ from wfops_pipelines.domain.errors import (
     Refused,
     Rejected,
 )
+from wfops_pipelines.n8n.answers import MAX_VALUES
 from wfops_pipelines_tests.n8n.caller import OK, Caller, in_turn
-from wfops_pipelines_tests.servers.hostile import HostileServer, http
+from wfops_pipelines_tests.servers.hostile import HostileServer, Request, drop_by_drop, http
 
 
 def test_a_web_page_with_200_is_no_n8n() -> None:
@@ -89,10 +91,18 @@ def test_a_cut_off_answer_is_an_incomplete_read(answer: bytes) -> None:
     assert error.transient
 
 
+def bare_deflate(data: bytes) -> bytes:
+    """What some servers take "deflate" for."""
+    return zlib.compress(data, wbits=-15)
+
+
 @pytest.mark.parametrize(("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress),
-                                                   ("identity", lambda data: data)])
+                                                   ("deflate", bare_deflate), ("identity", lambda data: data)])
 def test_encodings_are_undone(encoding: str, compress: Callable[[bytes], bytes]) -> None:
-    with HostileServer(in_turn(http(200, compress(b'{"a": 1}'), content_encoding=encoding))) as server:
+    answer = http(200, compress(b'{"a": 1}'), content_encoding=encoding)
+    with HostileServer(in_turn(answer)) as server:
+        assert Caller(server.url).call() == {"a": 1}
+    with HostileServer(lambda _: drop_by_drop(answer, every=0.001)) as server:
         assert Caller(server.url).call() == {"a": 1}
 
 
@@ -107,6 +117,42 @@ def test_an_answer_made_to_fill_the_memory_is_refused(monkeypatch: pytest.Monkey
         error = Caller(server.url).error()
     assert isinstance(error, Rejected)
     assert "smaller pages" in (error.fix or "")
+
+
+def test_an_answer_is_inflated_no_further_than_it_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wfops_pipelines.n8n.answers.MAX_ANSWER_BYTES", 1_000_000)
+    over = threading.Event()
+    body = gzip.compress(b"x" * 100_000_000)
+
+    def script(_: Request) -> Iterator[bytes]:
+        yield http(200, body, content_encoding="gzip")[:-10]
+        over.wait(60)  # the end of it is still to come
+
+    with HostileServer(script) as server:
+        error = Caller(server.url, read_timeout=30.0).error()
+        over.set()
+    assert len(body) < 1_000_000
+    assert isinstance(error, Rejected)
+
+
+@pytest.mark.parametrize("values", [b"{},", b"[],", b"0,", b'{"a":['])
+def test_an_answer_of_more_values_than_any_of_n8ns_is_refused_unread(monkeypatch: pytest.MonkeyPatch, values: bytes) -> None:
+    monkeypatch.setattr("wfops_pipelines.n8n.answers.parse_json", forbidden)
+    body = b'{"data":[' + values * MAX_VALUES + b"0]}"
+    with HostileServer(in_turn(http(200, gzip.compress(body), content_encoding="gzip"))) as server:
+        error = Caller(server.url).error()
+    assert isinstance(error, Rejected)
+    assert "2,000,000 values" in str(error) and "WFOPS_PAGE_SIZE" in (error.fix or "")
+
+
+def test_the_words_of_an_error_are_not_looked_for_in_many_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wfops_pipelines.n8n.answers.parse_json", forbidden)
+    with HostileServer(in_turn(http(400, b'{"message":"no such thing","more":[' + b"{}," * 100_000 + b"{}]}"))) as server:
+        assert "no such thing" in str(Caller(server.url).error())
+
+
+def forbidden(_: bytes) -> Any:
+    raise AssertionError("it was read")
 
 
 def test_lone_surrogates_nul_and_large_numbers_pass_both_ways() -> None:

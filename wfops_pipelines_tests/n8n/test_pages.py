@@ -72,6 +72,32 @@ def test_pages_are_followed_to_the_last() -> None:
     assert [request.query.get("limit") for request in server.requests] == ["2", "2", "2"]
 
 
+@pytest.mark.parametrize("cursor_of_next", [None, "on"])
+def test_a_page_with_more_than_was_asked_for_is_none_of_n8ns(cursor_of_next: str | None) -> None:
+    with HostileServer(pages(page(0, 3, cursor_of_next))) as server:
+        found, error = collect(server.url, page_size=2)
+    assert found == []
+    assert isinstance(error, NotN8n) and "3 items where at most 2 were asked for" in str(error)
+    with HostileServer(pages(page(0, 2), page(2, 3, cursor_of_next))) as server:
+        found, error = collect(server.url, page_size=2)
+    assert ids(found) == ["id0", "id1"]
+    assert isinstance(error, IncompleteRead) and "3 items where at most 2 were asked for" in str(error)
+
+
+def test_a_look_takes_no_more_than_the_one_workflow_that_it_asked_for() -> None:
+    async def look(url: str) -> None:
+        provider = N8nProvider(Connection(url, "key", attempts=1))
+        try:
+            await provider.answers()
+        finally:
+            await provider.aclose()
+
+    with HostileServer(pages(page(0, 1))) as server:
+        asyncio.run(look(server.url))
+    with HostileServer(pages(page(0, 2))) as server, pytest.raises(NotN8n, match="2 items"):
+        asyncio.run(look(server.url))
+
+
 def test_an_empty_server_gives_one_empty_last_page() -> None:
     with HostileServer(pages(page(0, 0, None))) as server:
         found, error = collect(server.url)

@@ -91,6 +91,19 @@ def test_an_n8n_that_lists_without_end_is_left_alone_and_probed_for_a_shorter_ti
     assert circuit(fleet["prod"]) is None and told_of_prod(fleet)[0] == "IN_SYNC"
 
 
+def test_nothing_is_kept_of_a_page_with_more_than_was_asked_for(new_fleet: NewFleet) -> None:
+    def script(request: Request) -> bytes:
+        if request.query.get("limit") == "1":
+            return http(200, {"data": [], "nextCursor": None})
+        return http(200, {"data": [{**workflow(f"W{number}"), "id": f"w{number}"} for number in range(251)], "nextCursor": None})
+
+    fleet = beside_a_good_one(new_fleet)
+    report = swept_with_n8n(fleet, script)
+    assert report.counts["failed"] == 1 and told_of_prod(fleet) == ("ERROR", "not_n8n")
+    assert fleet["prod"].mappings() == {}
+    assert fleet["eu"].row.drift_status == "IN_SYNC"
+
+
 def test_a_git_server_that_answers_drop_by_drop_ends_a_sweep_as_unreachable(
         new_fleet: NewFleet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ls_refs, "WHOLE_SECONDS", 0.5)
