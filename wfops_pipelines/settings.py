@@ -1,6 +1,7 @@
 """Typed settings: the only reader of the environment.
 
-Every field is a variable ``WFOPS_<FIELD>``. Cadences are seconds; 0 switches one off (§24).
+Every field is a variable ``WFOPS_<FIELD>``. Cadences are seconds; 0 switches one off (§24). No duration is longer than a
+year, and what is kept is kept for a century at most: what no clock can count with is a slip of the pen.
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ from functools import cache
 from pathlib import Path
 
 from platformdirs import user_data_path
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from wfops_pipelines import failpoints as failpoint_specifications
 from wfops_pipelines.domain.errors import InvalidSetting
 from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.domain.retention import KeepDays
+
+_LONGEST = {"_seconds": 366 * 86_400, "_seconds_by_kind": 366 * 86_400, "_days": 36_600}
 
 
 class Settings(BaseSettings):
@@ -92,6 +96,15 @@ class Settings(BaseSettings):
     celery_chunk_size: int = Field(default=50, ge=1, le=1000, description="environments that a step claims at a time")
 
     failpoints: str = Field(default="", description="for tests only")
+
+    @field_validator("*")
+    @classmethod
+    def _countable(cls, value: object, field: ValidationInfo) -> object:
+        most = next((most for ending, most in _LONGEST.items() if str(field.field_name).endswith(ending)), None)
+        durations = value.values() if isinstance(value, dict) else [value]
+        if most is not None and not all(isinstance(each, int | float) and 0 <= each <= most for each in durations):
+            raise PydanticCustomError("duration", "must be from 0 to {most}", {"most": most})
+        return value
 
     @field_validator("failpoints")
     @classmethod

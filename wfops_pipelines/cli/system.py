@@ -24,7 +24,7 @@ class Engine(StrEnum):
 
 
 def up(port: Port = None) -> None:
-    """Run the system: database, code server, Dagster's daemon and UI, until Ctrl-C.
+    """Run the system: database, code server, Dagster's daemon and UI, the API for webhooks, until Ctrl-C.
 
     Exit codes: 0 stopped, 1 a process keeps dying, 2 the port is taken, 4 it runs already.
 

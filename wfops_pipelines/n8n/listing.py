@@ -91,7 +91,7 @@ def _read_page(answer: Answer, asked: Asked, first: bool, limit: int) -> Page:
         if first:
             raise NotN8n(message, target=asked.target, status=answer.status, fix="is this the address of an n8n?")
         raise IncompleteRead(message, target=asked.target)
-    if not (cursor is None or (isinstance(cursor, str) and cursor)):
+    if not (cursor is None or (isinstance(cursor, str) and cursor.isascii() and cursor.isprintable() and cursor)):
         raise IncompleteRead(f"{asked.what}: a page that does not say whether it is the last", target=asked.target)
     return Page(items, answer.received_bytes, answer.digest, cursor)
 

@@ -137,6 +137,7 @@ def test_a_server_without_such_a_listing_is_none() -> None:
 ODD_PAGES = [
     {"nextCursor": None}, {"data": None, "nextCursor": None}, {"data": {}, "nextCursor": None}, {"data": []},
     {"data": [], "nextCursor": 7}, {"data": [], "nextCursor": ""}, {"data": [], "nextCursor": False}, [],
+    {"data": [], "nextCursor": "\ud800"}, {"data": [], "nextCursor": "a\x00"},
     http(200, "<title>Sign in</title>"), http(200, b'{"data": [', close=True),
     b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{\"data\": [",
 ]
