@@ -1,8 +1,8 @@
 """One GitHub call at a time: bounded retries, and GitHub's answers in our tree of errors.
 
 PyGithub's own retrying is off: it would sleep through a rate limit for an hour. Here a call waits at most
-:data:`LONGEST_WAIT` seconds for a limit to lift, in at most :data:`ATTEMPTS` attempts; then the caller hears when to
-come back. PyGithub's connection is not made for several threads, so calls take turns.
+:data:`LONGEST_WAIT` seconds for a limit to lift (and not beyond ``calls.end_by``), in at most :data:`ATTEMPTS` attempts;
+then the caller hears when to come back. PyGithub's connection is not made for several threads, so calls take turns.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class GitHubCalls:
                     return self._in_time(what, call)
             except GithubException as failed:
                 wait = _seconds_to_wait(failed, attempt)
-                if wait is None or wait > LONGEST_WAIT or attempt == ATTEMPTS:
+                if wait is None or wait > calls.seconds_left(LONGEST_WAIT) or attempt == ATTEMPTS:
                     raise self._error(what, failed, wait) from None
             except (requests.exceptions.ChunkedEncodingError, ValueError):
                 if attempt == ATTEMPTS:
