@@ -102,7 +102,7 @@ def build_services(settings: Settings, store: Store) -> Services:
             lease_stale=settings.lease_stale_seconds, send_concurrency=settings.send_concurrency,
             sweep_patience=settings.sweep_patience_seconds, sweep_in_flight=settings.sweep_in_flight,
             sweep_chunk=settings.sweep_chunk_size, sweep_window=6 * settings.sweep_chunk_size,
-            longest_run=settings.longest_run_seconds,
+            poll_patience=settings.git_poll_patience_seconds, longest_run=settings.longest_run_seconds,
             longest_runs={str(kind): seconds for kind, seconds in settings.longest_run_seconds_by_kind.items()},
             send_lease=2 * settings.send_timeout_seconds + 30,  # a sender may wait for a place, then for the receiver
         ),

@@ -58,6 +58,7 @@ class Settings(BaseSettings):
 
     drift_check_interval_seconds: int = Field(default=300, ge=0)
     git_poll_interval_seconds: int = Field(default=60, ge=0)
+    git_poll_patience_seconds: float = Field(default=30, gt=0, le=600, description="without a head, the poll gives up")
     partition_sync_interval_seconds: int = Field(default=30, ge=0)
     dead_run_check_interval_seconds: int = Field(default=30, ge=0, description="runs whose process is gone")
     outbox_interval_seconds: int = Field(default=30, ge=0, description="sending what people are told")

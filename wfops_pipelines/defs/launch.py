@@ -21,6 +21,7 @@ from typing import Any
 
 import dagster as dg
 from dagster_postgres.utils import DagsterPostgresException
+from dagster_shared.error import SerializableErrorInfo
 
 from wfops_pipelines.bootstrap import Installation, use_installation
 from wfops_pipelines.defs.actors import ACTOR_TAG, actor_tags
@@ -125,7 +126,8 @@ def run_job(installation: Installation, job: str, ops: Mapping[str, Mapping[str,
     cancelled = any(event.event_type is dg.DagsterEventType.PIPELINE_CANCELED for event in result.all_events)
     if cancelled or (failed is not None and _was_interrupted(failed)):
         raise Interrupted
-    message = _reason(failed) if failed is not None else None
+    ended = next((e for e in result.all_events if e.event_type is dg.DagsterEventType.PIPELINE_FAILURE), None)
+    message = _reason(failed) if failed is not None else _reason_of_run(ended) if ended is not None else None
     return Launched(result.run_id, result.success, outputs, message)
 
 
@@ -149,7 +151,15 @@ def _reason(failed: dg.DagsterEvent) -> str:
     data = failed.step_failure_data
     if data.user_failure_data is not None and data.user_failure_data.description:
         return data.user_failure_data.description
-    error = data.error
+    return _first_cause(data.error)
+
+
+def _reason_of_run(ended: dg.DagsterEvent) -> str:
+    """Why a run failed beside its steps: Dagster's own storage was away, say."""
+    return _first_cause(ended.job_failure_data.error) if ended.job_failure_data.error is not None else ended.message or ""
+
+
+def _first_cause(error: SerializableErrorInfo | None) -> str:
     while error is not None and error.cause is not None:
         error = error.cause
     return error.message.strip() if error is not None else "no reason recorded"

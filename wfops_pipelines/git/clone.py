@@ -22,7 +22,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from wfops_pipelines import failpoints
+from wfops_pipelines import calls, failpoints
 from wfops_pipelines.domain.errors import NotFound, Unreachable
 from wfops_pipelines.git.address import Address, Transport
 from wfops_pipelines.git.command import Finished, Git, GitFailed, Secret, write_global_config
@@ -89,7 +89,7 @@ class Clone:
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the clone alone, among all processes and threads of this machine."""
-        deadline = time.monotonic() + _LOCK_SECONDS
+        deadline = time.monotonic() + calls.seconds_left(_LOCK_SECONDS)
         with (self.home / "lock").open("a") as file:
             while True:
                 try:

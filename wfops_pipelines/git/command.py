@@ -11,7 +11,7 @@ import base64
 import contextlib
 import os
 import shlex
-import signal
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +21,7 @@ from typing import IO
 
 from wfops_pipelines import calls
 from wfops_pipelines.domain.errors import Unreachable, UsageError
+from wfops_pipelines.git import processes
 from wfops_pipelines.git.address import Address, Transport
 
 Secret = Callable[[], str | None]
@@ -75,9 +76,10 @@ class Git:
             config: Mapping[str, str] | None = None) -> Finished:
         """Run to the end; :class:`GitFailed` when git says no, :class:`Unreachable` when it takes too long."""
         secret = self._secret() if network else None
-        process = self._start(arguments, self._environment(secret, network, config or {}), stderr=subprocess.PIPE,
-                              stdin=subprocess.DEVNULL if data is None else subprocess.PIPE)
         limit = calls.seconds_left(NETWORK_SECONDS) if network else LOCAL_SECONDS
+        process = self._start(arguments, self._environment(secret, network, config or {}), stderr=subprocess.PIPE,
+                              stdin=subprocess.DEVNULL if data is None else subprocess.PIPE,
+                              seconds=limit if network else None)
         try:
             stdout, stderr = process.communicate(data, timeout=limit)
         except subprocess.TimeoutExpired:
@@ -85,7 +87,7 @@ class Git:
             raise Unreachable(f"git {arguments[0]} did not finish in {limit:.0f} s", target=self.address.url,
                               fix="check the connection, or try again later") from None
         finally:
-            _end(process)
+            processes.end(process)
         text = scrub(stderr.decode(errors="replace"), secret)
         if network:
             calls.count("git", "failed" if process.returncode else calls.OK)
@@ -106,17 +108,17 @@ class Git:
             assert process.stdout is not None  # noqa: S101 - started with a pipe
             yield process.stdout
         finally:
-            _end(process)
+            processes.end(process)
 
     def _start(self, arguments: Sequence[str], environment: Mapping[str, str], *, stdin: IO[bytes] | int,
-               stderr: int) -> subprocess.Popen[bytes]:
+               stderr: int, seconds: float | None = None) -> subprocess.Popen[bytes]:
+        if shutil.which("git") is None:
+            raise UsageError("the git command is not installed", fix="install git 2.34 or newer")
         try:
-            return subprocess.Popen(["git", *arguments], cwd=self._home, stdin=stdin, stdout=subprocess.PIPE,
-                                    stderr=stderr, env=environment, start_new_session=True)
-        except FileNotFoundError as error:
-            if error.filename != "git":
-                raise GitFailed(arguments[0], 128, f"the cache directory {self._home} is gone") from None
-            raise UsageError("the git command is not installed", fix="install git 2.34 or newer") from None
+            return processes.start(["git", *arguments], cwd=self._home, stdin=stdin, stderr=stderr,
+                                   environment=environment, seconds=seconds)
+        except FileNotFoundError:
+            raise GitFailed(arguments[0], 128, f"the cache directory {self._home} is gone") from None
 
     def _environment(self, secret: str | None, network: bool, config: Mapping[str, str]) -> dict[str, str]:
         inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
@@ -196,15 +198,3 @@ def write_global_config(home: Path, address: Address) -> None:
         with tempfile.NamedTemporaryFile("w", dir=home, delete=False) as file:
             file.write(text)
         Path(file.name).replace(target)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Make sure that the process and its helpers (git-remote-https, ssh) are gone and its pipes closed."""
-    if process.poll() is None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-    for pipe in (process.stdin, process.stdout, process.stderr):
-        if pipe is not None:
-            with contextlib.suppress(OSError):
-                pipe.close()
-    process.wait()

@@ -1,8 +1,8 @@
 """One GitHub call at a time: bounded retries, and GitHub's answers in our tree of errors.
 
 PyGithub's own retrying is off: it would sleep through a rate limit for an hour. Here a call waits at most
-:data:`LONGEST_WAIT` seconds for a limit to lift, in at most :data:`ATTEMPTS` attempts; then the caller hears when to
-come back. PyGithub's connection is not made for several threads, so calls take turns.
+:data:`LONGEST_WAIT` seconds for a limit to lift (and not beyond ``calls.end_by``), in at most :data:`ATTEMPTS` attempts;
+then the caller hears when to come back. PyGithub's connection is not made for several threads, so calls take turns.
 """
 
 from __future__ import annotations

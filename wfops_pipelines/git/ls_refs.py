@@ -52,9 +52,9 @@ def ask(address: Address, branch: str, secret: str | None) -> str | None:
 
 def _asked(address: Address, body: bytes, headers: Mapping[str, str]) -> bytes:
     seconds = calls.seconds_left(WHOLE_SECONDS)
-    deadline = Deadline(seconds)
+    deadline, limits = Deadline(seconds), httpx.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS))
     try:
-        with (deadline, httpx.Client(verify=_tls(), timeout=httpx.Timeout(seconds, connect=CONNECT_SECONDS)) as client,
+        with (deadline, httpx.Client(verify=_tls(), timeout=limits) as client,
               client.stream("POST", f"{address.url}/git-upload-pack", content=body, headers=headers,
                             extensions={"trace": deadline.note}) as response):
             _check_status(response.status_code, address)

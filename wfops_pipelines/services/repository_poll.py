@@ -1,8 +1,9 @@
 """The poll (§7, §24): the safety net under webhooks. One cheap request per repository and branch, each at its own time.
 
 When a branch is due stands in the store, so a restart does not look at all of them at once, and a late tick does not look
-twice. A branch that cannot be read is looked at more and more seldom, and one host that hangs takes a few threads and no
-more: a tick waits for a bounded time, and what is not answered by then is noted by whoever waits for it.
+twice. A look ends after ``limits.poll_patience``; a tick waits for less, and what is not answered by then is noted by
+whoever waits for it. What hangs takes a few threads and no more, whether it is one host or one tenant's many; a branch that
+cannot be read is looked at more and more seldom, and all of these together leave half of the threads to the others.
 
 Which environments are to be refreshed is read from the store alone: a look that is newer than the environment's last
 repository sync, and says another commit. Tenants share nothing here, not even an answer about the same URL.
@@ -14,7 +15,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -25,7 +26,7 @@ from uuid import UUID
 
 from sqlalchemy import Row
 
-from wfops_pipelines import failpoints
+from wfops_pipelines import calls, failpoints
 from wfops_pipelines.domain import pushes
 from wfops_pipelines.domain.errors import Broken, SecretUnreadable, StoreError, WfopsError
 from wfops_pipelines.services.services import Services
@@ -36,9 +37,9 @@ from wfops_pipelines.unwaited import call_unwaited
 log = logging.getLogger("wfops.pushes")
 
 ACTOR = "system:repository_poll"
-THREADS = 16
-PER_TENANT = 6  # looks at once; repositories of one tenant that hang leave the others threads, on whatever hosts they are
-PER_HOST = 4  # looks at once; a host that hangs leaves the other threads free
+THREADS = 32
+PER_TENANT = 4  # looks at once; repositories of one tenant that hang leave the others threads, on whatever hosts they are
+PER_HOST = 8  # looks at once; a host that hangs leaves the other threads free, and no tenant takes a host from the others
 TICK_SECONDS = 20.0  # that a tick waits for answers; Dagster gives a sensor 60
 _FREE_POLL = 0.05  # seconds between two looks whether a host is free: another tick's looks tell us nothing
 
@@ -46,6 +47,7 @@ _LATEST = 1.5  # times the interval, or the backoff, a look comes at most: what 
 _SKEW = timedelta(minutes=10)  # between clocks of hosts; what is later than that has not happened yet
 
 BranchKey = tuple[UUID, UUID, str]
+Place = tuple[str, Hashable]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,14 @@ class Branch:
     @property
     def host(self) -> str:
         """Who answers; a disk is one, too."""
-        key = pushes.remote_key(self.environment.url)
-        return key.partition("/")[0] if key is not None else urlsplit(self.environment.url).netloc
+        url = self.environment.api_url or self.environment.url
+        key = pushes.remote_key(url)
+        return key.partition("/")[0] if key is not None else urlsplit(url).netloc
+
+    @property
+    def failed(self) -> bool:
+        """Whether it could not be read when it was last looked at, and so may well hang."""
+        return bool(self.environment.failures)
 
     def due(self, now: datetime, interval: float) -> bool:
         """Whether it is to be looked at; at once when it never was, or when its time is later than it can be."""
@@ -112,8 +120,8 @@ class RepositoryPoll:
         self._shortest = shortest
         self._threads = threads
         self._flying: dict[BranchKey, Future[str | None]] = {}
-        self._hosts: Counter[str] = Counter()
-        self._tenants: Counter[UUID] = Counter()
+        self._taken: Counter[Place] = Counter()
+        self._taken_by_failed: Counter[Place] = Counter()
         self._lock = threading.Lock()
 
     def tick(self, *, seconds: float = TICK_SECONDS) -> Poll:
@@ -169,28 +177,45 @@ class RepositoryPoll:
         poll.unanswered = len(mine) + len(waiting)
 
     def _begin(self, branch: Branch, interval: float, mine: set[Future[str | None]]) -> bool:
+        places = self._places(branch)
         with self._lock:
-            tenant = branch.environment.tenant_id
-            if len(self._flying) >= self._threads or self._hosts[branch.host] >= PER_HOST or (
-                    self._tenants[tenant] >= PER_TENANT):
+            if not all(self._is_free(place, most, branch) for place, most in places.items()):
                 return False
-            self._hosts[branch.host] += 1
-            self._tenants[tenant] += 1
-            future = call_unwaited(self._look, branch, interval)
+            self._taken.update(places.keys())
+            if branch.failed:
+                self._taken_by_failed.update(places.keys())
+            future = call_unwaited(self._look_and_land, branch, interval)
             self._flying[branch.key] = future
-        future.add_done_callback(lambda _: self._landed(branch))
         mine.add(future)
         return True
 
-    def _landed(self, branch: Branch) -> None:
+    def _look_and_land(self, branch: Branch, interval: float) -> str | None:
+        """One look; whoever waits for it finds its places free."""
+        try:
+            return self._look(branch, interval)
+        finally:
+            self._land(branch)
+
+    def _land(self, branch: Branch) -> None:
         with self._lock:
             self._flying.pop(branch.key, None)
-            self._hosts[branch.host] -= 1
-            self._tenants[branch.environment.tenant_id] -= 1
+            self._taken.subtract(self._places(branch).keys())
+            if branch.failed:
+                self._taken_by_failed.subtract(self._places(branch).keys())
+
+    def _places(self, branch: Branch) -> dict[Place, int]:
+        """What a look at a branch takes one place of, and how many places each has."""
+        return {("threads", None): self._threads, ("host", branch.host): PER_HOST,
+                ("tenant", branch.environment.tenant_id): PER_TENANT}
+
+    def _is_free(self, place: Place, most: int, branch: Branch) -> bool:
+        """Whether there is a place for the branch; to those that failed half of them are enough."""
+        return self._taken[place] < most and not (branch.failed and self._taken_by_failed[place] >= max(1, most // 2))
 
     def _look(self, branch: Branch, interval: float) -> str | None:
-        """One look, noted; what stood in its way, for the log."""
+        """One look, noted; what stood in its way, for the log. Runs in a thread of its own."""
         services, row = self._services, branch.environment
+        calls.end_by(time.monotonic() + services.limits.poll_patience)
         context = services.context_of(row.tenant_id, row.tenant_slug, ACTOR)
         began = services.now()  # an answer is as old as its question
         try:

@@ -43,6 +43,7 @@ class Limits:
     sweep_in_flight: int = 32  # looks at once; those that hang hold no place
     sweep_window: int = 600  # environments under way, those that hang among them
     sweep_chunk: int = 100  # environments claimed, and recorded, together
+    poll_patience: float = 30.0  # seconds after which the repository poll gives up on a head
     longest_run: float = 3600.0  # of an operation; 0 for as long as it takes
     longest_runs: Mapping[str, float] = field(default_factory=dict)  # by kind, where it is not that
     operation_attempts: int = 3  # of one that a transient error cut off after it had stored something

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter, defaultdict
 from collections.abc import Hashable
 from concurrent.futures import Future
@@ -12,6 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import Row
 
+from wfops_pipelines import calls
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import OutsideError, Unreachable
 from wfops_pipelines.services.services import Services
@@ -68,7 +70,12 @@ class Heads:
 
     async def _ask_in_time(self, context: Context, environment: Row[Any]) -> str | None:
         patience = self._services.limits.sweep_patience
-        asked = call_unwaited(self._services.head_of, context, environment)
+
+        def ask() -> str | None:
+            calls.end_by(time.monotonic() + patience)  # nobody waits for it any longer
+            return self._services.head_of(context, environment)
+
+        asked = call_unwaited(ask)
         asking = asyncio.wrap_future(asked)
         done, _ = await asyncio.wait({asking}, timeout=patience)
         if not done:

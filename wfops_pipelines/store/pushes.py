@@ -139,13 +139,14 @@ class PushReads:
 
     def watched(self) -> list[Row[Any]]:
         """Every environment that has a repository, by tenant, with ``tenant_slug``: what its branch is (``repository_id``,
-        ``branch``, ``folder``, ``url``), where it stands (``git_commit``, ``git_version``, ``git_synced_at``), what is known
-        of the branch (``head``, ``looked_at``, ``next_look_at``, ``failures``) and what was asked for last (``asked_head``,
-        ``asked_at``, ``attempts``)."""
+        ``branch``, ``folder``, ``url``, ``api_url``), where it stands (``git_commit``, ``git_version``, ``git_synced_at``),
+        what is known of the branch (``head``, ``looked_at``, ``next_look_at``, ``failures``) and what was asked for last
+        (``asked_head``, ``asked_at``, ``attempts``)."""
         branch = func.coalesce(environments.c.branch, repositories.c.branch)
         return list(self._connection.execute(
             select(environments.c.tenant_id, tenants.c.slug.label("tenant_slug"), environments.c.id, environments.c.slug,
                    environments.c.repository_id, branch.label("branch"), environments.c.folder, repositories.c.url,
+                   repositories.c.api_url,
                    environments.c.git_commit, environments.c.git_version, environments.c.git_synced_at,
                    heads.c.head, heads.c.looked_at, heads.c.next_look_at, heads.c.failures,
                    requests.c.head.label("asked_head"), requests.c.asked_at, requests.c.attempts)

@@ -143,6 +143,17 @@ def test_each_asset_can_be_materialised_alone(given: Given, part: str) -> None:
     assert partitions_of(given, part) == {"prod|acme"}
 
 
+def test_a_run_that_fails_beside_its_steps_tells_why(given: Given, fresh_dagster_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: Any) -> None:
+        raise RuntimeError("the event log went away")
+
+    monkeypatch.setattr(type(given.installation), "dagster_url",
+                        lambda _: fresh_dagster_url.replace("postgresql://", "postgresql+psycopg2://"))
+    monkeypatch.setattr(Wfops, "setup_for_execution", away)
+    launched = run_job(given.installation, "refresh", {"refresh_environments": {"partitions": ["dev|acme"]}}, actor="local:ada")
+    assert not launched.success and "the event log went away" in str(launched.failure)
+
+
 def test_a_command_runs_a_job_in_this_process_and_reads_its_answer(given: Given, fresh_dagster_url: str,
                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(given.installation), "dagster_url",

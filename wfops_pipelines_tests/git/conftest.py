@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
+from wfops_pipelines import calls
 from wfops_pipelines.git.open import open_repository
 from wfops_pipelines.git.repository import Repository, RepositorySource
+from wfops_pipelines.unwaited import call_unwaited
 from wfops_pipelines_tests.servers.bare import BareRepository, make_bare
 from wfops_pipelines_tests.servers.git_http import GitHttpServer
 from wfops_pipelines_tests.servers.github import GitHubServer
 
+T = TypeVar("T")
+
 TOKEN = "tok-s3cr3t-0123456789"
 BY: dict[str, Any] = {"author": "Ada Lovelace", "email": "ada@example.com", "when": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)}
+
+
+def within(seconds: float, call: Callable[[], T]) -> T:
+    """What a call gives, or raises, whose calls to Git end after so many seconds."""
+    def limited() -> T:
+        calls.end_by(time.monotonic() + seconds)
+        return call()
+    return call_unwaited(limited).result(60)
 
 
 @dataclass(frozen=True, slots=True)

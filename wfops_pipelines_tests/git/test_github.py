@@ -21,7 +21,7 @@ from wfops_pipelines.domain.errors import (
 from wfops_pipelines.git.github import GitHubRepository, open_github
 from wfops_pipelines.git.github_calls import ATTEMPTS
 from wfops_pipelines.git.repository import GitHubApp, PullRequest, PullRequestState
-from wfops_pipelines_tests.git.conftest import BY, TOKEN, Remote
+from wfops_pipelines_tests.git.conftest import BY, TOKEN, Remote, within
 from wfops_pipelines_tests.git.test_reading import read_all
 from wfops_pipelines_tests.servers.github import GitHubServer
 
@@ -153,6 +153,15 @@ def test_nobody_waits_an_hour_for_the_rate_limit(repository: GitHubRepository, g
     github_server.limit = 0
     with pytest.raises(Unreachable, match=r"rate limit.*try again in 3\d\d\d s"):
         repository.head("main")
+    assert naps == []
+
+
+def test_nobody_waits_for_a_limit_beyond_the_time_that_calls_have(
+        repository: GitHubRepository, github_remote: Remote, github_server: GitHubServer, naps: list[float]) -> None:
+    github_remote.bare.commit({"a.json": b"1"})
+    github_server.faults.secondary_limits, github_server.faults.retry_after = 1, 45
+    with pytest.raises(Unreachable, match="try again in 45 s"):
+        within(30, lambda: repository.head("main"))
     assert naps == []
 
 

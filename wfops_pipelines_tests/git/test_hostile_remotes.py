@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import gzip
+import shutil
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,11 +19,22 @@ import pytest
 from wfops_pipelines import calls
 from wfops_pipelines.domain.errors import IncompleteRead, OutsideError, Rejected, Unreachable
 from wfops_pipelines.git import github, github_calls, github_connection, ls_refs
+from wfops_pipelines.git.address import parse_address
+from wfops_pipelines.git.clone import Clone
 from wfops_pipelines.git.open import open_repository
 from wfops_pipelines.git.plain import PlainRepository
 from wfops_pipelines.git.repository import Repository, RepositorySource
-from wfops_pipelines_tests.git.conftest import Remote
-from wfops_pipelines_tests.servers.hostile import HostileServer, Request, Script, drop_by_drop, http, self_signed
+from wfops_pipelines_tests.git.conftest import TOKEN, Remote, within
+from wfops_pipelines_tests.servers.hostile import (
+    HostileServer,
+    Request,
+    Script,
+    drop_by_drop,
+    http,
+    refs_without_end,
+    self_signed,
+)
+from wfops_pipelines_tests.servers.processes import child_environment, eventually, processes_with
 
 HEAD = "a" * 40
 RESULT = {"content_type": "application/x-git-upload-pack-result"}
@@ -249,3 +262,97 @@ def test_a_branch_whose_name_ends_like_the_one_that_is_asked_for_is_another(file
     subprocess.run([b"git", b"-C", str(file_remote.bare.path).encode(), b"update-ref", other, head.encode()], check=True)
     repository = file_remote.open()
     assert isinstance(repository, PlainRepository) and repository.head("main") == head
+
+
+ASKS = """
+import sys, time
+from pathlib import Path
+from wfops_pipelines import calls
+from wfops_pipelines.git.address import parse_address
+from wfops_pipelines.git.clone import Clone
+from wfops_pipelines.git.open import open_repository
+from wfops_pipelines.git.repository import RepositorySource
+from wfops_pipelines.unwaited import call_unwaited
+
+def ask():
+    calls.end_by(time.monotonic() + float(sys.argv[3]))
+    open_repository(RepositorySource(sys.argv[1]), cache=Path(sys.argv[2])).head("main")
+
+call_unwaited(ask)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def asking(server: HostileServer, cache: Path, *, seconds: float) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of ours that ends when its standard input does, and whose git is just being answered; it may take so long."""
+    command = [sys.executable, "-c", ASKS, f"{server.url}/acme.git", str(cache), str(seconds)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, env=child_environment()) as process:
+        eventually(lambda: any(request.method == "GET" for request in server.requests))
+        assert processes_with(f"{server.url}/acme.git")
+        yield process
+        process.kill()
+
+
+def test_git_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    with HostileServer(refs_without_end) as server, asking(server, tmp_path, seconds=600) as process:
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+        eventually(lambda: not processes_with(server.url))
+
+
+@pytest.mark.skipif(shutil.which("timeout") is None, reason="the machine has no program `timeout`")
+def test_git_ends_in_time_though_the_process_that_started_it_was_killed(tmp_path: Path) -> None:
+    with HostileServer(refs_without_end) as server, asking(server, tmp_path, seconds=10) as process:
+        process.kill()
+        process.wait()
+        assert processes_with(server.url)
+        eventually(lambda: not processes_with(server.url))
+
+
+def test_a_machine_without_the_program_that_ends_git_reads_repositories_all_the_same(
+        http_remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    head = http_remote.bare.commit({"a.json": b"1"})
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    git = shutil.which("git")
+    assert git is not None
+    (programs / "git").symlink_to(git)
+    monkeypatch.setenv("PATH", str(programs))
+    assert [entry.path for entry in http_remote.open().tree(head, "")] == ["a.json"]
+
+
+FORKS = """
+import os, signal, subprocess, threading
+from pathlib import Path
+from wfops_pipelines.git import processes
+
+held = threading.Event()
+
+def starting():
+    with processes._running.alone:
+        held.set()
+        threading.Event().wait()
+
+threading.Thread(target=starting, daemon=True).start()
+held.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(30)
+    processes.end(processes.start(["true"], cwd=Path("/"), environment=os.environ, stdin=subprocess.DEVNULL,
+                                  stderr=subprocess.DEVNULL))
+    os._exit(0)
+os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) & 255)
+"""
+
+
+def test_a_forked_process_starts_git_though_its_parent_was_just_starting_one() -> None:
+    assert subprocess.run([sys.executable, "-c", FORKS], env=child_environment(), timeout=120, check=False).returncode == 0
+
+
+def test_nobody_waits_for_a_clone_that_is_being_fetched_beyond_the_time_that_calls_have(http_remote: Remote) -> None:
+    head = http_remote.bare.commit({"a.json": b"1"})
+    clone = Clone(parse_address(http_remote.source.url), secret=lambda: TOKEN, cache=http_remote.cache)
+    clone.ensure()
+    with clone.lock(), pytest.raises(Unreachable, match="another process"):
+        within(0.5, lambda: http_remote.open().tree(head, ""))

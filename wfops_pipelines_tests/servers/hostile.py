@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import ipaddress
+import itertools
 import json
 import socket
 import ssl
@@ -173,6 +174,22 @@ def drop_by_drop(answer: bytes, *, every: float = 0.02) -> Iterator[bytes]:
     for position in range(len(answer)):
         yield answer[position:position + 1]
         never.wait(every)
+
+
+def refs_without_end(request: Request) -> bytes | Iterator[bytes]:
+    """A Git server that knows no protocol 2 and goes on naming branches: for git that is never too slow, and never whole."""
+    if request.method == "POST":
+        return http(200, b"no", content_type="text/plain")
+
+    def lines() -> Iterator[bytes]:
+        yield (b"HTTP/1.1 200 OK\r\ncontent-type: application/x-git-upload-pack-advertisement\r\nconnection: close\r\n\r\n"
+               b"001e# service=git-upload-pack\n0000")
+        never = threading.Event()
+        for number in itertools.count():
+            line = b"%040x refs/heads/b%d" % (1, number) + (b"" if number else b"\0side-band-64k") + b"\n"
+            yield b"%04x" % (len(line) + 4) + line
+            never.wait(0.1)
+    return lines()
 
 
 def self_signed(folder: Path) -> tuple[ssl.SSLContext, Path]:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
+
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -25,3 +27,9 @@ def eventually(condition: Callable[[], bool], *, within: float = 60.0) -> None:
         assert now < deadline, "the condition did not come true"
         time.sleep(max(0.01, 3 * (now - looked)))
         looked = time.monotonic()
+
+
+def processes_with(text: str) -> list[str]:
+    """The command lines of this machine's living processes in which the text occurs, such as the URL of a test's server."""
+    lines = (" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"]))
+    return [line for line in lines if text in line]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from wfops_pipelines import failpoints
+from wfops_pipelines.services.repository_poll import RepositoryPoll
 from wfops_pipelines.store import installation, migrate
 from wfops_pipelines.store.engine import open_engine
 from wfops_pipelines.store.secrets import SecretBox
@@ -20,6 +21,7 @@ from wfops_pipelines_tests.servers.postgres import TEST_KEY, PostgresServer
 from wfops_pipelines_tests.services.fleet import Clock, FleetUnderTest, NewFleet, services_over
 from wfops_pipelines_tests.services.hosting import SandboxHost
 from wfops_pipelines_tests.services.moments import Moment
+from wfops_pipelines_tests.services.polling import Looks, Polled
 
 
 def prepare(owner_url: str) -> None:
@@ -117,3 +119,19 @@ def hub_fleet(new_fleet: NewFleet, tmp_path: Path) -> Any:
         fleet.declared("prod").update({"folder": "prod", "write_mode": "pull_request"})
         fleet.apply()
         yield fleet, hub
+
+
+@pytest.fixture
+def polled_of(new_fleet: NewFleet) -> Iterator[Callable[..., Polled]]:
+    made: list[Polled] = []
+
+    def make(*arguments: Any, **options: Any) -> Polled:
+        fleet = new_fleet(*arguments, **options)
+        looks = Looks(fleet.services)
+        made.append(Polled(fleet, looks, RepositoryPoll(looks.watching(), shortest=60)))
+        return made[-1]
+
+    yield make
+    for polled in made:
+        if polled.looks.held is not None:
+            polled.looks.held.set()

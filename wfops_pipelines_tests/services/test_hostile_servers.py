@@ -14,7 +14,8 @@ import pytest
 from wfops_pipelines.domain.errors import TimedOut
 from wfops_pipelines.git import ls_refs
 from wfops_pipelines.n8n.provider import Connection
-from wfops_pipelines_tests.servers.hostile import HostileServer, Request, Script, drop_by_drop, http
+from wfops_pipelines_tests.servers.hostile import HostileServer, Request, Script, drop_by_drop, http, refs_without_end
+from wfops_pipelines_tests.servers.processes import eventually, processes_with
 from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, workflow
 from wfops_pipelines_tests.services.test_sweeps import circuit, swept
 
@@ -113,6 +114,17 @@ def test_a_git_server_that_answers_drop_by_drop_ends_a_sweep_as_unreachable(
         fleet.declared("prod")["repository"] = {"url": f"{server.url}/acme.git", "branch": "main"}
         fleet.apply()
         report = swept(fleet)
+    assert report.counts["failed"] == 1 and told_of_prod(fleet) == ("ERROR", "unreachable")
+    assert fleet["eu"].row.drift_status == "IN_SYNC"
+
+
+def test_a_git_server_that_names_branches_without_end_ends_a_sweep_and_no_process_is_left(new_fleet: NewFleet) -> None:
+    fleet = beside_a_good_one(new_fleet)
+    with HostileServer(refs_without_end) as server:
+        fleet.declared("prod")["repository"] = {"url": f"{server.url}/acme.git", "branch": "main"}
+        fleet.apply()
+        report = swept(fleet)
+        eventually(lambda: not processes_with(server.url))
     assert report.counts["failed"] == 1 and told_of_prod(fleet) == ("ERROR", "unreachable")
     assert fleet["eu"].row.drift_status == "IN_SYNC"
 

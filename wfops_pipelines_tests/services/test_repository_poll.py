@@ -3,87 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from wfops_pipelines.domain.errors import NotFound, SecretUnreadable, Unreachable
-from wfops_pipelines.services.repository_poll import PER_HOST, PER_TENANT, THREADS, Poll, RepositoryPoll
-from wfops_pipelines.services.services import Services
 from wfops_pipelines_tests.servers.processes import eventually
-from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, workflow
-
-
-@dataclass
-class Looks:
-    """Counts looks at branches, and gets in their way."""
-
-    services: Services
-    seen: list[str] = field(default_factory=list)
-    error: Exception | None = None
-    failing: str | None = None  # the branch that has the error, all unless it is told
-    held: threading.Event | None = None
-    entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
-
-    def watching(self) -> Services:
-        """The services, whose repositories are looked at through this."""
-        real, looks = self.services.open_repository, self
-
-        def opened(source: Any, *, cache: Any) -> Any:
-            repository = real(source, cache=cache)
-            head = repository.head
-
-            def look(branch: str) -> str | None:
-                looks.seen.append(branch)
-                looks.entered.release()
-                if looks.held is not None:
-                    looks.held.wait(60)
-                if looks.error is not None and looks.failing in {None, branch}:
-                    raise looks.error
-                return head(branch)
-            repository.head = look  # type: ignore[method-assign]
-            return repository
-        return replace(self.services, open_repository=opened)
-
-
-@dataclass
-class Polled:
-    """A fleet that is polled."""
-
-    fleet: FleetUnderTest
-    looks: Looks
-    poll: RepositoryPoll
-
-    def tick(self, **after: float) -> Poll:
-        self.fleet.clock.pass_time(**after)
-        return self.poll.tick(seconds=30)
-
-    def moved(self, **after: float) -> list[tuple[str, str | None]]:
-        """Who is to be refreshed; noted as asked for, as the sensor does."""
-        poll = self.tick(**after)
-        self.poll.note_asked(poll.moved)
-        return [(one.environment, one.head) for one in poll.moved]
-
-    def restart(self) -> None:
-        self.poll = RepositoryPoll(self.looks.watching(), shortest=60)
-
-
-@pytest.fixture
-def polled_of(new_fleet: NewFleet) -> Iterator[Callable[..., Polled]]:
-    made: list[Polled] = []
-
-    def make(*arguments: Any, **options: Any) -> Polled:
-        fleet = new_fleet(*arguments, **options)
-        looks = Looks(fleet.services)
-        made.append(Polled(fleet, looks, RepositoryPoll(looks.watching(), shortest=60)))
-        return made[-1]
-
-    yield make
-    for polled in made:
-        if polled.looks.held is not None:
-            polled.looks.held.set()
+from wfops_pipelines_tests.services.fleet import workflow
+from wfops_pipelines_tests.services.polling import Polled, unreadable
 
 
 @pytest.fixture
@@ -270,16 +198,11 @@ def test_one_branch_with_an_error_of_its_own_keeps_nobody_from_looking_at_the_ot
     polled = polled_of(("dev", "prod"))
     polled.fleet.declared("dev")["branch"] = "odd"
     polled.fleet.apply()
-    polled.looks.error, polled.looks.failing = error, "odd"
+    polled.looks.error, polled.looks.failing = error, ["odd"]
     poll = polled.tick()
     assert (poll.due, poll.looked, len(poll.errors)) == (2, 2, 1)
     (row,) = unreadable(polled)
     assert row.branch == "odd" and str(error).replace("\0", "\ufffd") in row.error
-
-
-def unreadable(polled: Polled) -> list[Any]:
-    with polled.fleet.services.store.system() as system:
-        return system.pushes.unreadable()
 
 
 def test_what_hangs_takes_a_bounded_time_and_is_noted_when_it_answers(polled: Polled) -> None:
@@ -311,52 +234,6 @@ def test_what_answers_while_a_tick_begins_is_not_asked_twice(polled: Polled, mon
     monkeypatch.setattr(polled.poll, "_watched", read_then_answered)
     assert polled.poll.tick(seconds=5).due == 0
     assert polled.looks.seen == ["main"]
-
-
-def test_one_host_that_hangs_does_not_hold_up_the_others(polled_of: Callable[..., Polled]) -> None:
-    slugs = [f"e{n}" for n in range(PER_HOST + 2)]
-    polled = polled_of((*slugs, "prod"), repository_url="http://127.0.0.1:9/acme/flows.git")
-    for slug in slugs:  # a branch each, on the host that hangs
-        polled.fleet.declared(slug)["branch"] = slug
-    polled.fleet.declared("prod")["repository"] = {"url": polled.fleet.repository.url}
-    polled.fleet.apply()
-    polled.looks.held = threading.Event()
-    real = polled.looks.held
-
-    class OnlyTheHost:
-        def wait(self, seconds: float) -> None:
-            if polled.looks.seen[-1] != "main":
-                real.wait(seconds)
-        set = real.set
-    polled.looks.held = OnlyTheHost()  # type: ignore[assignment]
-    poll = polled.poll.tick(seconds=1.0)
-    assert poll.looked == 1 and poll.unanswered == PER_HOST + 2
-    assert polled.looks.seen.count("main") == 1
-    assert len(polled.looks.seen) == PER_HOST + 1
-
-
-def test_one_tenant_whose_branches_hang_leaves_the_others_threads(polled_of: Callable[..., Polled]) -> None:
-    slugs = [f"e{n}" for n in range(THREADS)]
-    polled = polled_of((*slugs, "prod"))
-    for number, slug in enumerate(slugs):  # a host each
-        polled.fleet.declared(slug)["repository"] = {"url": f"http://127.0.0.{number + 2}:9/acme.git", "branch": slug}
-    polled.fleet.apply()
-    polled.looks.held = threading.Event()
-    assert polled.poll.tick(seconds=0.2).unanswered == THREADS + 1
-    assert len(polled.looks.seen) == PER_TENANT
-
-
-def test_tenants_take_turns(polled_of: Callable[..., Polled]) -> None:
-    polled = polled_of(("dev", "prod"))
-    fleet = polled.fleet
-    first = fleet.tenant
-    for n in range(6):
-        first["environments"].append({**first["environments"][1], "slug": f"more-{n}", "folder": f"m{n}", "branch": f"b{n}"})
-    fleet.document["tenants"].append({**first, "slug": "small", "environments": [
-        {**first["environments"][0], "folder": "small", "branch": "small"}]})
-    fleet.apply()
-    RepositoryPoll(polled.looks.watching(), shortest=60, threads=1).tick(seconds=30)
-    assert polled.looks.seen.index("small") <= 1
 
 
 def test_two_tenants_with_one_repository_share_nothing(polled_of: Callable[..., Polled]) -> None:
