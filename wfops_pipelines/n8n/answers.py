@@ -31,9 +31,9 @@ from wfops_pipelines.domain.errors import (
 from wfops_pipelines.n8n.retry import TRANSIENT_STATUSES
 
 #: The most that one answer may be, and inflate to: a guard against one made to eat our memory. n8n takes workflows of up to
-#: 16 MiB, and shows a published one twice. Real ones are 10 kB in the mean and 160 kB at the most: 250 of those, a whole
-#: page, published, are 80 MB, and of mean ones 5 MB.
-MAX_ANSWER_BYTES = 96 * 1024 * 1024
+#: 16 MiB, and shows a published one twice. Real ones are 10 kB in the mean and 160 kB at the most: a page of 250 of those is
+#: 40 MB, of mean ones 2.5 MB. (A text with one wide character takes four bytes for each once it is read.)
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
 #: The most values in one: they take some 130 bytes of memory each, however few were sent. A page of 250 real ones has 0.25
 #: million, one of 250 published ones as large as the largest of 281 real ones (3,800 values) has 1.9 million.
 MAX_VALUES = 2_000_000
