@@ -303,6 +303,12 @@ class StoreUnavailable(StoreError):
     transient = True
 
 
+class StoreRefusal(StoreError):
+    """PostgreSQL is there, and does not store these data: what they are about fails, and nothing else."""
+
+    kind = "store_refused"
+
+
 class StoreBusy(StoreError):
     """Another transaction had precedence: a deadlock was broken up, or a lock not granted in time. Nothing was written."""
 

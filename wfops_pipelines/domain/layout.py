@@ -23,7 +23,7 @@ import orjson
 
 from wfops_pipelines.domain.errors import MalformedFile, MalformedWorkflow
 from wfops_pipelines.domain.file_names import file_name
-from wfops_pipelines.domain.workflow import Content, parse_json, read_content
+from wfops_pipelines.domain.workflow import LONGEST_ID, Content, parse_json, read_content
 
 __all__ = ["MAX_FILE_BYTES", "FileReason", "WorkflowFile", "file_name", "find_duplicate_ids", "is_workflow_path",
            "read_file", "render_file", "select_workflow_paths"]
@@ -187,7 +187,7 @@ def _canonical_id(path: str, value: Any) -> UUID | None:
 def _workflow_id(value: Any) -> str | None:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)  # n8n before 0.214 numbered them
-    return value if isinstance(value, str) and value else None
+    return value if isinstance(value, str) and 0 < len(value) <= LONGEST_ID else None
 
 
 def _parse(path: str, data: bytes) -> Any:

@@ -16,8 +16,11 @@ import orjson
 from wfops_pipelines.domain.canonical_json import MAX_DEPTH, depth_exceeds, encode, parse_json
 from wfops_pipelines.domain.errors import MalformedWorkflow
 
-__all__ = ["Content", "JsonObject", "ListedWorkflow", "decode_content", "digest", "encode_content", "parse_json",
+__all__ = ["LONGEST_ID", "Content", "JsonObject", "ListedWorkflow",
+           "decode_content", "digest", "encode_content", "parse_json",
            "read_content", "read_listed"]
+
+LONGEST_ID = 200  # characters; n8n's own are 16, and it stores at most 36
 
 JsonObject = dict[str, Any]
 Content = dict[str, Any]
@@ -57,6 +60,8 @@ def read_listed(raw: Mapping[str, Any]) -> ListedWorkflow:
         workflow_id = str(workflow_id)  # n8n before 0.214 numbered them
     if not isinstance(workflow_id, str) or not workflow_id:
         raise MalformedWorkflow(f"a workflow of the listing has no id (its name: {raw.get('name')!r:.80})")
+    if len(workflow_id) > LONGEST_ID:
+        raise MalformedWorkflow(f"a workflow of the listing has an id of {len(workflow_id):,} characters: {workflow_id:.40}")
     try:
         draft = read_content(raw)
         active = raw.get("active") is True

@@ -3,6 +3,7 @@ those that cannot be read (§7)."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -13,6 +14,8 @@ from wfops_pipelines.git.repository import EntryKind, Repository, TreeEntry
 from wfops_pipelines.services.hashing import Hashed, bodies, credential_keys, encoded, hash_all
 from wfops_pipelines.services.operations import RunningOperation
 from wfops_pipelines.store.tables.base import storable
+
+_LONGEST_PATH = 1000  # bytes; an index takes some 2,700
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +54,26 @@ class FolderReader:
                 entries.append(entry)
             else:
                 shown = entry.path.encode("utf-8", "backslashreplace").decode()
-                self.problems[shown] = FileProblem(entry.blob, "not_utf8", "the name of the file is not UTF-8; rename it")
+                self.problems[_shown(shown)] = FileProblem(
+                    entry.blob, "not_utf8", "the name of the file is not UTF-8; rename it")
         by_path = {entry.path: entry for entry in entries}
         selected = select_workflow_paths((e.path for e in entries if e.kind is not EntryKind.SUBMODULE), folder,
                                          other_folders=[other for other in other_folders if other])
         files = {}
         for path in selected:
             entry = by_path[path]
-            if entry.kind is EntryKind.SYMLINK:
+            if _shown(path) != path:
+                self.problems[_shown(path)] = FileProblem(
+                    entry.blob, "path_too_long", f"{_shown(path)}: longer than {_LONGEST_PATH} bytes; shorten the path")
+            elif entry.kind is EntryKind.SYMLINK:
                 self.problems[path] = FileProblem(entry.blob, "symlink",
                                                   f"{path}: is a symbolic link; links are not followed")
             else:
                 files[path] = entry
         for entry in entries:
             if entry.kind is EntryKind.SUBMODULE:
-                self.problems[entry.path] = FileProblem(entry.blob, "submodule",
-                                                        f"{entry.path}: is a submodule; submodules are not read")
+                self.problems[_shown(entry.path)] = FileProblem(
+                    entry.blob, "submodule", f"{_shown(entry.path)}: is a submodule; submodules are not read")
         return files
 
     def read(self, wanted: dict[str, TreeEntry]) -> list[ReadFile]:
@@ -104,6 +111,14 @@ class FolderReader:
                     self.problems[file.path] = FileProblem(blob, "not_a_workflow", f"{file.path}: {error.message}")
         return [ReadFile(replace(file, content={"name": file.content["name"]}), blob, items[file.path].digest,
                          hashes[file.path]) for file, blob in batch if file.path in hashes]
+
+
+def _shown(path: str) -> str:
+    """What a path is known by: itself, or where no index takes it, its beginning and what makes it its own."""
+    encoded = path.encode()
+    if len(encoded) <= _LONGEST_PATH:
+        return path
+    return f"{path[:150]}…{hashlib.sha256(encoded).hexdigest()[:12]}"
 
 
 def _parsed(path: str, data: bytes | None) -> WorkflowFile:

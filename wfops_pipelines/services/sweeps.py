@@ -32,7 +32,7 @@ from sqlalchemy import Row
 from wfops_pipelines import failpoints
 from wfops_pipelines.domain.circuit import Circuit, CircuitState, Passage, is_left_alone, passage
 from wfops_pipelines.domain.context import Context
-from wfops_pipelines.domain.errors import Broken, Paused, StoreError, WfopsError
+from wfops_pipelines.domain.errors import Broken, Paused, StoreError, StoreRefusal, WfopsError
 from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.domain.sweep import Done, fair_order, is_due, lag, next_due, phase_of
 from wfops_pipelines.services import holder
@@ -241,8 +241,12 @@ class _Sweep:
         try:
             seen: Seen | None = await work
         except (StoreError, failpoints.FailpointReached) as error:
-            self._lost = error  # nothing can be recorded any more
-            self.result.count(Done.BROKEN, visit.environment.drift_status)
+            if not isinstance(error, StoreRefusal):
+                self._lost = error  # nothing can be recorded any more
+                self.result.count(Done.BROKEN, visit.environment.drift_status)
+                return
+            self.result.count(Done.FAILED, await self._note_broken(visit, error))
+            self._done.append(visit.id)
             return
         except Paused:  # since the sweep was planned: it stays due
             self.result.count(Done.PAUSED, visit.environment.drift_status)
@@ -265,7 +269,8 @@ class _Sweep:
 
     async def _note_broken(self, visit: Visit, error: Exception) -> str | None:
         """Nobody takes a status for true that was not looked at; the status now."""
-        ours = Broken(f"an error of ours: {type(error).__name__}: {error}", fix="see the log of the daemon")
+        ours = error if isinstance(error, WfopsError) else Broken(
+            f"an error of ours: {type(error).__name__}: {error}", fix="see the log of the daemon")
         status: str | None = visit.environment.drift_status
         with suppress(WfopsError):
             check = await note_unseen(self._services, visit.context, visit.environment, ours, check_type="scheduled")
@@ -300,7 +305,7 @@ class _Sweep:
                 try:
                     outcome = Outcome(target, Part.DIFF, await reconcile(self._services, target.context, target.environment))
                 except WfopsError as error:
-                    if isinstance(error, StoreError):
+                    if isinstance(error, StoreError) and not isinstance(error, StoreRefusal):
                         raise
                     outcome = Outcome(target, Part.DIFF, None, error)
             self._report(outcome)

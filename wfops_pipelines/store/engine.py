@@ -21,7 +21,14 @@ from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from wfops_pipelines import failpoints
-from wfops_pipelines.domain.errors import StoreBusy, StoreError, StoreNotReady, StoreUnavailable, TenantRequired
+from wfops_pipelines.domain.errors import (
+    StoreBusy,
+    StoreError,
+    StoreNotReady,
+    StoreRefusal,
+    StoreUnavailable,
+    TenantRequired,
+)
 from wfops_pipelines.store.tables.base import storable
 
 UNASKED_SECONDS = 2.0  # how long a connection of the pool may have rested to be used without asking the server
@@ -53,6 +60,7 @@ _KINDS: tuple[tuple[tuple[str, ...], type[StoreError], str, str | None], ...] = 
     (("28",), StoreUnavailable, "PostgreSQL refuses the login", _LOGIN),
     (("08", "57P01", "57P02", "57P03"), StoreUnavailable, "PostgreSQL is not reachable",
      "is the server running, and WFOPS_DATABASE_URL right?"),
+    (("21", "22", "23", "54"), StoreRefusal, "PostgreSQL refused the data", None),
     (("",), StoreError, "PostgreSQL refused", None),
 )
 """Beginnings of SQLSTATEs, what they become, and the way out; the first that fits."""
@@ -65,7 +73,7 @@ def _translate(context: ExceptionContext) -> None:
         return
     error = context.original_exception
     if isinstance(error, UnicodeEncodeError):
-        raise StoreError("a text holds lone surrogates, which PostgreSQL does not store") from error
+        raise StoreRefusal("a text holds lone surrogates, which PostgreSQL does not store") from error
     if isinstance(error, psycopg.Error):
         raise _translated(error) from error
 

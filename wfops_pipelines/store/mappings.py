@@ -38,7 +38,7 @@ _REGISTERED = select(workflow_hash_registry).where(
     workflow_hash_registry.c.normalizer_version == bindparam("version"))
 
 _IN = (workflow_env_map.c.tenant_id == bindparam("tenant")) & (workflow_env_map.c.environment_id == bindparam("environment"))
-_OF_ENVIRONMENT = select(workflow_env_map).where(_IN).order_by(workflow_env_map.c.name, workflow_env_map.c.id)
+_OF_ENVIRONMENT = select(workflow_env_map).where(_IN).order_by(workflow_env_map.c.sort_name, workflow_env_map.c.id)
 _OF_STATUSES = _OF_ENVIRONMENT.where(any_in(workflow_env_map.c.status, "statuses"))
 _WITH_REFERENCES = select(workflow_env_map).where(_IN, workflow_env_map.c.has_references).order_by(workflow_env_map.c.id)
 _PRESENT = select(workflow_env_map.c.workflow_id).where(
@@ -54,7 +54,7 @@ _LINK_CANDIDATES = select(workflow_env_map).where(
             states.c.tenant_id == bindparam("tenant"), states.c.environment_id == bindparam("environment"),
             states.c.workflow_id == workflow_env_map.c.workflow_id, states.c.deleted_at.is_(None))),
         workflow_env_map.c.unlinked_reason.not_in([UnlinkedReason.NO_MATCH, UnlinkedReason.BY_HAND])),
-).order_by(workflow_env_map.c.name, workflow_env_map.c.id)
+).order_by(workflow_env_map.c.sort_name, workflow_env_map.c.id)
 _IS_BEHIND = select(or_(
     exists(select(workflow_env_map.c.id).where(_IN, workflow_env_map.c.normalizer_version != bindparam("version"))),
     exists(select(states.c.path).where(

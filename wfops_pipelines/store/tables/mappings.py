@@ -85,7 +85,7 @@ workflow_env_map = Table(
     ),
     Index("ix_workflow_env_map_canonical", "tenant_id", "canonical_id"),
     Index("ix_workflow_env_map_status", "tenant_id", "environment_id", "status"),
-    Index("ix_workflow_env_map_name", "tenant_id", "environment_id", "name", "id"),
+    Index("ix_workflow_env_map_sort_name", "tenant_id", "environment_id", "sort_name", "id"),
     Index("ix_workflow_env_map_loose", "tenant_id", "sort_name", "id",
           postgresql_where=text("canonical_id is null and status <> 'deleted'")),
 )
