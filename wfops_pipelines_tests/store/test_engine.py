@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from wfops_pipelines.domain.audit import decode
 from wfops_pipelines.domain.context import Context
-from wfops_pipelines.domain.errors import StoreBusy, StoreError, StoreUnavailable, TenantRequired
+from wfops_pipelines.domain.errors import StoreBusy, StoreError, StoreRefusal, StoreUnavailable, TenantRequired
 from wfops_pipelines.postgres.embedded import EmbeddedPostgres
 from wfops_pipelines.store import engine as engines
 from wfops_pipelines.store.engine import connected, open_engine
@@ -163,7 +163,7 @@ def test_threads_that_wait_too_long_for_a_connection_are_told_why(store_urls: Ur
     ("DELETE FROM audit_events", StoreError, "permission denied for table audit_events"),
     ("SET statement_timeout = 1; SELECT pg_sleep(60)", StoreError, "statement timeout"),
     ("SET lock_timeout = 1; SELECT pg_advisory_lock(4711)", StoreBusy, "precedence.*lock timeout"),
-    ("SELECT 1/0", StoreError, "division by zero"),
+    ("SELECT 1/0", StoreRefusal, "division by zero"),
     ("SELECT", None, ""),
 ])
 def test_refusals_keep_their_reason(store_urls: Urls, statement: str, kind: type[StoreError] | None, words: str) -> None:
