@@ -33,7 +33,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _BRANCH = "refs/heads/"
 # Of GitHub's own names of a repository. Quotes and backslashes are escaped in JSON, so none is taken from a message.
 _NAMED = re.compile(rb'"(?:clone_url|ssh_url|git_url|html_url)"\s{0,16}+:\s{0,16}+"([^"\\\x00-\x20]{1,500}+)"')
-# The same as forms write it, where nobody has decoded it yet. No possessive groups: Python before 3.11.5 matches them wrongly.
+# The same as forms write it, where nobody has decoded it yet. Python before 3.11.5 matches possessive groups wrongly.
 _NAMED_IN_FORM = re.compile(
     rb'%22(?:clone_url|ssh_url|git_url|html_url)%22(?:\+|%20){0,16}(?::|%3A|%3a)(?:\+|%20){0,16}'
     rb'%22((?:[^"\\&+%\x00-\x20]|%(?!2[02]|5[Cc]|[01])){1,1500})%22')
