@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse
 from wfops_pipelines.api.bodies import Body, BodyReader, BodyRefused
 from wfops_pipelines.api.dispatcher import Dispatcher
 from wfops_pipelines.api.envelopes import answer, failure
-from wfops_pipelines.domain.errors import Denied, MalformedDelivery, StoreError
+from wfops_pipelines.domain.errors import Denied, MalformedDelivery, StoreError, StoreRefusal
 from wfops_pipelines.services.push_delivery import Delivery, Receipt, receive
 from wfops_pipelines.services.push_dispatch import Dispatched
 from wfops_pipelines.services.services import Services
@@ -88,6 +88,8 @@ class GitHubWebhook:
             return failure(401, error.kind, error.message)
         except MalformedDelivery as error:
             return failure(400, error.kind, str(error))
+        except StoreRefusal:
+            return failure(400, "malformed_delivery", "it holds what the database does not store")
         except (StoreError, TimeoutError):
             return failure(503, "store_unavailable", "the delivery could not be kept: send it again", retry_after=30)
         return await self._launched(receipts)

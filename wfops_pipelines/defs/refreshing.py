@@ -53,7 +53,7 @@ def targets_of(wfops: Wfops, run: dg.DagsterRun, keys: Sequence[Key], *, step: s
 def refresh_targets(wfops: Wfops, log: dg.DagsterLogManager, targets: Sequence[Target], parts: Collection[Part], *,
                     check_type: CheckType, patience: float = 0.0, git_seconds: float | None = None) -> list[Outcome]:
     """Refresh, with a line in the log for what failed. ``patience`` are seconds to wait for an environment that is held, if
-    that is longer than others wait; after ``git_seconds`` calls to Git end."""
+    that is longer than others wait; what is begun is begun within ``git_seconds``, and twice that later calls to Git end."""
     limits = wfops.services.limits
     services = replace(wfops.services, limits=replace(limits, lease_wait=max(limits.lease_wait, patience)))
 
@@ -63,9 +63,10 @@ def refresh_targets(wfops: Wfops, log: dg.DagsterLogManager, targets: Sequence[T
         if outcome.error is not None:
             log.error(f"{outcome.part} of {outcome.target.name}: {outcome.error.kind}: {outcome.error}")
     async def in_time() -> list[Outcome]:
+        begin_by = None if git_seconds is None else time.monotonic() + git_seconds
         if git_seconds is not None:
-            calls.end_by(time.monotonic() + git_seconds)
-        return await refresh(services, targets, parts, check_type=check_type, report=report)
+            calls.end_by(time.monotonic() + 2 * git_seconds)
+        return await refresh(services, targets, parts, check_type=check_type, begin_by=begin_by, report=report)
     return run_interruptibly(in_time())
 
 

@@ -291,7 +291,7 @@ def by_lane(partitions: Collection[Partition], runs: Collection[RefreshRun], *,
     found: dict[str, set[Partition]] = {}
     for tenant in sorted({tenant for tenant, _ in partitions}):
         theirs = {partition for partition in partitions if partition[0] == tenant}
-        slowly = theirs.intersection(slow)
+        slowly = {one for one in theirs.intersection(slow) if not any(one in run.partitions for run in runs)}
         if slowly:
             found.setdefault(SLOW_LANE, set()).update(slowly)
         if theirs - slowly:

@@ -134,6 +134,7 @@ class Clone:
             if self.has_commit(commit):
                 return
             failpoints.reach("git.fetch.before")
+            self._sweep_up()
             known = self.git.run("for-each-ref", "--format=%(refname)", "--sort=-creatordate", FETCHED).stdout.split()
             self._fetch(commit, "blob:none" if not known else f"blob:limit={MAX_FILE_BYTES + 1}")
             failpoints.reach("git.fetch.after")
@@ -185,6 +186,12 @@ class Clone:
         if not self.has_commit(commit):
             raise NotFound(f"the commit {commit} is no longer there (force-pushed away?)", target=self.address.url,
                            fix="read the branch's head again")
+
+    def _sweep_up(self) -> None:
+        """Remove what fetches left that were killed; git itself does so after two weeks, and only where it collects garbage.
+        Called under the lock, without which nobody writes packs."""
+        for left in (self.directory / "objects" / "pack").glob("tmp_*"):
+            left.unlink(missing_ok=True)
 
     def _tidy(self, known: list[str]) -> None:
         """Forget the oldest fetched commits, and join packs when there are many."""

@@ -57,6 +57,8 @@ def open_github(source: RepositorySource, *, cache: Path,
     host_url, full_name = _place(source.url)
     host = urlsplit(host_url).hostname
     api_url = source.api_url or ("https://api.github.com" if host == "github.com" else f"{host_url}/api/v3")
+    if source.secret and source.github_app is None and not (source.secret.isascii() and source.secret.isprintable()):
+        raise UsageError("the token of GitHub holds characters that no token has", fix="copy it from GitHub once more")
     auth: github.Auth.Auth | None = None
     if source.github_app is not None:
         app = source.github_app

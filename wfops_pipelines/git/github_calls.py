@@ -7,6 +7,7 @@ then the caller hears when to come back. PyGithub's connection is not made for s
 
 from __future__ import annotations
 
+import logging
 import re
 import ssl
 import threading
@@ -35,6 +36,8 @@ from wfops_pipelines.git import github_connection
 from wfops_pipelines.git.command import Secret, scrub
 from wfops_pipelines.git.github_connection import NotGitHub, OutOfTime
 from wfops_pipelines.unwaited import call_unwaited
+
+log = logging.getLogger("wfops.github")
 
 T = TypeVar("T")
 
@@ -88,6 +91,7 @@ class GitHubCalls:
             except FailpointReached:
                 raise
             except _ODD as odd:
+                log.warning("%s: an answer that is not understood", what, exc_info=odd)
                 raise self._not_github(f"{what}: the answer is none that GitHub gives ({type(odd).__name__})") from odd
             self._sleep(wait)
         raise AssertionError  # the loop returns or raises

@@ -24,6 +24,7 @@ WHOLE_SECONDS = 300.0  # for one call
 #: pull requests. Files themselves come by git.
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 MAX_VALUES = 1_000_000  # some 130 bytes of memory each, once they are read; a file in a list has eight
+_MOVED_WRITES = frozenset({307, 308})
 _FINE, _ELSEWHERE, _MOVED, _NOT_MODIFIED, _REFUSED = 200, 300, 301, 304, 400
 
 
@@ -104,6 +105,8 @@ def _check(response: _Response, *, reading: bool, conditional: bool) -> None:
     status = response.status
     if status >= _REFUSED or status == _MOVED or (status == _NOT_MODIFIED and conditional):
         return  # PyGithub follows those who moved, on the same host
+    if status in _MOVED_WRITES:
+        raise NotGitHub(f"HTTP {status}: the repository has moved; write its new address")
     if not _FINE <= status < _ELSEWHERE:
         raise NotGitHub(f"HTTP {status}, which GitHub does not answer to this")
     if reading and response.first_byte not in {b"{", b"["}:

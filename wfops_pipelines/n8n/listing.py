@@ -13,6 +13,7 @@ from wfops_pipelines.n8n.answers import Answer, Asked, object_of
 from wfops_pipelines.n8n.client import Digested, N8nClient
 from wfops_pipelines.n8n.provider import KnownPage
 
+_CURSOR = re.compile(r"[\x21-\x7e]{1,8000}")  # what fits into an address
 #: Offset pages shift while people work, so that one may repeat what was seen; so many in a row are a loop.
 _PAGES_WITHOUT_NEWS = 10
 
@@ -91,7 +92,7 @@ def _read_page(answer: Answer, asked: Asked, first: bool, limit: int) -> Page:
         if first:
             raise NotN8n(message, target=asked.target, status=answer.status, fix="is this the address of an n8n?")
         raise IncompleteRead(message, target=asked.target)
-    if not (cursor is None or (isinstance(cursor, str) and cursor.isascii() and cursor.isprintable() and cursor)):
+    if not (cursor is None or (isinstance(cursor, str) and _CURSOR.fullmatch(cursor))):
         raise IncompleteRead(f"{asked.what}: a page that does not say whether it is the last", target=asked.target)
     return Page(items, answer.received_bytes, answer.digest, cursor)
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,7 +19,7 @@ from sqlalchemy import Row
 
 from wfops_pipelines import failpoints
 from wfops_pipelines.domain.context import Context
-from wfops_pipelines.domain.errors import Broken, OperationRunning, OutsideError, WfopsError
+from wfops_pipelines.domain.errors import Broken, OperationRunning, OutsideError, TimedOut, WfopsError
 from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.services.detect_drift import CheckType, DriftCheck, check_drift, compare_stored
 from wfops_pipelines.services.reconcile import reconcile
@@ -25,7 +27,6 @@ from wfops_pipelines.services.retrying import with_retries
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.services.sync_environment import sync_environment
 from wfops_pipelines.services.sync_repository import sync_repository
-from wfops_pipelines.store.tables.base import storable
 
 log = logging.getLogger("wfops.refresh")
 
@@ -73,10 +74,14 @@ HolderOf = Callable[[Target], WfopsError | None]
 
 
 async def refresh(services: Services, targets: Sequence[Target], parts: Collection[Part], *,
-                  check_type: CheckType = "manual", report: Report = lambda _: None) -> list[Outcome]:
+                  check_type: CheckType = "manual", begin_by: float | None = None,
+                  report: Report = lambda _: None) -> list[Outcome]:
     """Refresh ``parts`` of every target; ``report`` hears each outcome as it comes. An error becomes an outcome, one that
-    nobody expected as :class:`Broken`, with its trace in the log."""
+    nobody expected as :class:`Broken`, with its trace in the log. What was not begun at ``begin_by`` (monotonic seconds) is
+    not begun any more: :class:`TimedOut`. No tenant has more than a quarter of the places."""
     gate = asyncio.Semaphore(services.limits.sweep_concurrency)
+    tenants: defaultdict[str, asyncio.Semaphore] = defaultdict(
+        lambda: asyncio.Semaphore(max(1, services.limits.sweep_concurrency // 4)))
     outcomes: list[Outcome] = []
 
     def tell(outcome: Outcome) -> None:
@@ -88,10 +93,16 @@ async def refresh(services: Services, targets: Sequence[Target], parts: Collecti
         return next((o.error for o in outcomes if o.target is target and isinstance(o.error, OperationRunning)), None)
 
     async def bounded(work: Callable[[Target], Any], target: Target) -> None:
-        async with gate:
+        async with tenants[target.context.tenant_slug], gate:
             await work(target)
 
     async def inventory(target: Target) -> None:
+        if begin_by is not None and time.monotonic() > begin_by:
+            late = TimedOut(f"{target.name} was not begun in time: others took too long", fix="it is looked at again")
+            for part in Part:
+                if part in parts and part is not Part.DIFF:
+                    tell(Outcome(target, part, None, late))
+            return
         await _inventory(services, target, parts, check_type, tell, holder_of)
 
     async def compare(target: Target) -> None:
@@ -158,8 +169,8 @@ async def _all(work: Any) -> None:
 
 
 def note_branches(services: Services, outcomes: Sequence[Outcome]) -> None:
-    """Note which branches could be read and which not, as looks at their heads do (:mod:`repository_poll`): pushes to those
-    that could not keep no others waiting."""
+    """Note which branches could be read and which not: pushes to those that could not keep no others waiting. A look at the
+    head (:mod:`repository_poll`) says less: a server may tell that and hold on to whoever fetches."""
     for outcome in outcomes:
         environment, context = outcome.target.environment, outcome.target.context
         failed = outcome.error if isinstance(outcome.error, OutsideError) else None
@@ -170,5 +181,4 @@ def note_branches(services: Services, outcomes: Sequence[Outcome]) -> None:
             if failed is None:
                 work.pushes.was_read(environment.repository_id, branch)
             else:
-                work.pushes.could_not_read(environment.repository_id, branch, error=storable(f"{failed.kind}: {failed}"),
-                                           now=context.now())
+                work.pushes.could_not_read(environment.repository_id, branch, context.now())

@@ -15,7 +15,7 @@ from wfops_pipelines.services.hashing import Hashed, bodies, credential_keys, en
 from wfops_pipelines.services.operations import RunningOperation
 from wfops_pipelines.store.tables.base import storable
 
-_LONGEST_PATH = 1000  # bytes; an index takes some 2,700
+_LONGEST_PATH = 2400  # bytes; an index takes some 2,700
 
 
 @dataclass(frozen=True, slots=True)

@@ -181,10 +181,10 @@ class RepositoryPoll:
         with self._lock:
             if not all(self._is_free(place, most, branch) for place, most in places.items()):
                 return False
+            future = call_unwaited(self._look_and_land, branch, interval)  # it lands under the lock, and so after this
             self._taken.update(places.keys())
             if branch.failed:
                 self._taken_by_failed.update(places.keys())
-            future = call_unwaited(self._look_and_land, branch, interval)
             self._flying[branch.key] = future
         mine.add(future)
         return True

@@ -33,7 +33,8 @@ T = TypeVar("T")
 
 POLICY = CircuitPolicy()
 _SLOW_POLICY = CircuitPolicy(threshold=1)  # one that is too slow for a whole check costs the sweep all that time
-_SLOWLY = 0.2  # of the time for a whole check is what one has that took too long before, or whose neighbour did
+_SLOWLY = 0.2  # of the time for a whole check is what one has that took too long before, or whose neighbour did …
+_WHOLE_AGAIN = 6  # … but for each sixth probe, some six hours later: it may have had a bad day, or simply need that long
 _SLOW = 2.0  # seconds after which one that is waited for gives its place to another
 _AGAIN = 0.3  # seconds, and up to one more, before what failed at once is tried again
 _LONG = 30.0  # seconds after which a whole check gives its place to another
@@ -69,7 +70,7 @@ class Visits:
         self._whole = asyncio.Semaphore(services.limits.sweep_concurrency)
         self._tenants: defaultdict[Any, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_PER_TENANT))
         self._hosts: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_PER_HOST))
-        self._slow_hosts: set[str] = set()
+        self._slow_hosts: set[tuple[Any, str]] = set()  # by tenant
 
     async def visit(self, visit: Visit) -> Seen | None:
         """Look at an environment, and check it whole if need be; none when the recorder will tell of it."""
@@ -100,8 +101,8 @@ class Visits:
             return Seen(Done.BUSY, row.drift_status)
         except TimedOut as error:
             slow = Unreachable(f"the whole check took too long: {error}", target=row.base_url,
-                               fix=f"`wfops sync {visit.name.replace('/', ' ')}` has more time, and tells why")
-            self._slow_hosts.add(urlsplit(row.base_url).netloc)
+                               fix=f"`wfops drift {visit.name.replace('/', ' ')}` has more time; then sweeps give it theirs")
+            self._slow_hosts.add(_place(visit))
             await self._fail(visit, TimedOut.kind, str(slow), _SLOW_POLICY)
             check = await note_unseen(self._services, visit.context, row, slow, check_type="scheduled")
             return Seen(Done.FAILED, check.status, _told(visit, check))
@@ -118,8 +119,9 @@ class Visits:
 
     async def _checked(self, visit: Visit) -> DriftCheck:
         services, kind = self._services, OperationKind.DRIFT_DETECTION
-        slow = is_slow(visit.circuit) or urlsplit(visit.environment.base_url).netloc in self._slow_hosts
-        longest = services.limits.longest(kind) * (_SLOWLY if slow else 1.0)
+        slow = is_slow(visit.circuit) or _place(visit) in self._slow_hosts
+        probes = visit.circuit.openings if visit.circuit is not None else 1
+        longest = services.limits.longest(kind) * (_SLOWLY if slow and probes % _WHOLE_AGAIN else 1.0)
         longest_runs = {**services.limits.longest_runs, str(kind): longest}
         services = replace(services, limits=replace(services.limits, longest_runs=longest_runs))
         calls.end_by(time.monotonic() + longest)
@@ -179,6 +181,9 @@ class Visits:
         """The circuit of an instance that was not reached. One that refuses is there: its circuit is closed."""
         if not isinstance(error, OutsideError) or not _is_instance(visit.environment, error):
             return
+        if is_slow(visit.circuit):  # it stays that, whatever it answers meanwhile
+            await self._fail(visit, TimedOut.kind, str(error), _SLOW_POLICY)
+            return
         if not isinstance(error, Unreachable):
             await self._note_answer(visit)
             return
@@ -222,6 +227,10 @@ async def _in_place(work: Callable[[], Coroutine[Any, Any, T]], places: asyncio.
             await asyncio.wait({task})
             raise
     return await task
+
+
+def _place(visit: Visit) -> tuple[Any, str]:
+    return visit.context.tenant_id, urlsplit(visit.environment.base_url).netloc
 
 
 def is_slow(circuit: Circuit | None) -> bool:

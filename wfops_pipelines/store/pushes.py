@@ -77,21 +77,19 @@ class Pushes:
             index_elements=["tenant_id", "repository_id", "branch"],
             set_={name: statement.excluded[name] for name in values}))
 
-    def could_not_read(self, repository_id: UUID, branch: str, *, error: str, now: datetime) -> None:
-        """Note that a branch could not be read otherwise than by a look, whose time stays."""
-        statement = insert(heads).values(tenant_id=self._tenant_id, repository_id=repository_id, branch=branch, failures=1,
-                                         failing_since=now, error=error, next_look_at=now)
-        new = statement.excluded
+    def could_not_read(self, repository_id: UUID, branch: str, now: datetime) -> None:
+        """Note that what stands on a branch could not be read; looks at its head are another thing."""
+        statement = insert(heads).values(tenant_id=self._tenant_id, repository_id=repository_id, branch=branch,
+                                         unread_since=now, next_look_at=now)
         self._connection.execute(statement.on_conflict_do_update(
             index_elements=["tenant_id", "repository_id", "branch"],
-            set_={"failures": heads.c.failures + 1, "error": new.error,
-                  "failing_since": func.coalesce(heads.c.failing_since, new.failing_since)}))
+            set_={"unread_since": func.coalesce(heads.c.unread_since, statement.excluded.unread_since)}))
 
     def was_read(self, repository_id: UUID, branch: str) -> None:
-        """Note that a branch can be read again."""
+        """Note that it could be read again."""
         self._connection.execute(update(heads).where(
             heads.c.tenant_id == self._tenant_id, heads.c.repository_id == repository_id, heads.c.branch == branch,
-            heads.c.failures > 0).values(failures=0, failing_since=None, error=None))
+            heads.c.unread_since.is_not(None)).values(unread_since=None))
 
     def look_again(self, now: datetime) -> None:
         """Look now at the branches that could not be read: their address or token may be another one."""
@@ -167,7 +165,8 @@ class PushReads:
             .where(repositories.c.webhook_secret.is_not(None), tenants.c.deleted_at.is_(None))).scalar_one())
 
     def in_trouble(self) -> list[Row[Any]]:
-        """Environments whose branch could not be read when that was last tried: ``tenant_slug`` and ``slug``."""
+        """Environments whose branch, or whose head, could not be read when that was last tried: ``tenant_slug`` and
+        ``slug``."""
         branch = func.coalesce(environments.c.branch, repositories.c.branch)
         return list(self._connection.execute(
             select(tenants.c.slug.label("tenant_slug"), environments.c.slug)
@@ -176,7 +175,8 @@ class PushReads:
             .join(repositories, (repositories.c.tenant_id == heads.c.tenant_id)
                   & (repositories.c.id == heads.c.repository_id))
             .join(tenants, tenants.c.tenant_id == heads.c.tenant_id)
-            .where(heads.c.failures > 0, heads.c.branch == branch, environments.c.deleted_at.is_(None),
+            .where(or_(heads.c.failures > 0, heads.c.unread_since.is_not(None)), heads.c.branch == branch,
+                   environments.c.deleted_at.is_(None),
                    tenants.c.deleted_at.is_(None))))
 
     def unreadable(self) -> list[Row[Any]]:

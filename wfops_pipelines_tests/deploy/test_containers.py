@@ -181,10 +181,9 @@ def test_health_checks_ask_for_what_is_there() -> None:
     urls = {url for path in all_files() for url in re.findall(r"http://127\.0\.0\.1:(\d+)(/[a-z0-9_/]+)", path.read_text())}
     assert urls == {("3000", "/server_info"), ("3900", f"{api.PREFIX}/health")}
     assert '"/server_info"' in inspect.getsource(webserver)
-    ready = {container["readinessProbe"]["httpGet"]["path"] for _, container in containers() if "readinessProbe" in container}
-    assert ready == {f"{api.PREFIX}/health"}
-    alive = [container["livenessProbe"] for _, container in containers() if "livenessProbe" in container]
-    assert [set(probe) & {"httpGet", "tcpSocket", "exec"} for probe in alive] == [{"tcpSocket"}], "a flood is no death"
+    probes = {probe["httpGet"]["path"] for _, container in containers()
+              for probe in (container.get("readinessProbe"), container.get("livenessProbe")) if probe}
+    assert probes == {f"{api.PREFIX}/health"}
     exposed = re.findall(r"^EXPOSE (.*)$", CONTAINERFILE, re.MULTILINE)[0].split()
     assert exposed == ["3000", "3900", "4000"]
 

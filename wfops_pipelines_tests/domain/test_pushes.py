@@ -287,6 +287,7 @@ def test_a_run_that_waits_will_see_what_was_pushed_and_one_that_works_may_not() 
     pytest.param(["acme/prod", "slow/a", "slow/b"], [], {"push": ["acme/prod", "slow/b"], "push-slow": ["slow/a"]},
                  id="whose Git did not answer lately waits apart"),
     pytest.param(["acme/prod"], ["push-slow slow/a"], {"push": ["acme/prod"]}, id="which makes nobody else wait"),
+    pytest.param(["slow/a"], ["push slow/a"], {"push": ["slow/a"]}, id="and behind the run that works on it, where there is one"),
     pytest.param(["slow/b"], ["push-slow slow/a"], {"push": ["slow/b"]}, id="not even the same tenant")])
 def test_who_is_looked_at_in_which_lane(asked: list[str], running: list[str], lanes: dict[str, list[str]]) -> None:
     def partition(name: str) -> Partition:

@@ -179,6 +179,16 @@ dict(repository.read_blobs(head, [entry.blob for entry in repository.tree(head, 
     assert read_all(http_remote.open(), head) == {"a.json": b"1"}
 
 
+def test_what_a_killed_fetch_left_is_removed_by_the_next(http_remote: Remote) -> None:
+    head = http_remote.bare.commit({"a.json": b"1"})
+    assert read_all(http_remote.open(), head) == {"a.json": b"1"}
+    (pack,) = http_remote.cache.rglob("objects/pack")
+    (pack / "tmp_pack_abc").write_bytes(b"half a pack")
+    newer = http_remote.bare.commit({"a.json": b"2"})
+    assert read_all(http_remote.open(), newer) == {"a.json": b"2"}
+    assert list(pack.glob("tmp_*")) == []
+
+
 @pytest.mark.parametrize("status", [301, 302, 307])
 def test_a_token_never_follows_a_redirect(http_remote: Remote, git_server: GitHttpServer, tmp_path: Path,
                                           status: int) -> None:

@@ -88,7 +88,12 @@ def test_an_n8n_that_lists_without_end_is_left_alone_and_probed_for_a_shorter_ti
     assert (probed.state, probed.openings) == ("open", 2)
     assert "ran for longer than 4 s" in probed.message
     fleet["prod"].sandbox.faults.clear()
-    assert swept(fleet, minutes=40).counts == {"unchanged": 1, "checked": 1}
+    fleet["prod"].sandbox.faults.add("refuse")
+    assert swept(fleet, minutes=40).counts == {"unchanged": 1, "failed": 1}
+    refused = circuit(fleet["prod"])
+    assert (refused.reason, refused.openings, told_of_prod(fleet)) == ("timed_out", 3, ("ERROR", "refused")), "it stays slow"
+    fleet["prod"].sandbox.faults.clear()
+    assert swept(fleet, minutes=80).counts == {"unchanged": 1, "checked": 1}
     assert circuit(fleet["prod"]) is None and told_of_prod(fleet)[0] == "IN_SYNC"
 
 

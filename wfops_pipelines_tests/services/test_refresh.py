@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections import Counter
 from typing import Any
 
 import pytest
 
-from wfops_pipelines.domain.errors import Broken
+from wfops_pipelines.domain.errors import Broken, TimedOut
 from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.services import refresh as refreshing
 from wfops_pipelines.services.detect_drift import DriftCheck
 from wfops_pipelines.services.operations import run_operation
-from wfops_pipelines.services.refresh import Outcome, Part, Target, refresh
+from wfops_pipelines.services.push_dispatch import in_trouble
+from wfops_pipelines.services.refresh import Outcome, Part, Target, note_branches, refresh
 from wfops_pipelines.services.sync_environment import sync_environment
 from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, run, workflow
 
@@ -103,6 +106,31 @@ def test_an_error_that_nobody_expected_is_told_as_one_of_ours_and_keeps_no_neigh
     assert isinstance(error, Broken) and "ZeroDivisionError" in str(error)
     assert len(three["staging"].mappings()) == len(three["prod"].mappings()) == 1
     assert outcomes["prod", Part.DIFF].result is not None
+
+
+def test_what_could_not_be_begun_in_time_is_told_and_no_fault_of_its_git(three: FleetUnderTest) -> None:
+    targets = [Target(three.context, three[slug].row) for slug in three.environments]
+    outcomes = run(refresh(three.services, targets, [Part.REPOSITORY, Part.DRIFT], begin_by=time.monotonic() - 1))
+    assert [type(outcome.error) for outcome in outcomes] == [TimedOut] * 6
+    note_branches(three.services, outcomes)
+    assert in_trouble(three.services) == frozenset()
+
+
+def test_no_tenant_has_all_places_of_a_run(three: FleetUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    three.with_limits(sweep_concurrency=8)
+    working: set[str] = set()
+    most = 0
+
+    async def noted(services: Any, context: Any, environment: Any) -> Any:
+        nonlocal most
+        working.add(environment.slug)
+        most = max(most, len(working))
+        await asyncio.sleep(0)
+        working.discard(environment.slug)
+        return await sync_environment(services, context, environment)
+    monkeypatch.setattr(refreshing, "sync_environment", noted)
+    refreshed(three, [Part.ENVIRONMENT])
+    assert most == 2
 
 
 def test_who_waited_for_an_environment_once_does_not_wait_for_each_of_its_parts(three: FleetUnderTest) -> None:

@@ -33,8 +33,8 @@ class RefreshConfig(dg.Config):
         default=None, description="How long to wait for an environment that an operation holds, if that is longer than "
                                   "WFOPS_LEASE_WAIT_SECONDS.")
     git_seconds: float | None = Field(
-        default=None, gt=0, description="After so long, calls to Git end, so that whoever waits for this run does not wait "
-                                        "for a Git server that hangs.")
+        default=None, gt=0, description="What was not begun within so long is not begun, and after twice as long calls to "
+                                        "Git end: whoever waits for this run does not wait for a Git server that hangs.")
     all_events: bool = Field(
         default=True, description="Log a materialisation for every environment; false logs only what changed.")
 

@@ -14,9 +14,9 @@ from wfops_pipelines.domain.run_tags import PRIORITY_TAG, SWEEP_TAG
 from wfops_pipelines.services.refresh import Part
 
 PARTS = (Part.REPOSITORY, Part.DIFF, Part.DRIFT)
-PATIENCE_SECONDS = 30.0  # nobody asks again for minutes, and most operations, as the run of another push, are over by then
-GIT_SECONDS = 30.0  # the next pushes to anybody may wait behind this one
-SLOW_GIT_SECONDS = 180.0  # here those to others whose Git did not answer lately; what takes longer, sweeps have time for
+PATIENCE_SECONDS = 15.0  # nobody asks again for minutes, and most operations, as the run of another push, are over by then
+GIT_SECONDS = 15.0  # and as much again: the next pushes to anybody may wait behind this one
+SLOW_GIT_SECONDS = 90.0  # here those to others whose Git did not answer lately; what takes longer, sweeps have time for
 _OP = "refresh_environments"
 _ENDING = frozenset({dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.CANCELING})
 _WAITING = frozenset({dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED})

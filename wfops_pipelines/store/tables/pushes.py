@@ -57,6 +57,7 @@ repository_heads = Table(
     Column("failures", Integer, nullable=False, server_default=text("0")),  # in a row
     time_column("failing_since"),
     display_column("error", nullable=True),
+    time_column("unread_since"),  # what stands there could not be read, whatever looks at the head say
     refers("repository_id", "repositories", ondelete="CASCADE"),
 )
 
