@@ -35,6 +35,7 @@ NOT_WALKED = ("store.statement", "*.heartbeat.*")
 """Every commit is walked; that statements fail too is the store's own test. Heartbeats come by the clock."""
 ELSEWHERE = {
     "apply.*": "services/test_apply_fleet.py",
+    "branches.*": "services/test_push_delivery.py",
     "deployment.*": "services/test_deployment_recovery.py",
     "git.fetch_blobs.*": "git/test_remote_failures.py",
     "notify.*": "services/test_send_killed.py",

@@ -287,6 +287,20 @@ def test_an_environment_whose_git_did_not_answer_lately_is_waited_for_apart_unti
     assert [run.lane for run in queue.queued] == ["push"]
 
 
+@pytest.mark.parametrize(("point", "noted"), [("branches.noted.before_commit", False), ("branches.noted.after_commit", True)])
+def test_a_run_that_dies_while_it_notes_a_branch_has_noted_it_or_not_and_the_next_one_notes_it(
+        fleet: FleetUnderTest, point: str, noted: bool) -> None:
+    target = Target(fleet.context, fleet["prod"].row)
+    failed = Outcome(target, Part.REPOSITORY, None, Unreachable("no answer", target="there"))
+    both = frozenset({("acme", "prod"), ("acme", "dev")})  # they read one branch
+    failpoints.arm(f"{point}=raise")
+    with pytest.raises(FailpointReached):
+        note_branches(fleet.services, [failed])
+    assert push_dispatch.in_trouble(fleet.services) == (both if noted else frozenset())
+    note_branches(fleet.services, [failed])
+    assert push_dispatch.in_trouble(fleet.services) == both
+
+
 def test_a_flood_of_one_tenant_puts_nobody_off_and_is_worked_off_in_parts(
         fleet: FleetUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(push_dispatch, "AT_ONCE", 2)
