@@ -290,9 +290,10 @@ class IncompleteRead(OutsideError):
 
 
 class StoreError(WfopsError):
-    """PostgreSQL did not do what was asked."""
+    """PostgreSQL did not do what was asked. ``of_data``: on account of these data, and others have nothing to fear."""
 
     kind = "store"
+    of_data: ClassVar[bool] = False
 
 
 class StoreUnavailable(StoreError):
@@ -307,6 +308,7 @@ class StoreRefusal(StoreError):
     """PostgreSQL is there, and does not store these data: what they are about fails, and nothing else."""
 
     kind = "store_refused"
+    of_data = True
 
 
 class StoreBusy(StoreError):
@@ -332,6 +334,7 @@ class SecretUnreadable(StoreError):
     """A secret cannot be decrypted with the keys that are set."""
 
     kind = "secret_unreadable"
+    of_data = True
 
 
 class Blocked(WfopsError):
@@ -435,3 +438,8 @@ class Broken(WfopsError):
     """A promise of ours does not hold: the audit chain, an invariant of the store."""
 
     kind = "broken"
+
+    @classmethod
+    def by(cls, error: Exception) -> Broken:
+        """What nobody expected, for those that it concerns; its trace belongs in the log."""
+        return cls(f"an error of ours: {type(error).__name__}: {error}", fix="see the log")

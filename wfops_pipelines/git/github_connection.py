@@ -6,18 +6,16 @@ PyGithub's own read whole bodies, of any size, and limit the wait for a byte and
 
 from __future__ import annotations
 
-import functools
-import ssl
 from collections.abc import ItemsView, Mapping
 from typing import Any
 
-import certifi
 import httpx
 from github.Requester import HTTPRequestsConnectionClass, HTTPSRequestsConnectionClass, Requester, RequestsResponse
 
 from wfops_pipelines import calls
 from wfops_pipelines.answer_bodies import ENCODINGS, Body, BrokenBody, TooLarge, values_at_most
 from wfops_pipelines.git.deadline import Deadline
+from wfops_pipelines.git.tls import shared_context
 
 WHOLE_SECONDS = 300.0  # for one call
 #: The largest answers that are asked for list a folder's files, at most 100,000 of them (7 MB by GitHub's own limit), or
@@ -57,15 +55,6 @@ class _Response(RequestsResponse):
         return self._body.decode("utf-8", "replace")
 
 
-@functools.cache
-def _tls() -> ssl.SSLContext:
-    """One for the process: making one costs some 77 ms of CPU. It trusts whom the system trusts, as git does, and those whom
-    Python's clients trust."""
-    context = ssl.create_default_context()
-    context.load_verify_locations(certifi.where())
-    return context
-
-
 def _ask(verb: str, url: str, content: str | None, headers: Mapping[str, str], patience: float | None) -> _Response:
     """One request, and what was answered to it. Follows no redirects, so that a token goes nowhere else.
 
@@ -77,7 +66,7 @@ def _ask(verb: str, url: str, content: str | None, headers: Mapping[str, str], p
     deadline = Deadline(seconds)
     timeout = min(patience or seconds, seconds)
     try:
-        with (deadline, httpx.Client(verify=_tls(), timeout=timeout) as client,
+        with (deadline, httpx.Client(verify=shared_context(as_python=True), timeout=timeout) as client,
               client.stream(verb, url, content=content, headers={**headers, "Accept-Encoding": "gzip"},
                             extensions={"trace": deadline.note}) as response):
             return _Response(response.status_code, response.headers, _whole(response))

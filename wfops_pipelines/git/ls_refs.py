@@ -6,8 +6,6 @@ answers something else; then :func:`ask` says so and the caller falls back to ``
 
 from __future__ import annotations
 
-import functools
-import ssl
 from collections.abc import Mapping
 
 import httpx
@@ -17,6 +15,7 @@ from wfops_pipelines.domain.errors import IncompleteRead, NotFound, Refused, Unr
 from wfops_pipelines.git.address import Address, is_object
 from wfops_pipelines.git.command import CONNECT_SECONDS, authorization
 from wfops_pipelines.git.deadline import Deadline
+from wfops_pipelines.git.tls import shared_context
 
 WHOLE_SECONDS = 30.0  # for everything: a server that sends a byte now and then keeps any limit for a single read
 MAX_ANSWER_BYTES = 16 * 1024 * 1024  # some 200,000 branches that begin with the name of the one that is asked for
@@ -25,12 +24,6 @@ _RESULT = "application/x-git-upload-pack-result"
 
 class NotVersion2(Exception):
     """The server did not answer as protocol version 2."""
-
-
-@functools.cache
-def _tls() -> ssl.SSLContext:
-    """One for the process: making one costs some 77 ms of CPU."""
-    return ssl.create_default_context()
 
 
 def ask(address: Address, branch: str, secret: str | None) -> str | None:
@@ -54,7 +47,7 @@ def _asked(address: Address, body: bytes, headers: Mapping[str, str]) -> bytes:
     seconds = calls.seconds_left(WHOLE_SECONDS)
     deadline, limits = Deadline(seconds), httpx.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS))
     try:
-        with (deadline, httpx.Client(verify=_tls(), timeout=limits) as client,
+        with (deadline, httpx.Client(verify=shared_context(), timeout=limits) as client,
               client.stream("POST", f"{address.url}/git-upload-pack", content=body, headers=headers,
                             extensions={"trace": deadline.note}) as response):
             _check_status(response.status_code, address)

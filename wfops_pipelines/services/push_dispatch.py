@@ -19,7 +19,9 @@ from sqlalchemy import Row
 
 from wfops_pipelines import failpoints
 from wfops_pipelines.domain import pushes
+from wfops_pipelines.domain.errors import OutsideError
 from wfops_pipelines.domain.pushes import Partition
+from wfops_pipelines.services.refresh import Outcome, Part
 from wfops_pipelines.services.services import Services
 
 log = logging.getLogger("wfops.pushes")
@@ -98,6 +100,27 @@ def _waiting(services: Services, older_than: float) -> Left:
         waiting = system.pushes.waiting(before=before, limit=AT_ONCE)
         there = {(row.tenant_slug, row.slug) for row in system.environments()} if waiting else set()
     return Left(waiting, frozenset({(row.tenant_slug, slug) for row in waiting for slug in row.environments} & there))
+
+
+def note_branches(services: Services, outcomes: Sequence[Outcome]) -> None:
+    """Note which branches a run could read and which not: pushes to those that it could not keep no others waiting. A look
+    at the head (:mod:`repository_poll`) says less: a server may tell that and hold on to whoever fetches."""
+    by_tenant: dict[UUID, list[Outcome]] = {}
+    for outcome in outcomes:
+        asked = outcome.error is None or isinstance(outcome.error, OutsideError)
+        if outcome.part is Part.REPOSITORY and asked and outcome.target.environment.repository_id is not None:
+            by_tenant.setdefault(outcome.target.context.tenant_id, []).append(outcome)
+    for ones in by_tenant.values():
+        context = ones[0].target.context
+        with services.store.bookkeeping(context, "branches.noted") as work:
+            repositories = work.fleet.repositories()
+            for one in ones:
+                row = one.target.environment
+                branch = row.branch or repositories[row.repository_id].branch
+                if one.error is None:
+                    work.pushes.was_read(row.repository_id, branch)
+                else:
+                    work.pushes.could_not_read(row.repository_id, branch, context.now())
 
 
 def note_launched(services: Services, waiting: Sequence[Row[Any]], runs: Mapping[Partition, str]) -> None:

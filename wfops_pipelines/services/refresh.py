@@ -19,7 +19,7 @@ from sqlalchemy import Row
 
 from wfops_pipelines import failpoints
 from wfops_pipelines.domain.context import Context
-from wfops_pipelines.domain.errors import Broken, OperationRunning, OutsideError, TimedOut, WfopsError
+from wfops_pipelines.domain.errors import Broken, OperationRunning, TimedOut, WfopsError
 from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.services.detect_drift import CheckType, DriftCheck, check_drift, compare_stored
 from wfops_pipelines.services.reconcile import reconcile
@@ -158,7 +158,7 @@ async def _one(target: Target, part: Part, work: Callable[[], Any], tell: Report
         raise
     except Exception as error:
         log.exception("%s of %s", part, target.name, extra={"tenant": target.context.tenant_slug})
-        tell(Outcome(target, part, None, Broken(f"an error of ours: {type(error).__name__}: {error}", fix="see the log")))
+        tell(Outcome(target, part, None, Broken.by(error)))
 
 
 async def _all(work: Any) -> None:
@@ -166,19 +166,3 @@ async def _all(work: Any) -> None:
     unexpected = [e for e in await asyncio.gather(*work, return_exceptions=True) if isinstance(e, BaseException)]
     if unexpected:
         raise unexpected[0]
-
-
-def note_branches(services: Services, outcomes: Sequence[Outcome]) -> None:
-    """Note which branches could be read and which not: pushes to those that could not keep no others waiting. A look at the
-    head (:mod:`repository_poll`) says less: a server may tell that and hold on to whoever fetches."""
-    for outcome in outcomes:
-        environment, context = outcome.target.environment, outcome.target.context
-        failed = outcome.error if isinstance(outcome.error, OutsideError) else None
-        if outcome.part is not Part.REPOSITORY or environment.repository_id is None or (outcome.error and not failed):
-            continue
-        with services.store.bookkeeping(context, "branches.noted") as work:
-            branch = environment.branch or work.fleet.repository(environment.repository_id).branch
-            if failed is None:
-                work.pushes.was_read(environment.repository_id, branch)
-            else:
-                work.pushes.could_not_read(environment.repository_id, branch, context.now())

@@ -28,7 +28,7 @@ from sqlalchemy import Row
 
 from wfops_pipelines import calls, failpoints
 from wfops_pipelines.domain import pushes
-from wfops_pipelines.domain.errors import Broken, SecretUnreadable, StoreError, StoreRefusal, WfopsError
+from wfops_pipelines.domain.errors import Broken, StoreError, WfopsError
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.services.sync_repository import LOOK_AGAIN
 from wfops_pipelines.store.tables.base import storable
@@ -244,12 +244,12 @@ class RepositoryPoll:
 
 def _of_the_branch(raised: Exception, branch: Branch) -> WfopsError:
     """What stands in the way of one branch, and keeps nobody from looking at the others; raises what concerns all."""
-    if isinstance(raised, StoreError) and not isinstance(raised, SecretUnreadable | StoreRefusal):
+    if isinstance(raised, StoreError) and not raised.of_data:
         raise raised
     if isinstance(raised, WfopsError):
         return raised
     log.error("the head of %s could not be read", branch.name, exc_info=raised)
-    return Broken(f"an error of ours: {type(raised).__name__}: {raised}", fix="see the log of the daemon")
+    return Broken.by(raised)
 
 
 def _in_turns(branches: Sequence[Branch]) -> Iterator[Branch]:

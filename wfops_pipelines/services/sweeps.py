@@ -240,13 +240,13 @@ class _Sweep:
         """Count what came of a visit; nothing for what the recorder is to tell of."""
         try:
             seen: Seen | None = await work
-        except (StoreError, failpoints.FailpointReached) as error:
-            if not isinstance(error, StoreRefusal):
-                self._lost = error  # nothing can be recorded any more
-                self.result.count(Done.BROKEN, visit.environment.drift_status)
-                return
-            self.result.count(Done.FAILED, await self._note_broken(visit, error))
+        except StoreRefusal as error:
+            self.result.count(Done.FAILED, await self._note_unseen(visit, error))
             self._done.append(visit.id)
+            return
+        except (StoreError, failpoints.FailpointReached) as error:
+            self._lost = error  # nothing can be recorded any more
+            self.result.count(Done.BROKEN, visit.environment.drift_status)
             return
         except Paused:  # since the sweep was planned: it stays due
             self.result.count(Done.PAUSED, visit.environment.drift_status)
@@ -255,7 +255,7 @@ class _Sweep:
         except Exception as error:  # one environment does not cut off its neighbours
             log.exception("%s could not be checked", visit.name, extra={
                 "tenant": visit.context.tenant_slug, "environment": visit.environment.slug, "error": type(error).__name__})
-            self.result.count(Done.BROKEN, await self._note_broken(visit, error))
+            self.result.count(Done.BROKEN, await self._note_unseen(visit, Broken.by(error)))
             self._done.append(visit.id)
             return
         if seen is None:
@@ -267,13 +267,11 @@ class _Sweep:
         for outcome in seen.told:
             self._report(outcome)
 
-    async def _note_broken(self, visit: Visit, error: Exception) -> str | None:
+    async def _note_unseen(self, visit: Visit, error: WfopsError) -> str | None:
         """Nobody takes a status for true that was not looked at; the status now."""
-        ours = error if isinstance(error, WfopsError) else Broken(
-            f"an error of ours: {type(error).__name__}: {error}", fix="see the log of the daemon")
         status: str | None = visit.environment.drift_status
         with suppress(WfopsError):
-            check = await note_unseen(self._services, visit.context, visit.environment, ours, check_type="scheduled")
+            check = await note_unseen(self._services, visit.context, visit.environment, error, check_type="scheduled")
             status = check.status
         return status
 
@@ -305,7 +303,7 @@ class _Sweep:
                 try:
                     outcome = Outcome(target, Part.DIFF, await reconcile(self._services, target.context, target.environment))
                 except WfopsError as error:
-                    if isinstance(error, StoreError) and not isinstance(error, StoreRefusal):
+                    if isinstance(error, StoreError) and not error.of_data:
                         raise
                     outcome = Outcome(target, Part.DIFF, None, error)
             self._report(outcome)

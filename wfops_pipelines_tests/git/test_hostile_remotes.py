@@ -24,6 +24,7 @@ from wfops_pipelines.git.clone import Clone
 from wfops_pipelines.git.open import open_repository
 from wfops_pipelines.git.plain import PlainRepository
 from wfops_pipelines.git.repository import Repository, RepositorySource
+from wfops_pipelines.git.tls import shared_context
 from wfops_pipelines_tests.git.conftest import TOKEN, Remote, within
 from wfops_pipelines_tests.servers.hostile import (
     HostileServer,
@@ -60,16 +61,13 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ssl.SSLContext]:
     """What a server shows itself with, trusted within the block."""
     context, pem = self_signed(tmp_path)
-    caches = (ls_refs._tls, github_connection._tls)
     with monkeypatch.context() as patch:
         patch.setenv("SSL_CERT_FILE", str(pem))
-        for cache in caches:
-            cache.cache_clear()
+        shared_context.cache_clear()
         try:
             yield context
         finally:
-            for cache in caches:
-                cache.cache_clear()
+            shared_context.cache_clear()
 
 
 def test_an_answer_in_one_piece_or_many_is_the_head(tmp_path: Path) -> None:
@@ -227,7 +225,7 @@ def test_a_github_over_tls_is_asked_once_unless_somebody_vouches_for_it(tmp_path
 
     with trusted(tmp_path, monkeypatch) as context, HostileServer(script, tls=context) as server:
         assert open_github(server.url, tmp_path / "trusting").head("main") == HEAD
-    github_connection._tls.cache_clear()
+    shared_context.cache_clear()
     with HostileServer(script, tls=self_signed(tmp_path)[0]) as server:
         with pytest.raises(Unreachable, match="GitHub cannot be reached"):
             open_github(server.url, tmp_path / "doubting").head("main")

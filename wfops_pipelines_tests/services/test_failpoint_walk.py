@@ -35,7 +35,7 @@ NOT_WALKED = ("store.statement", "*.heartbeat.*")
 """Every commit is walked; that statements fail too is the store's own test. Heartbeats come by the clock."""
 ELSEWHERE = {
     "apply.*": "services/test_apply_fleet.py",
-    "branches.*": "services/test_push_delivery.py",
+    "branches.*": "services/test_push_dispatch.py",
     "deployment.*": "services/test_deployment_recovery.py",
     "git.fetch_blobs.*": "git/test_remote_failures.py",
     "notify.*": "services/test_send_killed.py",
@@ -45,6 +45,7 @@ ELSEWHERE = {
     "retention.batch.*": "services/test_retention.py",
     "retention.payloads.*": "services/test_payload_retention.py",
     "runtime.*": "services/test_promotion_walk.py",
+    "push.launch.*": "services/test_push_dispatch.py",
     "push.*": "services/test_push_delivery.py",
     "poll.*": "services/test_repository_poll.py",
     "sweep.*": "services/test_sweeps.py",

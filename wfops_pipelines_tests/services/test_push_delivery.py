@@ -1,23 +1,19 @@
-"""Deliveries of webhooks: who is believed, what is kept, and which runs are launched."""
+"""Deliveries of webhooks: who is believed, what is kept, and what is said of it."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from wfops_pipelines import failpoints
-from wfops_pipelines.domain.errors import Denied, MalformedDelivery, StoreUnavailable, Unreachable
+from wfops_pipelines.domain.errors import Denied, MalformedDelivery
 from wfops_pipelines.failpoints import FailpointReached
-from wfops_pipelines.services import push_dispatch
 from wfops_pipelines.services.push_delivery import receive
 from wfops_pipelines.services.push_dispatch import dispatch, left_behind
 from wfops_pipelines.services.push_health import check_pushes
-from wfops_pipelines.services.refresh import Outcome, Part, Target, note_branches
 from wfops_pipelines.services.retention import run_retention
-from wfops_pipelines.services.sync_repository import RepositorySync
 from wfops_pipelines.store.secrets import SecretBox, generate_key
 from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet
 from wfops_pipelines_tests.services.pushing import (
@@ -256,130 +252,6 @@ def test_nothing_is_kept_of_a_delivery_whose_commit_failed(fleet: FleetUnderTest
     assert deliveries(fleet) == [] and fleet.events("push.received") == []
     (receipt,) = receive(fleet.services, delivery)
     assert not receipt.known
-
-
-# -- which runs are launched ---------------------------------------------------------------------------------------------
-
-
-def test_what_was_kept_is_launched_as_one_run_and_noted(fleet: FleetUnderTest) -> None:
-    queue = NotedQueue()
-    receive(fleet.services, delivered(push_document("prod/a.json")))
-    receive(fleet.services, delivered(push_document("dev/a.json")))
-    done = dispatch(fleet.services, queue)
-    assert (done.deliveries, set(done.runs.values())) == (2, {"run-0"})
-    assert queue.submitted == [{("acme", "dev"), ("acme", "prod")}]
-    assert {(row.status, row.run_id) for row in deliveries(fleet)} == {("launched", "run-0")}
-    assert dispatch(fleet.services, queue).deliveries == 0
-
-
-def test_an_environment_whose_git_did_not_answer_lately_is_waited_for_apart_until_it_does(fleet: FleetUnderTest) -> None:
-    queue, prod = NotedQueue(), fleet["prod"].row
-    failed = Outcome(Target(fleet.context, prod), Part.REPOSITORY, None, Unreachable("no answer", target="there"))
-    note_branches(fleet.services, [failed])
-    receive(fleet.services, delivered(push_document("prod/a.json", "dev/a.json")))
-    dispatch(fleet.services, queue)
-    lanes = {run.lane: run.partitions for run in queue.queued}
-    assert lanes == {"push-slow": {("acme", "prod"), ("acme", "dev")}}  # they read one branch
-    note_branches(fleet.services, [replace(failed, result=RepositorySync("prod", "o"), error=None)])
-    queue.queued.clear()
-    receive(fleet.services, delivered(push_document("prod/a.json", after="c" * 40)))
-    dispatch(fleet.services, queue)
-    assert [run.lane for run in queue.queued] == ["push"]
-
-
-@pytest.mark.parametrize(("point", "noted"), [("branches.noted.before_commit", False), ("branches.noted.after_commit", True)])
-def test_a_run_that_dies_while_it_notes_a_branch_has_noted_it_or_not_and_the_next_one_notes_it(
-        fleet: FleetUnderTest, point: str, noted: bool) -> None:
-    target = Target(fleet.context, fleet["prod"].row)
-    failed = Outcome(target, Part.REPOSITORY, None, Unreachable("no answer", target="there"))
-    both = frozenset({("acme", "prod"), ("acme", "dev")})  # they read one branch
-    failpoints.arm(f"{point}=raise")
-    with pytest.raises(FailpointReached):
-        note_branches(fleet.services, [failed])
-    assert push_dispatch.in_trouble(fleet.services) == (both if noted else frozenset())
-    note_branches(fleet.services, [failed])
-    assert push_dispatch.in_trouble(fleet.services) == both
-
-
-def test_a_flood_of_one_tenant_puts_nobody_off_and_is_worked_off_in_parts(
-        fleet: FleetUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(push_dispatch, "AT_ONCE", 2)
-    queue = NotedQueue()
-    for n in range(3):
-        receive(fleet.services, delivered(push_document("prod/a.json", after=f"{n + 1:040x}")))
-    assert [dispatch(fleet.services, queue).more for _ in range(2)] == [True, False]
-    assert {row.status for row in deliveries(fleet)} == {"launched"}
-
-
-def test_however_many_pushes_there_are_there_is_one_run_that_works_and_one_that_waits(fleet: FleetUnderTest) -> None:
-    queue = NotedQueue()
-    for n in range(100):
-        receive(fleet.services, delivered(push_document("prod/a.json", after=f"{n:040x}"[::-1].replace("0", "1", 1))))
-        dispatch(fleet.services, queue)
-        if n == 50:
-            queue.start()
-    assert len(queue.submitted) == 2
-    assert {row.status for row in deliveries(fleet)} == {"launched"}
-
-
-def test_a_run_that_works_already_may_have_read_the_branch_before_and_so_another_one_follows_in_its_lane(
-        fleet: FleetUnderTest) -> None:
-    queue = NotedQueue()
-    receive(fleet.services, delivered(push_document("prod/a.json")))
-    dispatch(fleet.services, queue)
-    queue.start()
-    receive(fleet.services, delivered(push_document("prod/a.json", "dev/b.json", after="c" * 40)))
-    dispatch(fleet.services, queue)
-    assert queue.submitted[1] == {("acme", "prod"), ("acme", "dev")}
-    assert queue.queued[0].lane == queue.queued[1].lane
-
-
-def test_while_the_queue_is_away_what_was_kept_waits(fleet: FleetUnderTest) -> None:
-    queue = NotedQueue(error=StoreUnavailable("away"))
-    receive(fleet.services, delivered(push_document("prod/a.json")))
-    with pytest.raises(StoreUnavailable):
-        dispatch(fleet.services, queue)
-    assert [row.status for row in deliveries(fleet)] == ["received"]
-    queue.error = None
-    assert dispatch(fleet.services, queue).runs == {("acme", "prod"): "run-0"}
-
-
-def test_a_process_that_died_between_keeping_and_launching_leaves_what_the_next_one_finds(fleet: FleetUnderTest) -> None:
-    queue = NotedQueue()
-    receive(fleet.services, delivered(push_document("prod/a.json")))
-    failpoints.arm("push.launch.after=raise")
-    with pytest.raises(FailpointReached):
-        dispatch(fleet.services, queue)
-    dispatch(fleet.services, queue)
-    assert len(queue.submitted) == 1  # the run of the one that died covers it
-    assert [(row.status, row.run_id) for row in deliveries(fleet)] == [("launched", "run-0")]
-
-
-def test_only_what_waits_for_long_counts_as_left_behind(fleet: FleetUnderTest) -> None:
-    receive(fleet.services, delivered(push_document("prod/a.json")))
-    assert left_behind(fleet.services).rows == []
-    fleet.clock.pass_time(seconds=20)
-    assert left_behind(fleet.services).partitions == {("acme", "prod")}
-
-
-def test_an_environment_that_was_deleted_meanwhile_is_not_asked_for(fleet: FleetUnderTest) -> None:
-    queue = NotedQueue()
-    receive(fleet.services, delivered(push_document("prod/a.json")))
-    fleet.tenant["environments"] = [e for e in fleet.tenant["environments"] if e["slug"] != "prod"]
-    fleet.apply(prune=True)
-    done = dispatch(fleet.services, queue)
-    assert (done.deliveries, done.runs, queue.submitted) == (1, {}, [])
-    assert [row.status for row in deliveries(fleet)] == ["launched"]
-
-
-def test_deliveries_that_come_out_of_order_ask_for_the_same(fleet: FleetUnderTest) -> None:
-    queue = NotedQueue()
-    late = delivered(push_document("prod/a.json", before="c" * 40, after="d" * 40))
-    receive(fleet.services, delivered(push_document("prod/b.json", before="d" * 40, after="e" * 40)))
-    dispatch(fleet.services, queue)
-    receive(fleet.services, late)
-    dispatch(fleet.services, queue)
-    assert queue.submitted == [{("acme", "prod")}]
 
 
 # -- what stays, and what is said of it ----------------------------------------------------------------------------------

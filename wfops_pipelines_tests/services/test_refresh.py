@@ -14,8 +14,8 @@ from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.services import refresh as refreshing
 from wfops_pipelines.services.detect_drift import DriftCheck
 from wfops_pipelines.services.operations import run_operation
-from wfops_pipelines.services.push_dispatch import in_trouble
-from wfops_pipelines.services.refresh import Outcome, Part, Target, note_branches, refresh
+from wfops_pipelines.services.push_dispatch import in_trouble, note_branches
+from wfops_pipelines.services.refresh import Outcome, Part, Target, refresh
 from wfops_pipelines.services.sync_environment import sync_environment
 from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, run, workflow
 

@@ -18,7 +18,8 @@ from wfops_pipelines.defs.refreshing import log_events, refresh_targets, targets
 from wfops_pipelines.defs.resources import DISCARDING, Wfops
 from wfops_pipelines.domain.errors import Cancelled
 from wfops_pipelines.services.detect_drift import CheckType, DriftCheck
-from wfops_pipelines.services.refresh import Outcome, Part, note_branches
+from wfops_pipelines.services.push_dispatch import note_branches
+from wfops_pipelines.services.refresh import Outcome, Part
 
 
 class RefreshConfig(dg.Config):
