@@ -190,7 +190,8 @@ class WorkflowMachine(InN8n, InGit):
         mappings = self.fleet[slug].mappings()
 
         def chosen(canonical: str, ids: list[str]) -> str:
-            self._learn()
+            if canonical not in self.ids:  # else the world may not have read what the system has written since
+                self._learn()
             real = self.ids.get(canonical)
             return next((i for i in ids if i in mappings and str(mappings[i].canonical_id) == real), ids[0])
         return chosen

@@ -92,3 +92,19 @@ def test_a_reason_that_is_no_more_is_not_told_any_more(played: Played) -> None:
     played.check("prod")
     played.look()
     assert played.fleet["prod"].mapping("w05").unlinked_reason == "no_match"
+
+
+def test_a_file_that_vanished_is_written_anew_for_another_workflow_by_the_export_that_sees_it(played: Played) -> None:
+    played.put("w01", "B", "z")
+    played.export("prod")
+    played.look()
+    played.create("dev", "B", "x")
+    played.export("dev")
+    played.look()
+    played.rename("prod", 0, "A")
+    played.put("w05", "B", "x")
+    played.push("prod", dict.fromkeys(played.world.places["prod"].files))
+    played.look()
+    played.export("prod")
+    played.look()
+    assert played.fleet["prod"].mapping("w05").status == "linked"
