@@ -123,10 +123,11 @@ def run_job(installation: Installation, job: str, ops: Mapping[str, Mapping[str,
         if any(event.is_successful_output and event.node_name == name for event in result.all_events):
             outputs += result.output_for_node(name)
     failed = next((e for e in result.all_events if e.is_step_failure), None)
-    cancelled = any(event.event_type is dg.DagsterEventType.PIPELINE_CANCELED for event in result.all_events)
-    if cancelled or (failed is not None and _was_interrupted(failed)):
-        raise Interrupted
     ended = next((e for e in result.all_events if e.event_type is dg.DagsterEventType.PIPELINE_FAILURE), None)
+    cancelled = any(event.event_type is dg.DagsterEventType.PIPELINE_CANCELED for event in result.all_events)
+    if cancelled or (failed is not None and _was_interrupted(failed.step_failure_data.error)) or (
+            ended is not None and _was_interrupted(ended.job_failure_data.error)):  # between two steps, or before the first
+        raise Interrupted
     message = _reason(failed) if failed is not None else _reason_of_run(ended) if ended is not None else None
     return Launched(result.run_id, result.success, outputs, message)
 
@@ -141,8 +142,7 @@ def open_refresh_queue(installation: Installation) -> Iterator[DagsterRefreshQue
         yield DagsterRefreshQueue(instance, defs.resolve_job_def(REFRESH_JOB), workspace)
 
 
-def _was_interrupted(failed: dg.DagsterEvent) -> bool:
-    error = failed.step_failure_data.error
+def _was_interrupted(error: SerializableErrorInfo | None) -> bool:
     return error is not None and error.cls_name in {"DagsterExecutionInterruptedError", "KeyboardInterrupt"}
 
 

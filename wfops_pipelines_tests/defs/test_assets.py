@@ -9,7 +9,7 @@ import pytest
 
 from wfops_pipelines.defs.drift.checks import inventory_complete, no_drift, no_unmanaged_workflows
 from wfops_pipelines.defs.inventory.assets import environment_assets
-from wfops_pipelines.defs.launch import run_job
+from wfops_pipelines.defs.launch import Interrupted, run_job
 from wfops_pipelines.defs.location import defs
 from wfops_pipelines.defs.observability.assets import workflow_matrix
 from wfops_pipelines.defs.resources import Wfops
@@ -152,6 +152,18 @@ def test_a_run_that_fails_beside_its_steps_tells_why(given: Given, fresh_dagster
     monkeypatch.setattr(Wfops, "setup_for_execution", away)
     launched = run_job(given.installation, "refresh", {"refresh_environments": {"partitions": ["dev|acme"]}}, actor="local:ada")
     assert not launched.success and "the event log went away" in str(launched.failure)
+
+
+def test_a_run_that_is_interrupted_beside_its_steps_is_told_as_such(given: Given, fresh_dagster_url: str,
+                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    def ctrl_c(*_: Any) -> None:
+        raise dg.DagsterExecutionInterruptedError
+
+    monkeypatch.setattr(type(given.installation), "dagster_url",
+                        lambda _: fresh_dagster_url.replace("postgresql://", "postgresql+psycopg2://"))
+    monkeypatch.setattr(Wfops, "setup_for_execution", ctrl_c)
+    with pytest.raises(Interrupted):
+        run_job(given.installation, "refresh", {"refresh_environments": {"partitions": ["dev|acme"]}}, actor="local:ada")
 
 
 def test_a_command_runs_a_job_in_this_process_and_reads_its_answer(given: Given, fresh_dagster_url: str,
