@@ -19,6 +19,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+_SLOWLY = 0.2  # of the time for a whole check is what a slow one has …
+_WHOLE_AGAIN = 6  # … but at each sixth probe, some six hours later: it may have had a bad day, or simply need that long
 _CLOCK_WAS_WRONG = timedelta(hours=3)  # no probe is that far off
 
 
@@ -129,3 +131,9 @@ def delay(openings: int, policy: CircuitPolicy, chance: float) -> float:
     """Seconds until the probe of the so-many-th opening in a row: doubled each time, give or take a quarter."""
     whole = min(policy.longest_delay, policy.first_delay * 2.0 ** min(openings - 1, 32))
     return whole * (0.75 + 0.5 * chance)
+
+
+def share_of_time(circuit: Circuit | None) -> float:
+    """Which part of the time for a whole check an instance has that took too long before, or whose neighbour did."""
+    openings = circuit.openings if circuit is not None else 0
+    return 1.0 if openings and openings % _WHOLE_AGAIN == 0 else _SLOWLY

@@ -15,7 +15,7 @@ from sqlalchemy import Row
 
 from wfops_pipelines import calls
 from wfops_pipelines.domain.chance import chance_of
-from wfops_pipelines.domain.circuit import Circuit, CircuitPolicy, Passage, answered, failed, passage, probing
+from wfops_pipelines.domain.circuit import Circuit, CircuitPolicy, Passage, answered, failed, passage, probing, share_of_time
 from wfops_pipelines.domain.drift import EnvironmentDriftStatus
 from wfops_pipelines.domain.errors import Cancelled, OperationRunning, OutsideError, TimedOut, Unreachable, WfopsError
 from wfops_pipelines.domain.normalize import NORMALIZER_VERSION
@@ -33,8 +33,6 @@ T = TypeVar("T")
 
 POLICY = CircuitPolicy()
 _SLOW_POLICY = CircuitPolicy(threshold=1)  # one that is too slow for a whole check costs the sweep all that time
-_SLOWLY = 0.2  # of the time for a whole check is what one has that took too long before, or whose neighbour did …
-_WHOLE_AGAIN = 6  # … but for each sixth probe, some six hours later: it may have had a bad day, or simply need that long
 _SLOW = 2.0  # seconds after which one that is waited for gives its place to another
 _AGAIN = 0.3  # seconds, and up to one more, before what failed at once is tried again
 _LONG = 30.0  # seconds after which a whole check gives its place to another
@@ -120,8 +118,7 @@ class Visits:
     async def _checked(self, visit: Visit) -> DriftCheck:
         services, kind = self._services, OperationKind.DRIFT_DETECTION
         slow = is_slow(visit.circuit) or _place(visit) in self._slow_hosts
-        probes = visit.circuit.openings if visit.circuit is not None else 1
-        longest = services.limits.longest(kind) * (_SLOWLY if slow and probes % _WHOLE_AGAIN else 1.0)
+        longest = services.limits.longest(kind) * (share_of_time(visit.circuit) if slow else 1.0)
         longest_runs = {**services.limits.longest_runs, str(kind): longest}
         services = replace(services, limits=replace(services.limits, longest_runs=longest_runs))
         calls.end_by(time.monotonic() + longest)

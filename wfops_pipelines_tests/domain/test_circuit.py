@@ -20,6 +20,7 @@ from wfops_pipelines.domain.circuit import (
     failed,
     passage,
     probing,
+    share_of_time,
 )
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -99,3 +100,12 @@ def test_on_every_walk_nothing_is_asked_while_it_is_open_and_delays_stay_within_
 def test_delays_grow_up_to_the_longest(openings: int, one: float, other: float) -> None:
     assert delay(openings, POLICY, one) <= delay(openings + 2, POLICY, other) or openings >= 3
     assert delay(openings, POLICY, one) <= 1.25 * POLICY.longest_delay
+
+
+def test_a_slow_one_has_a_part_of_the_time_and_at_times_the_whole() -> None:
+    assert share_of_time(None) == share_of_time(fail(None)) == share_of_time(opened()) < 1  # its neighbour was slow, or it was
+    circuit, whole = opened(), []
+    for _ in range(20):
+        whole += [circuit.openings] if share_of_time(circuit) == 1 else []
+        circuit = fail(probing(circuit))
+    assert whole == [6, 12, 18]
