@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import Row
 
+from wfops_pipelines import calls
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import WfopsError
 from wfops_pipelines.domain.fleet import DEFAULT_REPOSITORY
@@ -120,6 +122,7 @@ def _of_health(check: str, health: Health, context: Context, environment: Row[An
 
 
 def _read_head(services: Services, source: _Source) -> Finding:
+    calls.end_by(time.monotonic() + services.limits.poll_patience)  # as long as the poll waits for it
     try:
         opened = services.repository_of(source.context, source.environment)
         if opened is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -17,6 +17,7 @@ from wfops_pipelines_tests.services.fleet import ACTOR, Environment, FleetUnderT
 from wfops_pipelines_tests.services.test_failpoint_walk import assert_whole, lost_payloads
 
 ROUNDS = 12  # at most
+_PAUSE = 1.5 * INTERVAL  # seconds between two of them
 
 
 def settle(life: Life, admin_url: str) -> dict[str, Any]:
@@ -29,12 +30,12 @@ def settle(life: Life, admin_url: str) -> dict[str, Any]:
         admin.execute("UPDATE environment_leases SET heartbeat_at = heartbeat_at - interval '1 day' WHERE released_at IS NULL")
     began = life.clock.time
     for round_ in range(ROUNDS):
-        life.clock.pass_time(seconds=1.5 * INTERVAL)
+        life.clock.pass_time(seconds=_PAUSE)
         side_by_side([life.sweep, *life.sensors()])
         if round_ == 1:  # what was held is free, circuits are closed
             _check_dev(life)
         with psycopg.connect(admin_url, autocommit=True) as admin:
-            if round_ > 1 and not any(admin.execute(query, {"began": began}).fetchall() for query in _WAITS.values()):
+            if round_ > 1 and not any(admin.execute(query, _at(life, began)).fetchall() for query in _WAITS.values()):
                 break
     assert held is not None
     return {"began": began, "held": held[0]}
@@ -50,10 +51,15 @@ def problems(life: Life, admin_url: str, began: datetime) -> Iterator[str]:
     """What is not as it has to be, of the whole fleet and of each environment."""
     with psycopg.connect(admin_url, autocommit=True) as admin:
         for what, query in _EVERYWHERE.items():
-            yield from (f"{what}: {row}" for row in admin.execute(query).fetchall())  # type: ignore[call-overload]
+            yield from (f"{what}: {row}" for row in admin.execute(query, _at(life, began)).fetchall())  # type: ignore[call-overload]
     with ThreadPoolExecutor(4) as threads:
         for found in threads.map(lambda fleet: list(_of_tenant(fleet, began)), life.fleets):
             yield from found
+
+
+def _at(life: Life, began: datetime) -> dict[str, datetime]:
+    """What queries know of the time: when the end began, and when the round before the last one was over."""
+    return {"began": began, "round": life.clock.time - timedelta(seconds=_PAUSE)}
 
 
 def _of_tenant(fleet: FleetUnderTest, began: datetime) -> Iterator[str]:
@@ -79,10 +85,13 @@ def _of_environment(environment: Environment, began: datetime) -> Iterator[str]:
         yield f"is {row.drift_status}, and compared it is {said.status} ({said.reason})"
 
 
+_LATE = "FROM outbox WHERE status = 'pending' AND (attempts > 0 OR not_before < %(round)s)"
+"""Messages that did not go out, or were due for a whole round; what waits for its digest is none of them."""
+
 _WAITS = {
     "unchecked": "SELECT FROM environments WHERE class <> 'dev' AND last_drift_check_at < %(began)s",
     "circuits": f"SELECT FROM instance_circuits WHERE state <> '{CircuitState.CLOSED}'",
-    "messages": "SELECT FROM outbox WHERE status NOT IN ('sent', 'dead', 'dropped')",
+    "messages": f"SELECT {_LATE}",
     "writes": "SELECT FROM environments WHERE writes_blocked_at IS NOT NULL",
 }
 """What the clock's part brings to an end, each in a few rounds."""
@@ -99,5 +108,5 @@ _EVERYWHERE = {
     "a sweep runs still": "SELECT id, started_at FROM sweeps WHERE state = 'running'",
     "a lock is held": "SELECT locktype, objid FROM pg_locks WHERE locktype = 'advisory' AND database = "
                       "(SELECT oid FROM pg_database WHERE datname = current_database())",
-    "a message waits": "SELECT status, count(*) FROM outbox WHERE status NOT IN ('sent', 'dead', 'dropped') GROUP BY 1",
+    "a message waits": f"SELECT target, event, subject, attempts, not_before, claimed_until, last_error {_LATE}",
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from wfops_pipelines.services.diagnose import Finding, check_fleet
 from wfops_pipelines_tests.servers.bare import make_bare
+from wfops_pipelines_tests.servers.hostile import HostileServer, refs_without_end
 from wfops_pipelines_tests.services.fleet import ACTOR, FleetUnderTest, NewFleet
 
 
@@ -55,3 +56,14 @@ def test_a_repository_that_cannot_be_read_keeps_its_name_and_says_why(new_fleet:
     found = repositories(fleet)
     assert found["repository acme"].ok
     assert not found["repository acme/prod"].ok and nowhere in found["repository acme/prod"].message
+
+
+def test_a_git_server_that_never_comes_to_an_end_is_named_after_the_time_that_the_poll_has(new_fleet: NewFleet) -> None:
+    fleet = new_fleet(("dev", "prod"))
+    with HostileServer(refs_without_end) as server:
+        fleet.declared("prod")["repository"] = {"url": f"{server.url}/acme.git", "provider": "git", "branch": "main"}
+        fleet.apply()
+        fleet.with_limits(poll_patience=1.0)
+        found, url = repositories(fleet), server.url
+    assert found["repository acme"].ok
+    assert not found["repository acme/prod"].ok and url in found["repository acme/prod"].message
