@@ -6,6 +6,8 @@ by drop would keep the whole process. These are daemon threads, one for each cal
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 from collections.abc import Callable
 from concurrent.futures import Future
 from threading import Thread
@@ -30,3 +32,10 @@ def call_unwaited(call: Callable[P, T], *arguments: P.args, **options: P.kwargs)
 
     Thread(target=work, name="unwaited", daemon=True).start()
     return future
+
+
+async def in_own_thread(call: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
+    """As ``asyncio.to_thread``, for what may take minutes: a loop has six threads on a machine of two cores, for all that
+    is to be recorded, and some that hang would keep everybody from them."""
+    context = contextvars.copy_context()
+    return await asyncio.wrap_future(call_unwaited(lambda: context.run(call, *arguments, **options)))

@@ -161,10 +161,12 @@ async def note_unseen(services: Services, context: Context, environment: Row[Any
     return check
 
 
-async def compare_stored(services: Services, context: Context, environment: Row[Any]) -> DriftCheck:
-    """Compare what the store holds, as it is; asks neither n8n nor Git."""
+async def compare_stored(services: Services, context: Context, environment: Row[Any], *,
+                         check_type: CheckType = "manual") -> DriftCheck:
+    """Compare what the store holds, as it is; asks neither n8n nor Git. So it is none of the checks that are due, however
+    often it is made, and where n8n was not seen, or not at all so far, the status stays what it is (§9)."""
     async with run_operation(services, context, OperationKind.DRIFT_DETECTION, environment) as operation:
-        return await asyncio.to_thread(_compare, operation, "manual", monotonic_ms())
+        return await asyncio.to_thread(_compare_stored, operation, check_type)
 
 
 def compare_within(operation: RunningOperation) -> DriftCheck:
@@ -172,8 +174,18 @@ def compare_within(operation: RunningOperation) -> DriftCheck:
     return _compare(operation, "manual", monotonic_ms())
 
 
+def _compare_stored(operation: RunningOperation, check_type: CheckType) -> DriftCheck:
+    started = monotonic_ms()
+    with operation.services.store.read(operation.context) as work:
+        environment = work.fleet.environment(operation.environment.id)
+    if environment.repository_id is not None and (
+            environment.last_sync_at is None or environment.drift_status == EnvironmentDriftStatus.ERROR):
+        return _check(operation, environment, environment.drift_status, environment.drift_reason, [], None, started)
+    return _compare(operation, check_type, started, asked=False)
+
+
 def _compare(operation: RunningOperation, check_type: CheckType, started: float, repository: RepositorySync | None = None,
-             inventory: EnvironmentSync | None = None) -> DriftCheck:
+             inventory: EnvironmentSync | None = None, *, asked: bool = True) -> DriftCheck:
     failpoints.reach("drift.compare")
     rehash_environment(operation)
     context, slug = operation.context, operation.environment.slug
@@ -207,7 +219,7 @@ def _compare(operation: RunningOperation, check_type: CheckType, started: float,
         conflicts = find_conflicts(sides_of(work, environment.id, stored))
         check.problems += conflict_problems(context, environment, conflicts)[:MAX_PROBLEMS]
         _hint(check, context, environment, conflicts)
-        check.changed = _record(work, operation, environment, check, check_type, rows, before)
+        check.changed = _record(work, operation, environment, check, check_type, rows, before, asked=asked)
         if inventory is not None:
             work.circuits.forget(environment.id)  # it answered
         known.remember(quiet=counts.drifted == 0 and visible.workflows == 0 and visible.changes == 0)
@@ -303,18 +315,21 @@ def _check(operation: RunningOperation, environment: Row[Any], status: str, reas
 
 
 def _record(work: UnitOfWork, operation: RunningOperation, environment: Row[Any], check: DriftCheck,
-            check_type: CheckType, rows: list[dict[str, Any]], known: Mapping[str, Row[Any]]) -> bool:
+            check_type: CheckType, rows: list[dict[str, Any]], known: Mapping[str, Row[Any]], *, asked: bool = True) -> bool:
     """Store status, drift (``known`` is stored) and history; an audit event when something changed. Returns whether it
-    did."""
+    did. Only a check that ``asked`` counts for when the next one is due, and for what was last seen well."""
     now = operation.context.now()
     fingerprint = _fingerprint(check)
     last = work.drift.last_check(environment.id)
     changed = last is None or last.fingerprint != fingerprint
-    values: dict[str, Any] = {"last_drift_check_at": now, "drift_status": check.status, "drift_reason": check.reason,
+    values: dict[str, Any] = {"drift_status": check.status, "drift_reason": check.reason,
                               "drift_error": str(check.error) if check.error is not None else None}
+    if asked:
+        values["last_drift_check_at"] = now
     if check.error is None:
-        values |= {"last_good_drift_status": check.status, "last_good_drift_at": now}
-        check.last_good_status, check.last_good_at = check.status, iso(now)
+        if asked:
+            values |= {"last_good_drift_status": check.status, "last_good_drift_at": now}
+            check.last_good_status, check.last_good_at = check.status, iso(now)
         if changed or _stale(known, rows):
             work.drift.replace(environment.id, rows)
     work.fleet.set_environment(environment.id, **values)

@@ -127,7 +127,8 @@ async def _inventory(services: Services, target: Target, parts: Collection[Part]
             services, context, environment, OperationKind.ENVIRONMENT_SYNC,
             lambda use: sync_environment(services, use, environment)), tell, holder_of)
     if Part.DRIFT in parts:
-        await _one(target, Part.DRIFT, lambda: compare_stored(services, context, environment), tell, holder_of)
+        await _one(target, Part.DRIFT, lambda: compare_stored(services, context, environment, check_type=check_type), tell,
+                   holder_of)
 
 
 async def _drift_with_inventory(services: Services, target: Target, check_type: CheckType, tell: Report) -> None:

@@ -7,7 +7,6 @@ batches. A crash in between is an ordinary sync that finds its first part stored
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 from uuid import UUID
@@ -29,6 +28,7 @@ from wfops_pipelines.services.repository_files import FileProblem, FolderReader,
 from wfops_pipelines.services.same_id_files import SAME_ID, note_same_ids
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.store.unit_of_work import UnitOfWork
+from wfops_pipelines.unwaited import in_own_thread
 
 DUPLICATE = "duplicate_id"  # a file whose key another file of the folder keeps
 LOOK_AGAIN = 0  # in place of the normaliser's version: the next sync looks at every file, whatever the head
@@ -69,8 +69,8 @@ async def sync_repository(services: Services, context: Context, environment: Row
 
 
 async def read_repository(operation: RunningOperation) -> RepositorySync:
-    """The sync itself, inside whichever operation holds the environment. Git's calls block, so they get a thread."""
-    return await asyncio.to_thread(_read_repository, operation)
+    """The sync itself, inside whichever operation holds the environment. Git's calls block, for minutes at worst."""
+    return await in_own_thread(_read_repository, operation)
 
 
 def _read_repository(operation: RunningOperation) -> RepositorySync:

@@ -70,7 +70,8 @@ _LET_GO = text("SELECT count(pg_advisory_unlock(hashtextextended(CAST(id AS text
                ).bindparams(bindparam("ids", type_=ARRAY(UUID_TYPE(as_uuid=True))))
 
 # Rows that somebody else is writing just now are left out: no two transactions wait for each other, and what is left out
-# stays due. So does what was checked meanwhile by another way (``last`` is when it was, as the sweep knows it).
+# stays due. So does what was checked meanwhile by another way (``last`` is when it was, as the sweep knows it), or only
+# compared: ``check_id`` is no longer the last one then.
 _REPEAT = text("""
     WITH looked AS (
         SELECT r.*, e.tenant_id FROM jsonb_to_recordset(:rows) AS r(
@@ -78,6 +79,8 @@ _REPEAT = text("""
             message text)
         JOIN environments e ON e.tenant_id = :tenant AND e.id = r.environment_id
             AND e.last_drift_check_at IS NOT DISTINCT FROM r.last
+            AND r.check_id = (SELECT id FROM drift_check_history n WHERE n.tenant_id = e.tenant_id
+                              AND n.environment_id = e.id ORDER BY n.last_at DESC LIMIT 1)
         FOR UPDATE OF e SKIP LOCKED),
     repeated AS (
         UPDATE drift_check_history h SET checks = h.checks + 1, last_at = looked.at, duration_ms = looked.duration_ms

@@ -98,6 +98,7 @@ class Place:
     standing: dict[str, Standing] = field(default_factory=dict)
     unreadable: set[str] = field(default_factory=set)
     head: int = 0  # of the commits, the one that was read last
+    looked_at: bool = False
     ever_mapped: bool = False
     incidents: bool = False  # whether drift opens one
     incident: str | None = None
@@ -196,6 +197,7 @@ class World:
 
     def sync(self, place: Place, winner: Winner) -> None:
         """Environment sync (§6): what is gone is missing, what is back is what it was (§5.5), what is new may be linked."""
+        place.looked_at = True
         for workflow_id, known in place.known.items():
             known.missing = known.missing or workflow_id not in place.flows
         for workflow_id, flow in sorted(place.flows.items()):

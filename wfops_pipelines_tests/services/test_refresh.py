@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
-from wfops_pipelines.domain.errors import Broken, TimedOut
+from wfops_pipelines.domain.errors import Broken, TimedOut, Unreachable
 from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.services import refresh as refreshing
 from wfops_pipelines.services.detect_drift import DriftCheck
@@ -145,3 +148,24 @@ def test_who_waited_for_an_environment_once_does_not_wait_for_each_of_its_parts(
     outcomes = run(while_held())
     assert [type(outcome.error).__name__ for outcome in outcomes] == ["OperationRunning"] * 3
     assert len({id(outcome.error) for outcome in outcomes}) == 1  # one wait, told for every part
+
+
+def test_gits_that_hang_take_no_threads_from_what_is_to_be_recorded(three: FleetUnderTest) -> None:
+    all_at_once = threading.Barrier(len(three.environments))
+
+    @dataclass
+    class Hanging:
+        def head(self, _branch: str) -> str:
+            all_at_once.wait(30)
+            raise Unreachable("no answer", target="git")
+
+        def close(self) -> None:
+            pass
+
+    services = replace(three.services, open_repository=lambda *_, **__: Hanging())
+
+    async def with_one_thread() -> list[Outcome]:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        return await refresh(services, [Target(three.context, three[slug].row) for slug in three.environments], (Part.REPOSITORY,))
+
+    assert [outcome.error.kind if outcome.error else None for outcome in run(with_one_thread())] == ["unreachable"] * 3

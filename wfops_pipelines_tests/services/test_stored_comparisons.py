@@ -1,0 +1,70 @@
+"""A push is compared with what n8n held when it was last seen: that is no check of n8n, however many pushes there are (§9)."""
+
+from __future__ import annotations
+
+from wfops_pipelines.services.refresh import Part, Target, refresh
+from wfops_pipelines_tests.services.fleet import Environment, NewFleet, run, workflow
+from wfops_pipelines_tests.services.test_sweeps import INTERVAL, history, impatient, swept, three
+
+OF_A_PUSH = (Part.REPOSITORY, Part.DIFF, Part.DRIFT)
+
+
+def pushed(environment: Environment, number: int = 0) -> None:
+    """Somebody pushed something into the environment's folder, and its run is over."""
+    environment.fleet.repository.commit({f"{environment.slug}/notes-{number}.txt": b"%d" % number})
+    fleet = environment.fleet
+    run(refresh(fleet.services, [Target(fleet.context, environment.row)], OF_A_PUSH, check_type="scheduled"))
+
+
+def test_however_often_somebody_pushes_n8n_is_asked_in_its_time(new_fleet: NewFleet) -> None:
+    fleet = new_fleet.as_left_by(three)
+    (edited,) = fleet["eu"].mappings()
+    fleet["eu"].edit_in_n8n(edited, "wrong")
+    for number in range(4):
+        fleet.clock.pass_time(seconds=0.45 * INTERVAL)
+        pushed(fleet["eu"], number)
+        swept(fleet, seconds=1)
+    assert fleet["eu"].row.drift_status == "DRIFT_DETECTED"
+
+
+def test_pushes_that_change_nothing_are_no_entries_of_the_history(new_fleet: NewFleet) -> None:
+    fleet = new_fleet.as_left_by(three)
+    entries = len(history(fleet["eu"]))
+    for number in range(3):
+        pushed(fleet["eu"], number)
+    assert [each.type for each in history(fleet["eu"])[entries - 1:]] == ["scheduled"]
+
+
+def test_an_n8n_that_is_away_is_not_called_in_sync_for_a_push(new_fleet: NewFleet) -> None:
+    fleet = new_fleet.as_left_by(three)
+    impatient(fleet)
+    fleet["eu"].sandbox.faults.add("reset")
+    swept(fleet)
+    well = fleet["eu"].row.last_good_drift_at
+    pushed(fleet["eu"])
+    row = fleet["eu"].row
+    assert (row.drift_status, row.drift_reason, row.last_good_drift_at) == ("ERROR", "unreachable", well)
+    fleet["eu"].sandbox.faults.clear()
+    swept(fleet, hours=2)
+    assert fleet["eu"].row.drift_status == "IN_SYNC"
+
+
+def test_files_of_an_environment_that_nobody_looked_at_yet_are_not_missing_there(new_fleet: NewFleet) -> None:
+    fleet = new_fleet(("prod",))
+    fleet["prod"].create_in_n8n(workflow("A"))
+    fleet["prod"].push_files({"a.json": b"{}"})
+    pushed(fleet["prod"])
+    assert fleet["prod"].row.drift_status == "UNKNOWN"
+    assert fleet["prod"].compare().status == "UNKNOWN"
+
+
+def test_a_look_from_before_a_comparison_is_not_recorded_over_it(new_fleet: NewFleet) -> None:
+    fleet = new_fleet.as_left_by(three)
+    looked = {"environment_id": fleet["eu"].row.id, "check_id": history(fleet["eu"])[-1].id, "duration_ms": 1, "read": True,
+              "last": fleet["eu"].row.last_drift_check_at, "at": fleet.clock.time, "message": None}
+    fleet["eu"].push_files(dict.fromkeys(fleet["eu"].files()))
+    pushed(fleet["eu"])
+    assert fleet["eu"].row.drift_status == "DRIFT_DETECTED"
+    with fleet.services.store.sweep_writes() as work:
+        assert work.repeat(fleet.context.tenant_id, [looked]) == set()
+    assert history(fleet["eu"])[-1].status == "DRIFT_DETECTED"
