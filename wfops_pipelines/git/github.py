@@ -22,6 +22,9 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import github
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from github.GitCommit import GitCommit
 from github.GitRef import GitRef
 from github.GitTree import GitTree
@@ -62,6 +65,7 @@ def open_github(source: RepositorySource, *, cache: Path,
     auth: github.Auth.Auth | None = None
     if source.github_app is not None:
         app = source.github_app
+        _check_key(app.private_key)
         auth = github.Auth.AppAuth(app.app_id, app.private_key).get_installation_auth(app.installation_id)
     elif source.secret:
         auth = github.Auth.Token(source.secret)
@@ -70,6 +74,17 @@ def open_github(source: RepositorySource, *, cache: Path,
                         seconds_between_writes=SECONDS_BETWEEN_WRITES)
     return GitHubRepository(api, auth, clone_url=f"{host_url}/{full_name}.git", full_name=full_name, cache=cache,
                             sleep=sleep)
+
+
+def _check_key(private_key: str) -> None:
+    """:class:`UsageError` for what GitHub's Apps do not sign with: PyGithub says so in words of its own, and late."""
+    try:  # whether it is a good one is GitHub's to say; to find out takes 100 times as long
+        key: object = load_pem_private_key(private_key.encode(), None, unsafe_skip_rsa_key_validation=True)
+    except (TypeError, ValueError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, RSAPrivateKey):
+        raise UsageError("github_app.private_key is no RSA key, or one with a password",
+                         fix="give the contents of the PEM file that GitHub made for the App")
 
 
 def _place(url: str) -> tuple[str, str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -13,10 +15,13 @@ from sqlalchemy import Row
 
 from wfops_pipelines import calls
 from wfops_pipelines.domain.context import Context
-from wfops_pipelines.domain.errors import WfopsError
+from wfops_pipelines.domain.errors import Broken, WfopsError
 from wfops_pipelines.domain.fleet import DEFAULT_REPOSITORY
 from wfops_pipelines.n8n.provider import Health
 from wfops_pipelines.services.services import Services
+from wfops_pipelines.unwaited import in_own_thread
+
+log = logging.getLogger("wfops.doctor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +49,17 @@ async def check_fleet(services: Services, *, actor: str) -> list[Finding]:
     gate = asyncio.Semaphore(services.limits.sweep_concurrency)
     targets, sources = await asyncio.to_thread(_targets, services, actor)
 
-    async def environment(context: Context, row: Row[Any]) -> Finding:
+    async def found(check: str, looking: Callable[[], Awaitable[Finding]]) -> Finding:
         async with gate:
-            return await _environment(services, context, row)
+            try:
+                return await looking()
+            except Exception as error:  # the others are shown all the same
+                log.exception("%s could not be looked at", check)
+                return Finding.of_error(check, Broken.by(error))
 
-    async def repository(source: _Source) -> Finding:
-        async with gate:
-            return await asyncio.to_thread(_read_head, services, source)
-
-    return await asyncio.gather(*(environment(context, row) for context, row in targets),
-                                *(repository(source) for source in sources))
+    return await asyncio.gather(
+        *(found(_name_of(context, row), partial(_environment, services, context, row)) for context, row in targets),
+        *(found(source.name, partial(in_own_thread, _read_head, services, source)) for source in sources))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +100,12 @@ def _sources(context: Context, rows: Sequence[Row[Any]], repositories: Mapping[U
         yield _Source(context, environments[0], f"repository {name}")
 
 
+def _name_of(context: Context, environment: Row[Any]) -> str:
+    return f"environment {context.tenant_slug}/{environment.slug}"
+
+
 async def _environment(services: Services, context: Context, environment: Row[Any]) -> Finding:
-    check = f"environment {context.tenant_slug}/{environment.slug}"
+    check = _name_of(context, environment)
     try:
         provider = await asyncio.to_thread(services.provider_of, context, environment)
         try:

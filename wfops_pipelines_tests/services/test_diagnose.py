@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 from wfops_pipelines.services.diagnose import Finding, check_fleet
@@ -67,3 +68,29 @@ def test_a_git_server_that_never_comes_to_an_end_is_named_after_the_time_that_th
         found, url = repositories(fleet), server.url
     assert found["repository acme"].ok
     assert not found["repository acme/prod"].ok and url in found["repository acme/prod"].message
+
+
+def test_an_app_key_that_is_none_is_said_where_it_is_used_and_the_others_are_shown(new_fleet: NewFleet) -> None:
+    fleet = new_fleet(("dev", "prod"))
+    fleet.secrets["KEY"] = "not a key"
+    fleet.declared("prod")["repository"] = {
+        "url": "https://github.com/acme/flows", "provider": "github", "branch": "main",
+        "github_app": {"app_id": 1, "installation_id": 2, "private_key": "env:KEY"}}
+    fleet.apply()
+    found = repositories(fleet)
+    assert found["repository acme"].ok
+    assert found["repository acme/prod"].message == "github_app.private_key is no RSA key, or one with a password"
+    check = fleet["prod"].check()
+    assert check.status == "ERROR" and "github_app.private_key is no RSA key" in str(check.error)
+
+
+def test_an_error_that_nobody_expected_is_one_finding_among_the_others(new_fleet: NewFleet) -> None:
+    fleet = new_fleet(("dev", "prod"))
+
+    def opened(*_: object, **__: object) -> None:
+        raise RuntimeError("what is this")
+
+    fleet.services = replace(fleet.services, open_repository=opened)  # type: ignore[arg-type]
+    found = asyncio.run(check_fleet(fleet.services, actor=ACTOR))
+    assert {finding.check: finding.ok for finding in found} == {
+        "environment acme/dev": True, "environment acme/prod": True, "repository acme": False}
