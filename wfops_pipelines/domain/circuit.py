@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 _SLOWLY = 0.2  # of the time for a whole check is what a slow one has …
-_WHOLE_AGAIN = 6  # … but at each sixth probe, some six hours later: it may have had a bad day, or simply need that long
+_WHOLE_AGAIN = 6  # … but at each sixth probe, some hours later: it may have had a bad day, or simply need that long
 _CLOCK_WAS_WRONG = timedelta(hours=3)  # no probe is that far off
 
 
@@ -135,5 +135,14 @@ def delay(openings: int, policy: CircuitPolicy, chance: float) -> float:
 
 def share_of_time(circuit: Circuit | None) -> float:
     """Which part of the time for a whole check an instance has that took too long before, or whose neighbour did."""
-    openings = circuit.openings if circuit is not None else 0
-    return 1.0 if openings and openings % _WHOLE_AGAIN == 0 else _SLOWLY
+    return 1.0 if circuit is not None and _is_whole_again(circuit) else _SLOWLY
+
+
+def has_whole_look(circuit: Circuit | None) -> bool:
+    """Whether a small question has all its time for an answer, or half of it: one that is away costs a sweep the time, but
+    one that needs more than half would never come back from a failure."""
+    return circuit is None or circuit.state is CircuitState.CLOSED or _is_whole_again(circuit)
+
+
+def _is_whole_again(circuit: Circuit) -> bool:
+    return circuit.openings > 0 and circuit.openings % _WHOLE_AGAIN == 0

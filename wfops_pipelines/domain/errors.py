@@ -290,7 +290,7 @@ class IncompleteRead(OutsideError):
 
 
 class StoreError(WfopsError):
-    """PostgreSQL did not do what was asked. ``of_data``: on account of these data, and others have nothing to fear."""
+    """PostgreSQL did not do what was asked. ``of_data``: on account of these data, and work on others can go on."""
 
     kind = "store"
     of_data: ClassVar[bool] = False
@@ -316,6 +316,7 @@ class StoreBusy(StoreError):
 
     kind = "store_busy"
     transient = True
+    of_data = True
 
 
 class StoreNotReady(StoreError):

@@ -79,6 +79,12 @@ def remote_key(url: str) -> str | None:
     return _key(f"{parts.hostname or ''}{port}", parts.path)
 
 
+def remote_host(url: str) -> str:
+    """Who answers at a repository's address, or at its API's; nobody's name for a disk."""
+    key = remote_key(url)
+    return key.partition("/")[0] if key is not None else urlsplit(url).netloc.lower()
+
+
 def _key(host: str, path: str) -> str | None:
     trimmed = path.strip("/").removesuffix(".git").strip("/")
     host = _SAME_HOST.get(host.lower(), host)

@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import zip_longest
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from sqlalchemy import Row
@@ -69,9 +68,7 @@ class Branch:
     @property
     def host(self) -> str:
         """Who answers; a disk is one, too."""
-        url = self.environment.api_url or self.environment.url
-        key = pushes.remote_key(url)
-        return key.partition("/")[0] if key is not None else urlsplit(url).netloc
+        return pushes.remote_host(self.environment.api_url or self.environment.url)
 
     @property
     def failed(self) -> bool:

@@ -8,7 +8,6 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable
 from concurrent.futures import Future
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from sqlalchemy import Row
@@ -16,6 +15,7 @@ from sqlalchemy import Row
 from wfops_pipelines import calls
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import OutsideError, Unreachable
+from wfops_pipelines.domain.pushes import remote_host
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.unwaited import call_unwaited
 
@@ -43,7 +43,7 @@ class Heads:
         return await asyncio.shield(self._asked[key])
 
     async def _ask(self, context: Context, environment: Row[Any]) -> str | None:
-        host = urlsplit(environment.repository_url).netloc
+        host = remote_host(environment.api_url or environment.repository_url)
         async with self._places:
             self._refuse(host, context, environment)
             try:
@@ -62,7 +62,7 @@ class Heads:
         host: it may have made that up."""
         if len(self._hanging) >= _HANGING:
             raise Unreachable(f"{_HANGING} repositories do not answer, and were not asked again",
-                              target=environment.on_branch, fix="are the Git servers running, and not overloaded?")
+                              target=environment.repository_url, fix="are the Git servers running, and not overloaded?")
         unanswered = self._unanswered[host]
         if host and (len(unanswered) >= _AWAY or unanswered[context.tenant_id] >= _AWAY):
             raise Unreachable(f"{_AWAY} repositories of {host} could not be reached just before", target=host,
@@ -82,6 +82,6 @@ class Heads:
             self._hanging.add(asked)
             asked.add_done_callback(self._hanging.discard)
             asking.cancel()  # nobody is told of it any more
-            raise Unreachable(f"the repository did not say its head within {patience:.0f} s", target=environment.on_branch,
-                              fix="is the Git server running, and not overloaded?")
+            raise Unreachable(f"the repository did not say its head within {patience:.0f} s",
+                              target=environment.repository_url, fix="is the Git server running, and not overloaded?")
         return asking.result()

@@ -6,16 +6,25 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from sqlalchemy import Row
-
 from wfops_pipelines import calls
 from wfops_pipelines.domain.chance import chance_of
-from wfops_pipelines.domain.circuit import Circuit, CircuitPolicy, Passage, answered, failed, passage, probing, share_of_time
+from wfops_pipelines.domain.circuit import (
+    Circuit,
+    CircuitPolicy,
+    Passage,
+    answered,
+    failed,
+    has_whole_look,
+    passage,
+    probing,
+    share_of_time,
+)
 from wfops_pipelines.domain.drift import EnvironmentDriftStatus
 from wfops_pipelines.domain.errors import Cancelled, OperationRunning, OutsideError, TimedOut, Unreachable, WfopsError
 from wfops_pipelines.domain.normalize import NORMALIZER_VERSION
@@ -38,6 +47,7 @@ _AGAIN = 0.3  # seconds, and up to one more, before what failed at once is tried
 _LONG = 30.0  # seconds after which a whole check gives its place to another
 _TOO_MANY = 429
 _PER_HOST = 8
+_PER_HOST_OF_TENANT = 4  # of those, so that one tenant's never are all of them
 _PER_TENANT = 24
 _RESTLESS = 3  # looks in a row that found other bytes, though nothing of them mattered: no look until the next whole day
 
@@ -68,33 +78,45 @@ class Visits:
         self._whole = asyncio.Semaphore(services.limits.sweep_concurrency)
         self._tenants: defaultdict[Any, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_PER_TENANT))
         self._hosts: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_PER_HOST))
+        self._hosts_of: defaultdict[Any, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_PER_HOST_OF_TENANT))
+        most = max(1, services.limits.sweep_concurrency // 2)
+        self._whole_of: defaultdict[Any, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(most))
         self._slow_hosts: set[tuple[Any, str]] = set()  # by tenant
 
     async def visit(self, visit: Visit) -> Seen | None:
         """Look at an environment, and check it whole if need be; none when the recorder will tell of it."""
         row, started = visit.environment, monotonic_ms()
-        host = urlsplit(row.base_url).netloc
-        async with self._tenants[visit.context.tenant_id], self._hosts[host]:
+        mine, everybodys = self._host(visit)
+        async with self._tenants[visit.context.tenant_id], mine, everybodys:
             if visit.circuit is not None and passage(visit.circuit, visit.context.now()) is Passage.PROBE:
                 await asyncio.to_thread(self._save_circuit, visit, probing(visit.circuit))
             try:
                 head = await self._heads.of(visit.context, row)
+            except UNSEEN as error:
+                return await self._unseen(visit, error, started, by_n8n=False)
+            try:
                 same = await self._look(visit, known_pages(visit) if is_recognisable(visit, head) else ())
             except UNSEEN as error:
-                return await self._unseen(visit, error, started)
+                return await self._unseen(visit, error, started, by_n8n=True)
             if not is_slow(visit.circuit):  # to a question that is small, it always had an answer
                 await self._note_answer(visit)
                 visit = replace(visit, circuit=None)
-            if same:
-                self._recorder.add(Repeated(visit, visit.context.now(), round(monotonic_ms() - started)))
-                return None
-            return await self.whole(visit, missed=is_recognisable(visit, head))
+        if same:
+            self._recorder.add(Repeated(visit, visit.context.now(), round(monotonic_ms() - started)))
+            return None
+        return await self.whole(visit, missed=is_recognisable(visit, head))
+
+    def _host(self, visit: Visit) -> tuple[asyncio.Semaphore, asyncio.Semaphore]:
+        """The places of the instance's host."""
+        place = _place(visit)
+        return self._hosts_of[place], self._hosts[place[1]]
 
     async def whole(self, visit: Visit, *, missed: bool = False) -> Seen:
         """The check that reads both sides and compares them, as an operation."""
         row = visit.environment
+        places = (self._whole_of[visit.context.tenant_id], *self._host(visit), self._whole)
         try:
-            check = await _in_place(partial(self._checked, visit), self._whole, _LONG)
+            check = await _in_places(partial(self._checked, visit), places, _LONG)
         except (OperationRunning, Cancelled):
             return Seen(Done.BUSY, row.drift_status)
         except TimedOut as error:
@@ -107,7 +129,7 @@ class Visits:
         if missed and check.error is None:
             await asyncio.to_thread(self._missed, visit)
         if check.error is not None:
-            await self._note_failure(visit, check.error)
+            await self._note_failure(visit, check.error, by_n8n=check.repository is not None and check.inventory is None)
             return Seen(Done.FAILED, check.status, _told(visit, check))
         await self._note_answer(visit)
         changed = check.changed or _has_news(check)
@@ -128,8 +150,8 @@ class Visits:
 
     async def _look(self, visit: Visit, pages: Sequence[KnownPage]) -> bool:
         """Whether the listing is what it was; raises when n8n does not answer as it should, or not in time. What fails at
-        once is tried once more; what hangs is not, and one that failed before is given half the time."""
-        services = self._looking if visit.circuit is None else self._probing
+        once is tried once more; what hangs is not, and one that is probed is mostly given half the time."""
+        services = self._looking if has_whole_look(visit.circuit) else self._probing
         provider = services.provider_with(visit.context, visit.environment, visit.token)
         whole = services.limits.answer_timeout
 
@@ -157,14 +179,14 @@ class Visits:
                                   fix="is n8n running, and not overloaded?") from None
             finally:
                 await provider.aclose()
-        return await _in_place(ask_twice, self._places, _SLOW)
+        return await _in_places(ask_twice, [self._places], _SLOW)
 
     # -- what could not be read ----------------------------------------------------------------------------------------
 
-    async def _unseen(self, visit: Visit, error: WfopsError, started: float) -> Seen | None:
+    async def _unseen(self, visit: Visit, error: WfopsError, started: float, *, by_n8n: bool) -> Seen | None:
         """Count the same error as before; another one is noted by an operation, as a check that found it would."""
         row = visit.environment
-        await self._note_failure(visit, error)
+        await self._note_failure(visit, error, by_n8n=by_n8n)
         if (row.drift_status, row.drift_reason, row.check_type) == (EnvironmentDriftStatus.ERROR, error.kind, "scheduled"):
             self._recorder.add(Repeated(visit, visit.context.now(), round(monotonic_ms() - started), message=str(error)))
             return None
@@ -174,9 +196,10 @@ class Visits:
             return Seen(Done.BUSY, row.drift_status)
         return Seen(Done.FAILED, check.status, _told(visit, check) if check.changed else ())
 
-    async def _note_failure(self, visit: Visit, error: WfopsError) -> None:
-        """The circuit of an instance that was not reached. One that refuses is there: its circuit is closed."""
-        if not isinstance(error, OutsideError) or not _is_instance(visit.environment, error):
+    async def _note_failure(self, visit: Visit, error: WfopsError, *, by_n8n: bool) -> None:
+        """The circuit of an instance that was not reached. One that refuses is there: its circuit is closed. What Git did,
+        be it on the same host, is not its fault (``by_n8n``)."""
+        if not by_n8n or not isinstance(error, OutsideError):
             return
         if is_slow(visit.circuit):  # it stays that, whatever it answers meanwhile
             await self._fail(visit, TimedOut.kind, str(error), _SLOW_POLICY)
@@ -212,10 +235,12 @@ class Visits:
             work.missed(visit.context.tenant_id, [visit.id])
 
 
-async def _in_place(work: Callable[[], Coroutine[Any, Any, T]], places: asyncio.Semaphore, seconds: float) -> T:
-    """Do it in one of the places; what takes longer than so many seconds goes on without one, so that those that hang delay
+async def _in_places(work: Callable[[], Coroutine[Any, Any, T]], places: Sequence[asyncio.Semaphore], seconds: float) -> T:
+    """Do it in one place of each; what takes longer than so many seconds goes on without, so that those that hang delay
     nobody. Cancelled, it has come to its end when this has."""
-    async with places:
+    async with AsyncExitStack() as held:
+        for place in places:
+            await held.enter_async_context(place)
         task = asyncio.create_task(work())
         try:
             await asyncio.wait({task}, timeout=seconds)
@@ -249,11 +274,6 @@ def is_recognisable(visit: Visit, head: str | None) -> bool:
 def known_pages(visit: Visit) -> list[KnownPage]:
     """The pages of the listing that the last whole check was made from."""
     return [KnownPage(page["digest"], page["cursor"]) for page in visit.environment.known_pages]
-
-
-def _is_instance(row: Row[Any], error: OutsideError) -> bool:
-    """Whether it was n8n that failed, and not Git."""
-    return bool(error.target and urlsplit(error.target).netloc == urlsplit(row.base_url).netloc)
 
 
 def _has_news(check: DriftCheck) -> bool:

@@ -32,7 +32,7 @@ from sqlalchemy import Row
 from wfops_pipelines import failpoints
 from wfops_pipelines.domain.circuit import Circuit, CircuitState, Passage, is_left_alone, passage
 from wfops_pipelines.domain.context import Context
-from wfops_pipelines.domain.errors import Broken, Paused, StoreError, StoreRefusal, WfopsError
+from wfops_pipelines.domain.errors import Broken, Paused, StoreBusy, StoreError, StoreRefusal, WfopsError
 from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.domain.sweep import Done, fair_order, is_due, lag, next_due, phase_of
 from wfops_pipelines.services import holder
@@ -242,6 +242,10 @@ class _Sweep:
             seen: Seen | None = await work
         except StoreRefusal as error:
             self.result.count(Done.FAILED, await self._note_unseen(visit, error))
+            self._done.append(visit.id)
+            return
+        except StoreBusy:  # of one environment: it stays due
+            self.result.count(Done.BUSY, visit.environment.drift_status)
             self._done.append(visit.id)
             return
         except (StoreError, failpoints.FailpointReached) as error:

@@ -112,9 +112,9 @@ class SweepReads:
 
     def environments(self) -> list[Row[Any]]:
         """Every environment that a schedule checks (§9: not dev, Git configured), as ``environments`` has it, and with
-        ``tenant_slug``, the repository's ``repository_url``, ``source`` and ``on_branch``, the lease (``holder`` none where
-        nobody holds it), its last check (``check_id``, ``check_type``), its known listing (``known_*``) and circuit
-        (``circuit_*``)."""
+        ``tenant_slug``, the repository's ``repository_url``, ``api_url``, ``source`` and ``on_branch``, the lease
+        (``holder`` none where nobody holds it), its last check (``check_id``, ``check_type``), its known listing
+        (``known_*``) and circuit (``circuit_*``)."""
         last = (select(history.c.id, history.c.type).where(
             history.c.tenant_id == environments.c.tenant_id, history.c.environment_id == environments.c.id)
             .order_by(history.c.last_at.desc()).limit(1).lateral("last_check"))
@@ -123,7 +123,7 @@ class SweepReads:
         branch = func.coalesce(environments.c.branch, repositories.c.branch)
         return list(self._connection.execute(
             select(environments, tenants.c.slug.label("tenant_slug"), branch.label("on_branch"),
-                   repositories.c.url.label("repository_url"),
+                   repositories.c.url.label("repository_url"), repositories.c.api_url,
                    func.concat(repositories.c.provider, "|", repositories.c.url, "|", branch, "|",
                                func.coalesce(environments.c.folder, "")).label("source"),
                    leases.c.holder, leases.c.heartbeat_at, last.c.id.label("check_id"), last.c.type.label("check_type"),

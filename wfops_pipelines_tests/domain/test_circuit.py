@@ -18,6 +18,7 @@ from wfops_pipelines.domain.circuit import (
     answered,
     delay,
     failed,
+    has_whole_look,
     passage,
     probing,
     share_of_time,
@@ -104,8 +105,17 @@ def test_delays_grow_up_to_the_longest(openings: int, one: float, other: float) 
 
 def test_a_slow_one_has_a_part_of_the_time_and_at_times_the_whole() -> None:
     assert share_of_time(None) == share_of_time(fail(None)) == share_of_time(opened()) < 1  # its neighbour was slow, or it was
-    circuit, whole = opened(), []
-    for _ in range(20):
-        whole += [circuit.openings] if share_of_time(circuit) == 1 else []
-        circuit = fail(probing(circuit))
-    assert whole == [6, 12, 18]
+    assert [each.openings for each in probes(20) if share_of_time(each) == 1] == [6, 12, 18]
+
+
+def test_a_small_question_has_all_its_time_until_the_circuit_opens_and_at_some_probes() -> None:
+    assert has_whole_look(None) and has_whole_look(fail(fail(None)))
+    assert [each.openings for each in probes(20) if has_whole_look(each)] == [6, 12, 18]
+
+
+def probes(count: int) -> list[Circuit]:
+    """A circuit that opened, after each of so many probes that failed."""
+    found = [opened()]
+    for _ in range(count - 1):
+        found.append(fail(probing(found[-1])))
+    return found

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ class GitHost:
     asked: list[str] = field(default_factory=list)
 
     def opened(self, source: Any, *, cache: Any) -> GitHost:
-        self.asked.append(source.url.removeprefix(f"{HOST}/").partition("/")[0])
+        self.asked.append(source.url.rpartition("/")[0].rpartition("/")[2].rpartition(":")[2])
         return self
 
     def head(self, branch: str) -> str:
@@ -48,13 +49,16 @@ def heads_of(new_fleet: NewFleet, git_host: GitHost) -> Callable[..., list[str |
     """Asks for the heads of tenants' branches, one after the other; what could not be read is none. A tenant is the names
     of its environments, which are also those of its repositories."""
 
-    def ask(*tenants: tuple[str, ...]) -> list[str | None]:
+    def ask(*tenants: tuple[str, ...], written: str = f"{HOST}/{{}}.git",
+            more: Mapping[str, Any] = MappingProxyType({})) -> list[str | None]:
         fleet = new_fleet(("prod",))
+        fleet.secrets["TOKEN"] = "token"
         template = fleet.tenant
         fleet.document["tenants"] += [
             {**template, "slug": f"t{number}", "name": f"t{number}", "environments": [
                 {**template["environments"][0], "slug": name, "name": name,
-                 "repository": {"url": f"{HOST}/{name}/{number}.git", "branch": "main"}} for name in names]}
+                 "repository": {"url": written.format(f"{name}/{number}"), "branch": "main", **more.get(name, {})}}
+                for name in names]}
             for number, names in enumerate(tenants)]
         fleet.apply()
         services = replace(fleet.services, open_repository=git_host.opened)
@@ -91,3 +95,16 @@ def test_a_host_that_answers_three_tenants_in_a_row_nothing_is_not_asked_by_the_
     assert heads_of(("mute",), ("mute",), ("good",), ("mute",), ("mute",), ("mute",), ("good",)) == [
         None, None, HEAD, None, None, None, None]
     assert git_host.asked == ["mute", "mute", "good", "mute", "mute", "mute"]
+
+
+def test_a_host_is_the_same_in_each_way_to_write_an_address(
+        heads_of: Callable[..., list[str | None]], git_host: GitHost) -> None:
+    heads_of(tuple(f"mute-{number}" for number in range(9)), written="git@git.example:{}.git")
+    assert len(git_host.asked) == 3
+
+
+def test_who_answers_for_a_repository_of_github_is_its_api(heads_of: Callable[..., list[str | None]]) -> None:
+    github = {"provider": "github", "token": "env:TOKEN"}
+    away = {**github, "api_url": "https://github.corp.example/api/v3"}
+    assert heads_of(("mute",), ("mute",), ("mute",), ("good",), written="https://github.com/{}",
+                    more={"mute": away, "good": github}) == [None, None, None, HEAD]

@@ -1,0 +1,81 @@
+"""What happens to one environment in a sweep, and what does not happen to its neighbours for it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from wfops_pipelines.domain.errors import StoreBusy, Unreachable
+from wfops_pipelines.services import sweep_visits
+from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet
+from wfops_pipelines_tests.services.test_sweeps import circuit, swept, three
+
+MANY = 9  # more than a host has places
+
+
+def test_an_environment_that_another_transaction_precedes_stays_due_and_ends_no_sweep(
+        new_fleet: NewFleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = new_fleet.as_left_by(three)
+    for slug in fleet.environments:
+        (edited,) = fleet[slug].mappings()
+        fleet[slug].edit_in_n8n(edited, "another")
+    check = sweep_visits.check_drift
+
+    async def preceded(services: Any, context: Any, environment: Any, **more: Any) -> Any:
+        if environment.slug == "eu":
+            raise StoreBusy("a deadlock was broken up")
+        return await check(services, context, environment, **more)
+
+    monkeypatch.setattr(sweep_visits, "check_drift", preceded)
+    assert swept(fleet).counts == {"checked": 2, "skipped_busy": 1}
+    monkeypatch.undo()
+    assert swept(fleet, seconds=1).counts == {"checked": 1}
+
+
+def test_a_git_on_the_host_of_n8n_that_is_away_opens_no_circuit_of_n8n(new_fleet: NewFleet) -> None:
+    fleet = new_fleet.as_left_by(three)
+    well = fleet.services
+
+    class Away:
+        def head(self, _branch: str) -> str:
+            raise Unreachable("the server cannot answer now (HTTP 502)", target=f"{fleet.host.url}/git/acme.git", status=502)
+
+        def close(self) -> None:
+            """Nothing is open."""
+
+    fleet.services = replace(well, open_repository=lambda *_, **__: Away())  # type: ignore[arg-type, return-value]
+    for _ in range(4):
+        assert swept(fleet).statuses == {"ERROR": 3}
+    assert [circuit(fleet[slug]) for slug in fleet.environments] == [None] * 3
+    fleet.services = well
+    assert swept(fleet).statuses == {"IN_SYNC": 3}
+
+
+def two_tenants(new_fleet: NewFleet) -> FleetUnderTest:
+    """Each with many environments, all on the same host."""
+    fleet = new_fleet(tuple(f"e{number}" for number in range(MANY)))
+    fleet.document["tenants"].append({**fleet.tenant, "slug": "other", "name": "Other", "environments": [
+        {**environment, "folder": f"other-{environment['slug']}"} for environment in fleet.tenant["environments"]]})
+    fleet.apply()
+    return fleet
+
+
+def test_one_tenants_checks_that_hang_leave_places_of_their_host_to_others(
+        new_fleet: NewFleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet, all_met, met = two_tenants(new_fleet), asyncio.Event(), set[str]()
+    check = sweep_visits.check_drift
+
+    async def hanging(services: Any, context: Any, environment: Any, **more: Any) -> Any:
+        if context.tenant_slug == "other":
+            met.add(environment.slug)
+            if len(met) == MANY:
+                all_met.set()
+        else:
+            await asyncio.wait_for(all_met.wait(), 20)
+        return await check(services, context, environment, **more)
+
+    monkeypatch.setattr(sweep_visits, "check_drift", hanging)
+    assert swept(fleet).counts == {"checked": 2 * MANY}
