@@ -75,6 +75,7 @@ def _end_all() -> None:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
+    """Kill it and its helpers, which may live on where it has exited. Nobody else gets its number before it is waited for."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS says the latter of a group of zombies
             os.killpg(process.pid, signal.SIGKILL)
