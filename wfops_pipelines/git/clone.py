@@ -35,6 +35,7 @@ _LOCK_SECONDS = 900.0
 _LOCK_POLL = 0.02  # seconds between two tries: a file lock that is awaited has no time limit of its own
 _KEPT_COMMITS = 32  # what the next fetch may build on
 _MOST_PACKS = 50
+_SIZE_LINE_BYTES = 160  # an object's name, of 64 digits at most, its kind and its size
 _FETCH = ("fetch", "--quiet", "--force", "--no-tags", "--no-write-fetch-head", "--recurse-submodules=no")
 _PARTIAL = {"remote.origin.promisor": "true", "remote.origin.partialclonefilter": "blob:none"}
 
@@ -164,8 +165,9 @@ class Clone:
 
     def sizes(self, objects: Iterable[str]) -> dict[str, int | None]:
         """The size in bytes of each object, ``None`` where it is not here."""
-        names = "".join(f"{name}\n" for name in objects).encode()
-        output = self.git.run("cat-file", "--batch-check", "--buffer", data=names).stdout.decode()
+        names = [f"{name}\n" for name in objects]
+        output = self.git.run("cat-file", "--batch-check", "--buffer", data="".join(names).encode(),
+                              most=_SIZE_LINE_BYTES * len(names)).stdout.decode()
         found: dict[str, int | None] = {}
         for line in output.splitlines():
             name, *rest = line.split(" ")

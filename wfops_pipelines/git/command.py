@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import IO
 
 from wfops_pipelines import calls
-from wfops_pipelines.domain.errors import Unreachable, UsageError
+from wfops_pipelines.domain.errors import OutsideError, Rejected, Unreachable, UsageError
 from wfops_pipelines.git import processes
 from wfops_pipelines.git.address import Address, Transport
+from wfops_pipelines.git.output import MOST_SAID_BYTES, Messages, Take, TooMuch, exchange
 
 Secret = Callable[[], str | None]
 
@@ -73,28 +74,40 @@ class Git:
         self._home = home
 
     def run(self, *arguments: str, network: bool = False, data: bytes | None = None,
-            config: Mapping[str, str] | None = None) -> Finished:
-        """Run to the end; :class:`GitFailed` when git says no, :class:`Unreachable` when it takes too long."""
+            config: Mapping[str, str] | None = None, most: int = MOST_SAID_BYTES, take: Take | None = None) -> Finished:
+        """Run to the end; :class:`GitFailed` when git says no, :class:`Unreachable` when it takes too long,
+        :class:`Rejected` when it prints more than ``most`` bytes or says no end of messages. What it prints goes to
+        ``take``, piece by piece, where that is given; what ``take`` raises ends it."""
         secret = self._secret() if network else None
-        limit = calls.seconds_left(NETWORK_SECONDS) if network else LOCAL_SECONDS
+        limit = calls.seconds_left(NETWORK_SECONDS if network else LOCAL_SECONDS)
         process = self._start(arguments, self._environment(secret, network, config or {}), stderr=subprocess.PIPE,
                               stdin=subprocess.DEVNULL if data is None else subprocess.PIPE,
                               seconds=limit if network else None)
+        printed, said = bytearray(), Messages()
         try:
-            stdout, stderr = process.communicate(data, timeout=limit)
-        except subprocess.TimeoutExpired:
-            calls.count("git", Unreachable.kind)
-            raise Unreachable(f"git {arguments[0]} did not finish in {limit:.0f} s", target=self.address.url,
-                              fix="check the connection, or try again later") from None
+            exchange(process, data, seconds=limit, printed=take or printed.extend, most_printed=most, said=said.add)
+        except TimeoutError:
+            raise self._given_up(network, Unreachable(
+                f"git {arguments[0]} did not finish in {limit:.0f} s", target=self.address.url,
+                fix="check the connection, or try again later")) from None
+        except TooMuch as much:
+            raise self._given_up(network, Rejected(
+                f"git {arguments[0]} was ended: it had {much} to say", target=self.address.url,
+                fix="check the repository, and that the URL is that of a Git server")) from None
         finally:
             processes.end(process)
-        text = scrub(stderr.decode(errors="replace"), secret)
+        text = scrub(said.text(), secret)
         if network:
             calls.count("git", "failed" if process.returncode else calls.OK)
         if process.returncode:
-            output = scrub(stdout.decode(errors="replace"), secret) if network else ""
+            output = scrub(printed.decode(errors="replace"), secret) if network else ""
             raise GitFailed(arguments[0], process.returncode, f"{output}\n{text}" if output else text)
-        return Finished(stdout, text)
+        return Finished(bytes(printed), text)
+
+    def _given_up(self, network: bool, error: OutsideError) -> OutsideError:
+        if network:
+            calls.count("git", error.kind)
+        return error
 
     @contextlib.contextmanager
     def stream(self, *arguments: str, data: bytes) -> Iterator[IO[bytes]]:

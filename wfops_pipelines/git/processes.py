@@ -16,11 +16,13 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
 _GRACE = 5  # seconds that we have to end what is over its time, before ``timeout`` does
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.05  # seconds between two looks whether a process has exited
 
 
 class _Running:
@@ -53,6 +55,25 @@ def start(command: Sequence[str], *, cwd: Path, environment: Mapping[str, str], 
     return process
 
 
+def has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Whether it has exited. It stays to be waited for where that can be, so that :func:`end` still finds its helpers."""
+    if hasattr(os, "waitid") and process.returncode is None:
+        with contextlib.suppress(ChildProcessError):  # it has, and somebody else has waited for it
+            return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+    return process.poll() is not None  # macOS before Python 3.13
+
+
+def wait(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Wait until it has exited; :class:`TimeoutError` when that takes more than ``seconds``."""
+    deadline = time.monotonic() + seconds
+    pause = _SHORTEST_PAUSE
+    while not has_ended(process):
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        time.sleep(pause)  # who has closed its pipes is gone in a moment
+        pause = min(2 * pause, _LONGEST_PAUSE)
+
+
 def end(process: subprocess.Popen[bytes]) -> None:
     """Make sure that the process and its helpers are gone and its pipes closed."""
     _kill(process)
@@ -75,7 +96,7 @@ def _end_all() -> None:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill it and its helpers, which may live on where it has exited. Nobody else gets its number before it is waited for."""
+    """Kill it and its helpers, which may outlive it. Nobody else gets its number before it is waited for."""
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS says the latter of a group of zombies
             os.killpg(process.pid, signal.SIGKILL)

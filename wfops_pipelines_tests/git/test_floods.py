@@ -1,0 +1,131 @@
+"""Remotes that say, send or name things without end: each is ended, and costs neither memory nor disk (§25)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from wfops_pipelines.domain.errors import Rejected, Unreachable
+from wfops_pipelines.git import output
+from wfops_pipelines.git.address import parse_address
+from wfops_pipelines.git.clone import Clone
+from wfops_pipelines.git.open import open_repository
+from wfops_pipelines.git.repository import RepositorySource
+from wfops_pipelines_tests.git.conftest import Remote, within
+from wfops_pipelines_tests.servers.hostile import HostileServer, Request, http
+from wfops_pipelines_tests.servers.processes import eventually, processes_with
+
+HEAD = "a" * 40
+MUCH = 256 * 1024 ** 2  # bytes, of which nobody may take more than a few
+
+
+def line(content: bytes) -> bytes:
+    """A line of Git's protocol."""
+    return b"%04x" % (len(content) + 4) + content
+
+
+@contextlib.contextmanager
+def flooding(pieces: Callable[[], Iterator[bytes]]) -> Iterator[tuple[HostileServer, list[int]]]:
+    """A Git server that has one branch, and answers whoever fetches it with these lines; and how many bytes it has sent."""
+    sent: list[int] = []
+
+    def script(request: Request) -> bytes | Iterator[bytes]:
+        if request.method == "GET":
+            lines = (b"version 2\n", b"ls-refs\n", b"fetch=shallow filter\n", b"object-format=sha1\n")
+            return http(200, line(b"# service=git-upload-pack\n") + b"0000" + b"".join(map(line, lines)) + b"0000",
+                        content_type="application/x-git-upload-pack-advertisement")
+        if b"command=ls-refs" in request.body:
+            return http(200, line(f"{HEAD} refs/heads/main\n".encode()) + b"0000",
+                        content_type="application/x-git-upload-pack-result")
+        return flood()
+
+    def flood() -> Iterator[bytes]:
+        yield b"HTTP/1.1 200 OK\r\ncontent-type: application/x-git-upload-pack-result\r\nconnection: close\r\n\r\n"
+        yield line(b"packfile\n")
+        for piece in pieces():
+            sent.append(len(piece))
+            yield line(piece)
+
+    with HostileServer(script) as server:
+        yield server, sent
+
+
+def messages() -> Iterator[bytes]:
+    """Progress that is made without end."""
+    for _ in range(MUCH // 60_000):
+        yield b"\x02" + (b"x" * 99 + b"\n") * 600
+
+
+def test_one_that_tells_of_its_progress_without_end_is_hung_up_on(tmp_path: Path) -> None:
+    with flooding(messages) as (server, sent):
+        with pytest.raises(Rejected, match="more than 4 MiB to say"):
+            open_repository(RepositorySource(f"{server.url}/acme.git"), cache=tmp_path).tree(HEAD, "")
+        eventually(lambda: not processes_with(server.url))
+    assert sum(sent) < MUCH, "it was not read to its end"
+
+
+def test_a_local_command_that_prints_more_than_is_asked_for_is_ended(file_remote: Remote) -> None:
+    head = file_remote.bare.commit({"a.json": b"x" * 3_000_000})
+    clone = cloned(file_remote, head)
+    assert len(clone.git.run("cat-file", "blob", f"{head}:a.json").stdout) == 3_000_000
+    with pytest.raises(Rejected, match="git cat-file was ended: it had more than 2 MiB to say"):
+        clone.git.run("cat-file", "blob", f"{head}:a.json", most=2 * 1024 ** 2)
+
+
+def test_much_is_asked_and_answered_at_the_same_time(file_remote: Remote) -> None:
+    clone = cloned(file_remote, file_remote.bare.commit({"a.json": b"1"}))
+    names = [f"{number:040x}" for number in range(100_000)]
+    assert clone.sizes(names) == dict.fromkeys(names)
+
+
+def test_a_local_command_ends_when_the_time_for_calls_is_over(file_remote: Remote) -> None:
+    head = file_remote.bare.commit({"a.json": b"1"})
+    clone = cloned(file_remote, head)
+    with pytest.raises(Unreachable, match="git rev-parse did not finish"):
+        within(0, lambda: clone.git.run("rev-parse", head))
+
+
+def test_who_leaves_a_helper_with_its_output_is_not_waited_for(
+        file_remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clone = cloned(file_remote, file_remote.bare.commit({"a.json": b"1"}))
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "git").write_text(f"#!/bin/sh\necho said\n/bin/sh -c 'read -r never < {tmp_path}/fifo' &\nexit 0\n")
+    (programs / "git").chmod(0o755)
+    os.mkfifo(tmp_path / "fifo")
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    assert clone.git.run("rev-parse").stdout == b"said\n"
+    eventually(lambda: not processes_with(f"{tmp_path}/fifo"))
+
+
+@pytest.mark.parametrize("size", [0, 1000, output.KEPT_MESSAGE_BYTES, 2 * output.KEPT_MESSAGE_BYTES])
+@pytest.mark.parametrize("piece", [7, 65536])
+def test_messages_are_kept_whole_as_long_as_they_are_short(size: int, piece: int) -> None:
+    said = bytes(97 + number % 26 for number in range(size))
+    messages = output.Messages()
+    for start in range(0, size, piece):
+        messages.add(said[start:start + piece])
+    assert messages.text() == said.decode()
+
+
+@pytest.mark.parametrize("piece", [1000, 65536])
+def test_of_long_messages_the_beginning_and_the_end_are_kept_by_whole_lines(piece: int) -> None:
+    said = b"error: first\n" + b"remote: s3cr3t\n" * 10_000 + b"fatal: last\n"
+    messages = output.Messages()
+    for start in range(0, len(said), piece):
+        messages.add(said[start:start + piece])
+    lines = messages.text().splitlines()
+    assert (lines[0], lines[-1]) == ("error: first", "fatal: last")
+    assert len(messages.text()) <= 2 * output.KEPT_MESSAGE_BYTES + 100
+    assert {text for text in lines[1:-1] if "bytes left out" not in text} == {"remote: s3cr3t"}
+
+
+def cloned(remote: Remote, head: str) -> Clone:
+    """A clone that has the commit."""
+    clone = Clone(parse_address(remote.source.url), secret=lambda: remote.source.secret, cache=remote.cache)
+    clone.fetch_commit(head)
+    return clone
