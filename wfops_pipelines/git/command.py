@@ -23,7 +23,7 @@ from wfops_pipelines import calls
 from wfops_pipelines.domain.errors import OutsideError, Rejected, Unreachable, UsageError
 from wfops_pipelines.git import processes
 from wfops_pipelines.git.address import Address, Transport
-from wfops_pipelines.git.output import MOST_SAID_BYTES, Messages, Take, TooMuch, exchange
+from wfops_pipelines.git.output import MOST_SAID_BYTES, Messages, Take, TooMuch, bounded, exchange
 
 Secret = Callable[[], str | None]
 
@@ -76,8 +76,8 @@ class Git:
     def run(self, *arguments: str, network: bool = False, data: bytes | None = None,
             config: Mapping[str, str] | None = None, most: int = MOST_SAID_BYTES, take: Take | None = None) -> Finished:
         """Run to the end; :class:`GitFailed` when git says no, :class:`Unreachable` when it takes too long,
-        :class:`Rejected` when it prints more than ``most`` bytes or says no end of messages. What it prints goes to
-        ``take``, piece by piece, where that is given; what ``take`` raises ends it."""
+        :class:`Rejected` when it prints more than ``most`` bytes or says no end of messages. Where ``take`` is given, what it
+        prints goes there as it comes, in place of the result, and what ``take`` raises ends it."""
         secret = self._secret() if network else None
         limit = calls.seconds_left(NETWORK_SECONDS if network else LOCAL_SECONDS)
         process = self._start(arguments, self._environment(secret, network, config or {}), stderr=subprocess.PIPE,
@@ -85,7 +85,7 @@ class Git:
                               seconds=limit if network else None)
         printed, said = bytearray(), Messages()
         try:
-            exchange(process, data, seconds=limit, printed=take or printed.extend, most_printed=most, said=said.add)
+            exchange(process, data, seconds=limit, printed=take or bounded(printed.extend, most), said=said.add)
         except TimeoutError:
             raise self._given_up(network, Unreachable(
                 f"git {arguments[0]} did not finish in {limit:.0f} s", target=self.address.url,

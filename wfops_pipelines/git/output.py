@@ -58,17 +58,16 @@ class Messages:
         return (head + tail).decode(errors="replace")
 
 
-def exchange(process: subprocess.Popen[bytes], data: bytes | None, *, seconds: float, printed: Take, most_printed: int,
-             said: Take) -> None:
+def exchange(process: subprocess.Popen[bytes], data: bytes | None, *, seconds: float, printed: Take, said: Take) -> None:
     """Give a command its input and take what it prints and says, until it has ended; its helpers end with it.
 
-    :class:`TooMuch` when it goes on for too long, :class:`TimeoutError` when that takes more than ``seconds``; then it may
-    still run, as it does after an error of ``printed``.
+    :class:`TimeoutError` when that takes more than ``seconds``, :class:`TooMuch` when it has too much to say, and whatever
+    ``printed`` raises: then it may still run.
     """
     deadline = time.monotonic() + seconds
     assert process.stdout is not None and process.stderr is not None  # noqa: S101 - started with pipes
     with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ, bounded(printed, most_printed))
+        selector.register(process.stdout, selectors.EVENT_READ, printed)
         selector.register(process.stderr, selectors.EVENT_READ, bounded(said, MOST_SAID_BYTES))
         if process.stdin is not None:
             selector.register(process.stdin, selectors.EVENT_WRITE, _Input(data or b""))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from wfops_pipelines.domain.errors import Rejected, Unreachable
-from wfops_pipelines.git import output
+from wfops_pipelines.git import objects, output
 from wfops_pipelines.git.address import parse_address
 from wfops_pipelines.git.clone import Clone
 from wfops_pipelines.git.open import open_repository
@@ -100,6 +100,43 @@ def test_who_leaves_a_helper_with_its_output_is_not_waited_for(
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     assert clone.git.run("rev-parse").stdout == b"said\n"
     eventually(lambda: not processes_with(f"{tmp_path}/fifo"))
+
+
+def bomb(remote: Remote, levels: int, *, name: str = "d") -> str:
+    """A commit of a dozen small objects that names ten to the power of ``levels`` files (a "git bomb")."""
+    bare = remote.bare
+    made, entry = bare.text("hash-object", "-w", "--stdin", data=b"boom"), "100644 blob"
+    for _ in range(levels):
+        made = bare.text("mktree", data="".join(f"{entry} {made}\t{name}{number}\n" for number in range(10)).encode())
+        entry = "040000 tree"
+    commit = bare.text("-c", "user.name=a", "-c", "user.email=a@b", "commit-tree", made, "-m", "x")
+    bare.git("update-ref", "refs/heads/main", commit)
+    return commit
+
+
+def test_a_repository_that_names_files_without_end_is_refused(http_remote: Remote) -> None:
+    head = bomb(http_remote, 30)
+    repository = http_remote.open()
+    with pytest.raises(Rejected, match="the repository holds more than 100,000 files"):
+        repository.tree(head, "")
+    with pytest.raises(Rejected, match=r"the folder 'd1/d2' holds more than 100,000 files \(name the folder"):
+        repository.tree(head, "d1/d2")
+    eventually(lambda: not processes_with(f"ls-tree -z --full-tree -r -l {head}"))
+    assert [entry.path for entry in repository.tree(head, "/".join(["d0"] * 29))][:2] == [f"{'d0/' * 29}d{n}" for n in (0, 1)]
+
+
+def test_a_repository_whose_paths_have_no_end_is_refused(file_remote: Remote) -> None:
+    head = bomb(file_remote, 30, name="x" * 200)
+    with pytest.raises(Rejected, match="the repository holds files whose paths are more than 64 MiB long together"):
+        file_remote.open().tree(head, "")
+
+
+def test_as_many_files_as_may_be_are_read_and_not_one_more(file_remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+    head = file_remote.bare.commit({f"flows/{number}.json": b"1" for number in range(20)} | {"a.json": b"1"})
+    monkeypatch.setattr(objects, "MAX_ENTRIES", 20)
+    assert len(file_remote.open().tree(head, "flows")) == 20
+    with pytest.raises(Rejected, match="more than 20 files"):
+        file_remote.open().tree(head, "")
 
 
 @pytest.mark.parametrize("size", [0, 1000, output.KEPT_MESSAGE_BYTES, 2 * output.KEPT_MESSAGE_BYTES])
