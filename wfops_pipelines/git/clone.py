@@ -135,9 +135,9 @@ class Clone:
             if self.has_commit(commit):
                 return
             failpoints.reach("git.fetch.before")
-            self._sweep_up()
             known = self.git.run("for-each-ref", "--format=%(refname)", "--sort=-creatordate", FETCHED).stdout.split()
-            self._fetch(commit, "blob:none" if not known else f"blob:limit={MAX_FILE_BYTES + 1}")
+            with self._swept():
+                self._fetch(commit, "blob:none" if not known else f"blob:limit={MAX_FILE_BYTES + 1}")
             failpoints.reach("git.fetch.after")
             self._tidy([name.decode() for name in known])
 
@@ -149,8 +149,9 @@ class Clone:
                 failpoints.reach("git.fetch_blobs.before")
                 names = "".join(f"{blob}\n" for blob in missing).encode()
                 try:
-                    self.git.run(*_FETCH, "--filter=blob:none", "--stdin", "origin", data=names, network=True,
-                                 config=_PARTIAL | {"fetch.negotiationAlgorithm": "noop"})
+                    with self._swept():
+                        self.git.run(*_FETCH, "--filter=blob:none", "--stdin", "origin", data=names, network=True,
+                                     config=_PARTIAL | {"fetch.negotiationAlgorithm": "noop"})
                 except GitFailed as failed:
                     if "unadvertised object" in failed.text:
                         raise NotGivenOut from None
@@ -189,9 +190,19 @@ class Clone:
             raise NotFound(f"the commit {commit} is no longer there (force-pushed away?)", target=self.address.url,
                            fix="read the branch's head again")
 
+    @contextlib.contextmanager
+    def _swept(self) -> Iterator[None]:
+        """A fetch. What others left that were killed is removed first, and what it leaves itself where it fails: that may be
+        all that a disk holds. Called under the lock, without which nobody writes packs."""
+        self._sweep_up()
+        try:
+            yield
+        except BaseException:
+            self._sweep_up()
+            raise
+
     def _sweep_up(self) -> None:
-        """Remove what fetches left that were killed; git itself does so after two weeks, and only where it collects garbage.
-        Called under the lock, without which nobody writes packs."""
+        """Remove what is left of packs; git itself does so after two weeks, and only where it collects garbage."""
         for left in (self.directory / "objects" / "pack").glob("tmp_*"):
             left.unlink(missing_ok=True)
 

@@ -30,6 +30,8 @@ Secret = Callable[[], str | None]
 NETWORK_SECONDS = 900.0
 LOCAL_SECONDS = 300.0
 CONNECT_SECONDS = 20
+MOST_WRITTEN_BYTES = 2 * 1024 ** 3
+"""What one fetch may write: it is one pack, also where it is small, and so one file."""
 
 # A child process needs a PATH, and the machine's way out to the network; nothing else of our environment.
 _INHERITED = ("PATH", "TMPDIR", "LD_LIBRARY_PATH", "GIT_EXEC_PATH", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "http_proxy",
@@ -40,6 +42,7 @@ _STATIC_CONFIG: Mapping[str, str] = {
     "credential.helper": "", "core.askPass": "", "protocol.version": "2", "gc.auto": "0", "maintenance.auto": "false",
     "http.followRedirects": "false",  # a redirect would take the token to a host nobody named
     "http.lowSpeedLimit": "100", "http.lowSpeedTime": "60", "http.userAgent": "git/wfops",
+    "fetch.unpackLimit": "1",  # no files of single objects, which nothing would bound together
     "advice.fetchShowForcedUpdates": "false", "fetch.showForcedUpdates": "false", "log.showSignature": "false",
     "remote.origin.tagOpt": "--no-tags", "submodule.recurse": "false",
 }
@@ -76,13 +79,13 @@ class Git:
     def run(self, *arguments: str, network: bool = False, data: bytes | None = None,
             config: Mapping[str, str] | None = None, most: int = MOST_SAID_BYTES, take: Take | None = None) -> Finished:
         """Run to the end; :class:`GitFailed` when git says no, :class:`Unreachable` when it takes too long,
-        :class:`Rejected` when it prints more than ``most`` bytes or says no end of messages. Where ``take`` is given, what it
-        prints goes there as it comes, in place of the result, and what ``take`` raises ends it."""
+        :class:`Rejected` when it prints more than ``most`` bytes or says no end of messages. Where ``take`` is given, what
+        it prints goes there as it comes, in place of the result, and what ``take`` raises ends it."""
         secret = self._secret() if network else None
         limit = calls.seconds_left(NETWORK_SECONDS if network else LOCAL_SECONDS)
         process = self._start(arguments, self._environment(secret, network, config or {}), stderr=subprocess.PIPE,
                               stdin=subprocess.DEVNULL if data is None else subprocess.PIPE,
-                              seconds=limit if network else None)
+                              seconds=limit if network else None, largest_file=MOST_WRITTEN_BYTES if network else None)
         printed, said = bytearray(), Messages()
         try:
             exchange(process, data, seconds=limit, printed=take or bounded(printed.extend, most), said=said.add)
@@ -124,12 +127,12 @@ class Git:
             processes.end(process)
 
     def _start(self, arguments: Sequence[str], environment: Mapping[str, str], *, stdin: IO[bytes] | int,
-               stderr: int, seconds: float | None = None) -> subprocess.Popen[bytes]:
+               stderr: int, seconds: float | None = None, largest_file: int | None = None) -> subprocess.Popen[bytes]:
         if shutil.which("git") is None:
             raise UsageError("the git command is not installed", fix="install git 2.34 or newer")
         try:
             return processes.start(["git", *arguments], cwd=self._home, stdin=stdin, stderr=stderr,
-                                   environment=environment, seconds=seconds)
+                                   environment=environment, seconds=seconds, largest_file=largest_file)
         except FileNotFoundError:
             raise GitFailed(arguments[0], 128, f"the cache directory {self._home} is gone") from None
 

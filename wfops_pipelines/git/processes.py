@@ -24,6 +24,12 @@ from typing import IO
 _GRACE = 5  # seconds that we have to end what is over its time, before ``timeout`` does
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.05  # seconds between two looks whether a process has exited
 
+_SHELL = Path("/bin/sh")
+_BLOCK_BYTES = 512  # in which a shell counts (POSIX)
+#: A shell sets the limit, and is git from then on: between fork and exec, Python may run nothing where there are threads.
+#: Without the signal, git says that a file is too large. Where the machine has a lower limit, that one stays.
+_LIMITED = 'trap "" XFSZ; ulimit -f "$0" 2> /dev/null; exec "$@"'
+
 
 class _Running:
     """What was started, and has not ended."""
@@ -42,12 +48,15 @@ os.register_at_fork(after_in_child=_running.forget)
 
 
 def start(command: Sequence[str], *, cwd: Path, environment: Mapping[str, str], stdin: IO[bytes] | int, stderr: int,
-          seconds: float | None = None) -> subprocess.Popen[bytes]:
+          seconds: float | None = None, largest_file: int | None = None) -> subprocess.Popen[bytes]:
     """Start a process whose output is read through a pipe, for :func:`end` to end. ``seconds`` is how long it is waited for:
-    somewhat later it is killed even if we are no more, where this machine has ``timeout``."""
+    somewhat later it is killed even if we are no more, where this machine has ``timeout``. No file that it writes gets
+    larger than ``largest_file`` bytes."""
     watch = shutil.which("timeout") if seconds is not None else None
     if watch is not None and seconds is not None:
         command = [watch, "-s", "KILL", str(math.ceil(seconds) + _GRACE), *command]
+    if largest_file is not None and _SHELL.exists():
+        command = [str(_SHELL), "-c", _LIMITED, str(largest_file // _BLOCK_BYTES), *command]
     with _running.alone:
         process = subprocess.Popen(command, cwd=cwd, stdin=stdin, stdout=subprocess.PIPE, stderr=stderr, env=environment,
                                    start_new_session=True)

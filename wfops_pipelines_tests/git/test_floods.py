@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from wfops_pipelines.domain.errors import Rejected, Unreachable
-from wfops_pipelines.git import objects, output
+from wfops_pipelines.domain.errors import IncompleteRead, Rejected, Unreachable
+from wfops_pipelines.git import command, objects, output
 from wfops_pipelines.git.address import parse_address
 from wfops_pipelines.git.clone import Clone
 from wfops_pipelines.git.open import open_repository
@@ -100,6 +102,41 @@ def test_who_leaves_a_helper_with_its_output_is_not_waited_for(
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     assert clone.git.run("rev-parse").stdout == b"said\n"
     eventually(lambda: not processes_with(f"{tmp_path}/fifo"))
+
+
+def pack() -> Iterator[bytes]:
+    """A pack of one object without end, which cannot be made any smaller."""
+    yield b"\x01PACK" + (2).to_bytes(4, "big") + (1).to_bytes(4, "big") + b"\xb0\x80\x80\x80\x80\x80\x01"
+    stored = zlib.compressobj(0)
+    for _ in range(MUCH // 30_000):
+        yield b"\x01" + stored.compress(os.urandom(30_000)) + stored.flush(zlib.Z_SYNC_FLUSH)
+
+
+def test_a_pack_without_end_is_given_up_and_nothing_of_it_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "MOST_WRITTEN_BYTES", 8 * 1024 ** 2)
+    with flooding(pack) as (server, sent), pytest.raises(Rejected, match=r"more would be written .*\(name a repository"):
+        open_repository(RepositorySource(f"{server.url}/acme.git"), cache=tmp_path).tree(HEAD, "")
+    assert 8 * 1024 ** 2 < sum(sent) < MUCH, "it was not read to its end"
+    assert largest(tmp_path) < 1024 ** 2
+
+
+def test_nothing_stays_of_a_pack_that_breaks_off(tmp_path: Path) -> None:
+    def begun() -> Iterator[bytes]:
+        yield from itertools.islice(pack(), 100)
+        eventually(lambda: largest(tmp_path) > 1024 ** 2)
+
+    with flooding(begun) as (server, _), pytest.raises(IncompleteRead):
+        open_repository(RepositorySource(f"{server.url}/acme.git"), cache=tmp_path).tree(HEAD, "")
+    assert largest(tmp_path) < 1024 ** 2
+
+
+def largest(folder: Path) -> int:
+    """The size of the largest file below a folder, in bytes, while files come and go."""
+    sizes = [0]
+    for file in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            sizes.append(file.stat().st_size)
+    return max(sizes)
 
 
 def bomb(remote: Remote, levels: int, *, name: str = "d") -> str:
