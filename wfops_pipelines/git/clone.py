@@ -203,7 +203,8 @@ class Clone:
 
     def _sweep_up(self) -> None:
         """Remove what is left of packs; git itself does so after two weeks, and only where it collects garbage."""
-        for left in (self.directory / "objects" / "pack").glob("tmp_*"):
+        packs = self.directory / "objects" / "pack"
+        for left in (*packs.glob("tmp_*"), *packs.glob(".tmp-*")):  # of fetches; of packs that were to be joined
             left.unlink(missing_ok=True)
 
     def _tidy(self, known: list[str]) -> None:

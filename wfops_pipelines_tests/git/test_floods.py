@@ -130,6 +130,17 @@ def test_nothing_stays_of_a_pack_that_breaks_off(tmp_path: Path) -> None:
     assert largest(tmp_path) < 1024 ** 2
 
 
+def test_what_was_killed_while_it_wrote_a_pack_is_removed_by_the_next_fetch(http_remote: Remote) -> None:
+    clone = cloned(http_remote, http_remote.bare.commit({"a.json": b"1"}))
+    packs = clone.directory / "objects" / "pack"
+    left = [packs / "tmp_pack_abc", packs / ".tmp-12-pack-abc.pack"]
+    for file in left:
+        file.touch()
+    clone.fetch_commit(http_remote.bare.commit({"a.json": b"2"}))
+    assert not any(file.exists() for file in left)
+    assert [file for file in packs.iterdir() if file.suffix == ".pack"]
+
+
 def largest(folder: Path) -> int:
     """The size of the largest file below a folder, in bytes, while files come and go."""
     sizes = [0]
