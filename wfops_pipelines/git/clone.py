@@ -35,6 +35,7 @@ _LOCK_SECONDS = 900.0
 _LOCK_POLL = 0.02  # seconds between two tries: a file lock that is awaited has no time limit of its own
 _KEPT_COMMITS = 32  # what the next fetch may build on
 _MOST_PACKS = 50
+_SIZE_LINE_BYTES = 160  # an object's name, of 64 digits at most, its kind and its size
 _FETCH = ("fetch", "--quiet", "--force", "--no-tags", "--no-write-fetch-head", "--recurse-submodules=no")
 _PARTIAL = {"remote.origin.promisor": "true", "remote.origin.partialclonefilter": "blob:none"}
 
@@ -134,9 +135,9 @@ class Clone:
             if self.has_commit(commit):
                 return
             failpoints.reach("git.fetch.before")
-            self._sweep_up()
             known = self.git.run("for-each-ref", "--format=%(refname)", "--sort=-creatordate", FETCHED).stdout.split()
-            self._fetch(commit, "blob:none" if not known else f"blob:limit={MAX_FILE_BYTES + 1}")
+            with self._swept():
+                self._fetch(commit, "blob:none" if not known else f"blob:limit={MAX_FILE_BYTES + 1}")
             failpoints.reach("git.fetch.after")
             self._tidy([name.decode() for name in known])
 
@@ -148,8 +149,9 @@ class Clone:
                 failpoints.reach("git.fetch_blobs.before")
                 names = "".join(f"{blob}\n" for blob in missing).encode()
                 try:
-                    self.git.run(*_FETCH, "--filter=blob:none", "--stdin", "origin", data=names, network=True,
-                                 config=_PARTIAL | {"fetch.negotiationAlgorithm": "noop"})
+                    with self._swept():
+                        self.git.run(*_FETCH, "--filter=blob:none", "--stdin", "origin", data=names, network=True,
+                                     config=_PARTIAL | {"fetch.negotiationAlgorithm": "noop"})
                 except GitFailed as failed:
                     if "unadvertised object" in failed.text:
                         raise NotGivenOut from None
@@ -164,8 +166,9 @@ class Clone:
 
     def sizes(self, objects: Iterable[str]) -> dict[str, int | None]:
         """The size in bytes of each object, ``None`` where it is not here."""
-        names = "".join(f"{name}\n" for name in objects).encode()
-        output = self.git.run("cat-file", "--batch-check", "--buffer", data=names).stdout.decode()
+        names = [f"{name}\n" for name in objects]
+        output = self.git.run("cat-file", "--batch-check", "--buffer", data="".join(names).encode(),
+                              most=_SIZE_LINE_BYTES * len(names)).stdout.decode()
         found: dict[str, int | None] = {}
         for line in output.splitlines():
             name, *rest = line.split(" ")
@@ -187,10 +190,21 @@ class Clone:
             raise NotFound(f"the commit {commit} is no longer there (force-pushed away?)", target=self.address.url,
                            fix="read the branch's head again")
 
+    @contextlib.contextmanager
+    def _swept(self) -> Iterator[None]:
+        """A fetch. What others left that were killed is removed first, and what it leaves itself where it fails: that may be
+        all that a disk holds. Called under the lock, without which nobody writes packs."""
+        self._sweep_up()
+        try:
+            yield
+        except BaseException:
+            self._sweep_up()
+            raise
+
     def _sweep_up(self) -> None:
-        """Remove what fetches left that were killed; git itself does so after two weeks, and only where it collects garbage.
-        Called under the lock, without which nobody writes packs."""
-        for left in (self.directory / "objects" / "pack").glob("tmp_*"):
+        """Remove what is left of packs; git itself does so after two weeks, and only where it collects garbage."""
+        packs = self.directory / "objects" / "pack"
+        for left in (*packs.glob("tmp_*"), *packs.glob(".tmp-*")):  # of fetches; of packs that were to be joined
             left.unlink(missing_ok=True)
 
     def _tidy(self, known: list[str]) -> None:

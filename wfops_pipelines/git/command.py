@@ -20,15 +20,18 @@ from pathlib import Path
 from typing import IO
 
 from wfops_pipelines import calls
-from wfops_pipelines.domain.errors import Unreachable, UsageError
+from wfops_pipelines.domain.errors import OutsideError, Rejected, Unreachable, UsageError
 from wfops_pipelines.git import processes
 from wfops_pipelines.git.address import Address, Transport
+from wfops_pipelines.git.output import MOST_SAID_BYTES, Messages, Take, TooMuch, bounded, exchange
 
 Secret = Callable[[], str | None]
 
 NETWORK_SECONDS = 900.0
 LOCAL_SECONDS = 300.0
 CONNECT_SECONDS = 20
+MOST_WRITTEN_BYTES = 2 * 1024 ** 3
+"""What one fetch may write: it is one pack, also where it is small, and so one file."""
 
 # A child process needs a PATH, and the machine's way out to the network; nothing else of our environment.
 _INHERITED = ("PATH", "TMPDIR", "LD_LIBRARY_PATH", "GIT_EXEC_PATH", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "http_proxy",
@@ -39,6 +42,7 @@ _STATIC_CONFIG: Mapping[str, str] = {
     "credential.helper": "", "core.askPass": "", "protocol.version": "2", "gc.auto": "0", "maintenance.auto": "false",
     "http.followRedirects": "false",  # a redirect would take the token to a host nobody named
     "http.lowSpeedLimit": "100", "http.lowSpeedTime": "60", "http.userAgent": "git/wfops",
+    "fetch.unpackLimit": "1",  # no files of single objects, which nothing would bound together
     "advice.fetchShowForcedUpdates": "false", "fetch.showForcedUpdates": "false", "log.showSignature": "false",
     "remote.origin.tagOpt": "--no-tags", "submodule.recurse": "false",
 }
@@ -73,28 +77,40 @@ class Git:
         self._home = home
 
     def run(self, *arguments: str, network: bool = False, data: bytes | None = None,
-            config: Mapping[str, str] | None = None) -> Finished:
-        """Run to the end; :class:`GitFailed` when git says no, :class:`Unreachable` when it takes too long."""
+            config: Mapping[str, str] | None = None, most: int = MOST_SAID_BYTES, take: Take | None = None) -> Finished:
+        """Run to the end; :class:`GitFailed` when git says no, :class:`Unreachable` when it takes too long,
+        :class:`Rejected` when it prints more than ``most`` bytes or says no end of messages. Where ``take`` is given, what
+        it prints goes there as it comes, in place of the result, and what ``take`` raises ends it."""
         secret = self._secret() if network else None
-        limit = calls.seconds_left(NETWORK_SECONDS) if network else LOCAL_SECONDS
+        limit = calls.seconds_left(NETWORK_SECONDS if network else LOCAL_SECONDS)
         process = self._start(arguments, self._environment(secret, network, config or {}), stderr=subprocess.PIPE,
                               stdin=subprocess.DEVNULL if data is None else subprocess.PIPE,
-                              seconds=limit if network else None)
+                              seconds=limit if network else None, largest_file=MOST_WRITTEN_BYTES if network else None)
+        printed, said = bytearray(), Messages()
         try:
-            stdout, stderr = process.communicate(data, timeout=limit)
-        except subprocess.TimeoutExpired:
-            calls.count("git", Unreachable.kind)
-            raise Unreachable(f"git {arguments[0]} did not finish in {limit:.0f} s", target=self.address.url,
-                              fix="check the connection, or try again later") from None
+            exchange(process, data, seconds=limit, printed=take or bounded(printed.extend, most), said=said.add)
+        except TimeoutError:
+            raise self._given_up(network, Unreachable(
+                f"git {arguments[0]} did not finish in {limit:.0f} s", target=self.address.url,
+                fix="check the connection, or try again later")) from None
+        except TooMuch as much:
+            raise self._given_up(network, Rejected(
+                f"git {arguments[0]} was ended: it had {much} to say", target=self.address.url,
+                fix="check the repository, and that the URL is that of a Git server")) from None
         finally:
             processes.end(process)
-        text = scrub(stderr.decode(errors="replace"), secret)
+        text = scrub(said.text(), secret)
         if network:
             calls.count("git", "failed" if process.returncode else calls.OK)
         if process.returncode:
-            output = scrub(stdout.decode(errors="replace"), secret) if network else ""
+            output = scrub(printed.decode(errors="replace"), secret) if network else ""
             raise GitFailed(arguments[0], process.returncode, f"{output}\n{text}" if output else text)
-        return Finished(stdout, text)
+        return Finished(bytes(printed), text)
+
+    def _given_up(self, network: bool, error: OutsideError) -> OutsideError:
+        if network:
+            calls.count("git", error.kind)
+        return error
 
     @contextlib.contextmanager
     def stream(self, *arguments: str, data: bytes) -> Iterator[IO[bytes]]:
@@ -111,12 +127,12 @@ class Git:
             processes.end(process)
 
     def _start(self, arguments: Sequence[str], environment: Mapping[str, str], *, stdin: IO[bytes] | int,
-               stderr: int, seconds: float | None = None) -> subprocess.Popen[bytes]:
+               stderr: int, seconds: float | None = None, largest_file: int | None = None) -> subprocess.Popen[bytes]:
         if shutil.which("git") is None:
             raise UsageError("the git command is not installed", fix="install git 2.34 or newer")
         try:
             return processes.start(["git", *arguments], cwd=self._home, stdin=stdin, stderr=stderr,
-                                   environment=environment, seconds=seconds)
+                                   environment=environment, seconds=seconds, largest_file=largest_file)
         except FileNotFoundError:
             raise GitFailed(arguments[0], 128, f"the cache directory {self._home} is gone") from None
 

@@ -22,7 +22,7 @@ from wfops_pipelines.domain.errors import (
     Unreachable,
 )
 from wfops_pipelines.git.address import Address, Transport
-from wfops_pipelines.git.command import GitFailed
+from wfops_pipelines.git.command import MOST_WRITTEN_BYTES, GitFailed
 
 _TOKEN_FIX = "check the token: is it still valid, and may it reach this repository?"  # noqa: S105 - a sentence
 _KEY_FIX = "add the public half of the key to the repository, or name the right key file"
@@ -42,6 +42,9 @@ class _Meaning(NamedTuple):
 
 
 _MEANINGS = (
+    _Meaning(r"File too large", Rejected, "more would be written than one fetch may take: a file of "
+             f"{MOST_WRITTEN_BYTES // 2**30} GiB, or what `ulimit -f` of this machine says",
+             "name a repository that is not as large"),
     _Meaning(_FULL, OutsideError, _CLONE_FULL, _CLONE_FULL_FIX),
     _Meaning(r"requested URL returned error: 401|Authentication failed|could not read (Username|Password)"
              r"|Invalid username or (password|token)|HTTP Basic: Access denied", Refused,

@@ -6,11 +6,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import IO
 
-from wfops_pipelines.domain.errors import MalformedFile
+from wfops_pipelines.domain.errors import MalformedFile, Rejected
 from wfops_pipelines.git.command import Git, GitFailed
 from wfops_pipelines.git.repository import Commit, EntryKind, TreeEntry
 
 _KINDS = {"120000": EntryKind.SYMLINK, "160000": EntryKind.SUBMODULE}
+
+MAX_ENTRIES = 100_000
+"""Below a folder that is read: as many as GitHub lists of one."""
+MAX_LISTING_BYTES = 64 * 1024 * 1024
+"""Of their paths together, with what is listed beside each: some 70 bytes."""
 
 
 class Missing(Exception):
@@ -18,7 +23,10 @@ class Missing(Exception):
 
 
 def list_tree(git: Git, commit: str, folder: str) -> list[TreeEntry]:
-    """Every file, symlink and submodule below ``folder``; sizes where the content is in the clone."""
+    """Every file, symlink and submodule below ``folder``; sizes where the content is in the clone.
+
+    :class:`Rejected` when there are more than :data:`MAX_ENTRIES`: a few small trees that name each other many times are a
+    fetch of nothing, and a listing without end."""
     if folder:
         named = _ls_tree(git, commit, folder)
         if not named:
@@ -31,16 +39,52 @@ def list_tree(git: Git, commit: str, folder: str) -> list[TreeEntry]:
             for mode, _, name, size, path in entries]
 
 
-def _ls_tree(git: Git, commit: str, path: str, *options: str) -> list[tuple[str, str, str, str, str]]:
-    """``(mode, type, name, size or "", path)`` per entry."""
+_Entry = tuple[str, str, str, str, str]  # mode, type, name, size or "", path
+
+
+def _ls_tree(git: Git, commit: str, path: str, *options: str) -> list[_Entry]:
     arguments = ["ls-tree", "-z", "--full-tree", *options, commit, *(["--", path] if path else [])]
-    entries = []
-    for line in git.run(*arguments).stdout.split(b"\0"):
-        if line:
-            head, _, name = line.partition(b"\t")
-            mode, kind, sha, size = (*head.decode().split(), "")[:4]
-            entries.append((mode, kind, sha, size, name.decode("utf-8", "surrogateescape")))
-    return entries
+    listing = _Listing()
+    try:
+        git.run(*arguments, take=listing.add)
+    except _TooLarge as large:
+        place = f"the folder {path.rstrip('/')!r}" if path else "the repository"
+        raise Rejected(f"{place} holds {large}", target=git.address.url,
+                       fix="name the folder that holds the workflows") from None
+    return listing.entries
+
+
+class _TooLarge(Exception):
+    """A listing of more than is read."""
+
+
+class _Listing:
+    """What ``git ls-tree -z`` prints, as it comes."""
+
+    def __init__(self) -> None:
+        self.entries: list[_Entry] = []
+        self._size = 0
+        self._rest = bytearray()  # the beginning of an entry
+
+    def add(self, piece: bytes) -> None:
+        """The next bytes; :class:`_TooLarge` when they are too many, or too many entries."""
+        self._size += len(piece)
+        if self._size > MAX_LISTING_BYTES:
+            raise _TooLarge(f"files whose paths are more than {MAX_LISTING_BYTES // 2**20} MiB long together")
+        self._rest += piece
+        if b"\0" not in piece:
+            return
+        *whole, rest = bytes(self._rest).split(b"\0")
+        self._rest[:] = rest
+        if len(self.entries) + len(whole) > MAX_ENTRIES:
+            raise _TooLarge(f"more than {MAX_ENTRIES:,} files")
+        self.entries += map(_entry, whole)
+
+
+def _entry(line: bytes) -> _Entry:
+    head, _, name = line.partition(b"\t")
+    mode, kind, sha, size = (*head.decode().split(), "")[:4]
+    return mode, kind, sha, size, name.decode("utf-8", "surrogateescape")
 
 
 def read_contents(git: Git, blobs: Iterable[str]) -> Iterator[tuple[str, bytes]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from wfops_pipelines import failpoints
-from wfops_pipelines.domain.errors import Broken, HeadMoved, NotFound, UsageError
+from wfops_pipelines.domain.errors import Broken, HeadMoved, NotFound, Unreachable, UsageError
 from wfops_pipelines.git import ls_refs, objects
 from wfops_pipelines.git.address import Address, Transport, check_branch, check_folder, check_object, check_path
 from wfops_pipelines.git.clone import Clone, NotGivenOut
@@ -105,7 +105,7 @@ class PlainRepository:
             self._push(sha, branch, expected_head)
             return sha
         finally:
-            with contextlib.suppress(GitFailed):
+            with contextlib.suppress(GitFailed, Unreachable):  # the last that there was time for was the push
                 self._clone.git.run("update-ref", "-d", ref)
 
     def open_pull_request(self, base: str, *, expected_head: str, branch: str, changes: Mapping[str, bytes | None],

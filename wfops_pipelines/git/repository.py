@@ -102,7 +102,8 @@ class Repository(Protocol):
 
     def tree(self, commit: str, folder: str) -> list[TreeEntry]:
         """Every entry below ``folder`` (``""`` is the root), recursively; an absent folder is an empty list.
-        :class:`MalformedFile` (``not_a_folder``) when ``folder`` is a file, a symlink or a submodule there."""
+        :class:`MalformedFile` (``not_a_folder``) when ``folder`` is a file, a symlink or a submodule there;
+        :class:`Rejected` when there is more below it than anybody's workflows (100,000 entries)."""
         ...
 
     def read_blobs(self, commit: str, blobs: Iterable[str], *,

@@ -20,6 +20,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Row
 
+from wfops_pipelines.answer_bodies import values_at_most
 from wfops_pipelines.domain import pushes
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import Denied, MalformedDelivery, SecretUnreadable
@@ -28,6 +29,10 @@ from wfops_pipelines.services.services import Services
 from wfops_pipelines.store.unit_of_work import UnitOfWork
 
 log = logging.getLogger("wfops.pushes")
+
+MAX_VALUES = 1_000_000
+"""Of a delivery, some 130 bytes of memory each once it is read. A push has at most 2,048 commits, of some thirty values
+each, and the files that they touched. Signed is not the same as well meant: whoever runs a repository knows its secret."""
 
 _NAMES = ("clone_url", "ssh_url", "git_url", "html_url")
 
@@ -110,6 +115,8 @@ def _signed_by(services: Services, context: Context, row: Row[Any], delivery: De
 
 
 def _parsed(document: bytes) -> Mapping[str, Any]:
+    if values_at_most(document) > MAX_VALUES:
+        raise MalformedDelivery(f"the body holds more than {MAX_VALUES:,} values", fix="send GitHub's events")
     try:
         parsed = orjson.loads(document)
     except orjson.JSONDecodeError:

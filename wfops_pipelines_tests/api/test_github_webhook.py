@@ -78,7 +78,7 @@ def serving(fleet: FleetUnderTest, queue: NotedQueue, **limits: Any) -> Iterator
             raise queue.error
         yield queue
 
-    bodies = BodyReader(**{"largest": LARGEST, "seconds": 20.0, "together": 10 * LARGEST, **limits})
+    bodies = BodyReader(**{"largest": LARGEST, "seconds": 20.0, "together": 10 * LARGEST, "small": 2000, **limits})
     app = create_app(fleet.services, Dispatcher(fleet.services, opened), bodies=bodies)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -288,45 +288,6 @@ def test_who_never_gets_to_the_end_of_its_headers_is_hung_up_on(
             second.sendall(b"GET /api/v1/heal")
             for connection in (silent, slow, second):
                 assert answer_of(connection) == b""
-
-
-def test_bodies_hold_no_more_memory_together_than_they_may(new_fleet: NewFleet) -> None:
-    fleet, queue = signing_fleet(new_fleet), NotedQueue()
-    with serving(fleet, queue, together=LARGEST) as url:
-        receiver = Receiver(url, fleet, queue)
-        with receiver.connect() as first, receiver.connect() as second:
-            first.sendall(request_head(LARGEST) + b"x" * (LARGEST - 10))
-            second.sendall(request_head(LARGEST) + b"x" * (LARGEST - 10))
-            assert sum(answered(connection) for connection in (first, second)) == 1  # whichever came second
-        eventually(lambda: receiver.send(push_document("prod/a.json")).status_code == 202)
-
-
-def test_a_body_is_held_until_it_was_worked_on_also_when_it_was_answered_before(
-        new_fleet: NewFleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    fleet, queue, go_on = signing_fleet(new_fleet), NotedQueue(), threading.Event()
-
-    def slowly(services: Any, delivery: Any, **options: Any) -> Any:
-        go_on.wait(60)
-        return receive(services, delivery, **options)
-
-    monkeypatch.setattr(github, "receive", slowly)
-    monkeypatch.setattr(github, "STORE_SECONDS", 0.1)
-    with serving(fleet, queue, together=LARGEST) as url:
-        receiver = Receiver(url, fleet, queue)
-        large = push_document("prod/a.json", padding="x" * (LARGEST - 1000))
-        assert error_of(receiver.send(large)) == "store_unavailable"
-        assert error_of(receiver.send(large)) == "busy"
-        monkeypatch.setattr(github, "STORE_SECONDS", 60.0)
-        go_on.set()
-        eventually(lambda: receiver.send(large).status_code in {200, 202})
-
-
-def answered(connection: socket.socket) -> bool:
-    connection.settimeout(3)
-    try:
-        return b" 503 " in connection.recv(65536)
-    except TimeoutError:
-        return False
 
 
 def request_head(length: int | None) -> bytes:

@@ -10,7 +10,7 @@ import pytest
 from wfops_pipelines import failpoints
 from wfops_pipelines.domain.errors import Denied, MalformedDelivery
 from wfops_pipelines.failpoints import FailpointReached
-from wfops_pipelines.services.push_delivery import receive
+from wfops_pipelines.services.push_delivery import MAX_VALUES, receive
 from wfops_pipelines.services.push_dispatch import dispatch, left_behind
 from wfops_pipelines.services.push_health import check_pushes
 from wfops_pipelines.services.retention import run_retention
@@ -237,6 +237,26 @@ def test_a_signed_body_that_cannot_be_read_is_malformed_and_leaves_nothing(fleet
     with pytest.raises(MalformedDelivery):
         receive(fleet.services, delivered(body % URL.encode()))
     assert deliveries(fleet) == []
+
+
+def test_a_signed_body_of_very_many_values_is_malformed_and_leaves_nothing(fleet: FleetUnderTest) -> None:
+    document = json.dumps(push_document("prod/a.json"))
+    body = f'{document[:-1]},"x":[{"{}," * MAX_VALUES}0]}}'.encode()
+    with pytest.raises(MalformedDelivery, match="more than 1,000,000 values"):
+        receive(fleet.services, delivered(body))
+    assert deliveries(fleet) == []
+
+
+def test_the_largest_push_that_github_tells_of_is_taken(fleet: FleetUnderTest) -> None:
+    recorded = RECORDED["new_branch"]
+    person = {"name": "Ada, of acme", "email": "ada@example.com", "username": "ada"}
+    commits = [{"id": f"{number:040x}", "tree_id": f"{number:040x}", "distinct": True, "message": "one, two, three, four",
+                "timestamp": "2026-01-02T03:04:05Z", "url": f"https://github.com/x/y/commit/{number:040x}", "author": person,
+                "committer": person, "added": [f"prod/workflows/{number}/{file}.json" for file in range(150)], "removed": [],
+                "modified": [f"dev/workflows/{file}.json" for file in range(100)]} for number in range(2048)]
+    body = json.dumps({**push_document("prod/a.json"), "repository": recorded["repository"], "commits": commits}).encode()
+    assert 12 * 2**20 < len(body) < 25 * 2**20
+    assert [receipt.environments for receipt in receive(fleet.services, delivered(body))] == [("dev", "prod")]
 
 
 def test_a_branch_with_a_name_that_postgres_does_not_take_is_no_reason_to_fail(fleet: FleetUnderTest) -> None:
