@@ -108,7 +108,7 @@ class GitHubCalls:
         if futures.wait({asked}, timeout=seconds).done:
             with suppress(OutOfTime):
                 return asked.result()
-        raise Unreachable(f"{what}: no whole answer within {seconds:.0f} s", target=self._target,
+        raise Unreachable(f"{what}: {calls.unanswered(seconds)}", target=self._target,
                           fix="check api_url and this machine's way to it")
 
     def _not_github(self, text: str) -> Rejected:
