@@ -7,12 +7,14 @@ import itertools
 import threading
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from wfops_pipelines.domain.errors import StoreBusy, TimedOut, Unreachable
 from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.services import sweep_visits
+from wfops_pipelines.store.sweeps import SweepWrites
 from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet
 from wfops_pipelines_tests.services.test_sweeps import circuit, swept, three
 
@@ -36,6 +38,21 @@ def test_an_environment_that_another_transaction_precedes_stays_due_and_ends_no_
     assert swept(fleet).counts == {"checked": 2, "skipped_busy": 1}
     monkeypatch.undo()
     assert swept(fleet, seconds=1).counts == {"checked": 1}
+
+
+def test_checks_that_could_not_be_counted_for_another_transaction_stay_due_and_end_no_sweep(
+        new_fleet: NewFleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = new_fleet.as_left_by(three)
+    (edited,) = fleet["eu"].mappings()
+    fleet["eu"].edit_in_n8n(edited, "another")
+
+    def preceded(*_: object) -> set[UUID]:
+        raise StoreBusy("a deadlock was broken up")
+
+    monkeypatch.setattr(SweepWrites, "repeat", preceded)
+    assert swept(fleet).counts == {"checked": 1, "skipped_busy": 2}
+    monkeypatch.undo()
+    assert swept(fleet, seconds=1).counts == {"unchanged": 2}
 
 
 def test_a_git_on_the_host_of_n8n_that_is_away_opens_no_circuit_of_n8n(new_fleet: NewFleet) -> None:
