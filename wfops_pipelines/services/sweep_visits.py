@@ -88,17 +88,18 @@ class Visits:
         """Look at an environment, and check it whole if need be; none when the recorder will tell of it."""
         row, started = visit.environment, monotonic_ms()
         mine, everybodys = self._host(visit)
-        async with self._tenants[visit.context.tenant_id], mine, everybodys:
-            if visit.circuit is not None and passage(visit.circuit, visit.context.now()) is Passage.PROBE:
-                await asyncio.to_thread(self._save_circuit, visit, probing(visit.circuit))
+        async with self._tenants[visit.context.tenant_id]:
             try:
-                head = await self._heads.of(visit.context, row)
+                head = await self._heads.of(visit.context, row)  # while it hangs it takes no place of n8n's host
             except UNSEEN as error:
                 return await self._unseen(visit, error, started, by_n8n=False)
-            try:
-                same = await self._look(visit, known_pages(visit) if is_recognisable(visit, head) else ())
-            except UNSEEN as error:
-                return await self._unseen(visit, error, started, by_n8n=True)
+            async with mine, everybodys:
+                if visit.circuit is not None and passage(visit.circuit, visit.context.now()) is Passage.PROBE:
+                    await asyncio.to_thread(self._save_circuit, visit, probing(visit.circuit))
+                try:
+                    same = await self._look(visit, known_pages(visit) if is_recognisable(visit, head) else ())
+                except UNSEEN as error:
+                    return await self._unseen(visit, error, started, by_n8n=True)
             if not is_slow(visit.circuit):  # to a question that is small, it always had an answer
                 await self._note_answer(visit)
                 visit = replace(visit, circuit=None)

@@ -15,7 +15,8 @@ from wfops_pipelines.domain.errors import StoreBusy, TimedOut, Unreachable
 from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.services import sweep_visits
 from wfops_pipelines.store.sweeps import SweepWrites
-from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet
+from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, workflow
+from wfops_pipelines_tests.services.polling import with_tenants
 from wfops_pipelines_tests.services.test_sweeps import circuit, swept, three
 
 MANY = 9  # more than a host has places
@@ -116,6 +117,39 @@ def two_tenants(new_fleet: NewFleet) -> FleetUnderTest:
         {**environment, "folder": f"other-{environment['slug']}"} for environment in fleet.tenant["environments"]]})
     fleet.apply()
     return fleet
+
+
+def test_heads_that_hang_take_no_places_of_a_host_of_n8n(new_fleet: NewFleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = new_fleet(("prod",))
+    fleet["prod"].in_sync(workflow("A"))
+    held = [f"held-{number}" for number in range(MANY)]
+    for branch in held:
+        fleet.repository.git("update-ref", f"refs/heads/{branch}", "refs/heads/main")
+    with_tenants(fleet, {f"t-{branch}": [branch] for branch in held} | {"well": ["main"]}, fleet.repository.url)
+    opened, check, well = fleet.services.open_repository, sweep_visits.check_drift, threading.Event()
+
+    def holding(source: Any, *, cache: Any) -> Any:
+        repository = opened(source, cache=cache)
+        head = repository.head
+
+        def look(branch: str) -> str | None:
+            if branch in held:
+                well.wait(60)
+            return head(branch)
+        repository.head = look  # type: ignore[method-assign]
+        return repository
+
+    async def checked(services: Any, context: Any, environment: Any, **more: Any) -> Any:
+        if context.tenant_slug == "well":
+            well.set()
+        return await check(services, context, environment, **more)
+
+    fleet.services = replace(fleet.services, open_repository=holding)
+    monkeypatch.setattr(sweep_visits, "check_drift", checked)
+    try:
+        assert swept(fleet).counts == {"checked": MANY + 2}
+    finally:
+        well.set()
 
 
 def test_one_tenants_checks_that_hang_leave_places_of_their_host_to_others(
