@@ -30,6 +30,7 @@ from wfops_pipelines.domain.drift import EnvironmentDriftStatus
 from wfops_pipelines.domain.errors import Cancelled, OperationRunning, OutsideError, TimedOut, Unreachable, WfopsError
 from wfops_pipelines.domain.normalize import NORMALIZER_VERSION
 from wfops_pipelines.domain.operation import OperationKind
+from wfops_pipelines.domain.pushes import remote_host
 from wfops_pipelines.domain.sweep import Done, whole_check_due
 from wfops_pipelines.n8n.provider import Connection, KnownPage, WorkflowProvider
 from wfops_pipelines.services.detect_drift import UNSEEN, DriftCheck, check_drift, note_unseen
@@ -137,13 +138,12 @@ class Visits:
 
     async def _too_slow(self, visit: Visit, error: TimedOut, *, by_n8n: bool) -> Seen:
         """Whole checks of it are made more seldom, whoever took the time: each holds up the end of a sweep. Where that was
-        Git, it is what is told, and neighbours on n8n's host have their time."""
+        Git, it is what is told, and the tenant's others on that host of Git have less time, not those on n8n's."""
         row = visit.environment
         slow = Unreachable(f"the whole check took too long: {error.message}",
                            target=row.base_url if by_n8n else row.repository_url,
                            fix=f"`wfops drift {visit.name.replace('/', ' ')}` has more time; then sweeps give it theirs")
-        if by_n8n:
-            self._slow_hosts.add(_place(visit))
+        self._slow_hosts.add(_place(visit) if by_n8n else _git_place(visit))
         await self._fail(visit, TimedOut.kind, str(slow), _SLOW_POLICY)
         check = await note_unseen(self._services, visit.context, row, slow, check_type="scheduled")
         return Seen(Done.FAILED, check.status, _told(visit, check))
@@ -154,7 +154,7 @@ class Visits:
             return self._services.open_provider(connection)
 
         services, kind = self._services, OperationKind.DRIFT_DETECTION
-        slow = is_slow(visit.circuit) or _place(visit) in self._slow_hosts
+        slow = is_slow(visit.circuit) or not self._slow_hosts.isdisjoint({_place(visit), _git_place(visit)})
         longest = services.limits.longest(kind) * (share_of_time(visit.circuit) if slow else 1.0)
         longest_runs = {**services.limits.longest_runs, str(kind): longest}
         services = replace(services, limits=replace(services.limits, longest_runs=longest_runs), open_provider=opened)
@@ -268,6 +268,11 @@ async def _in_places(work: Callable[[], Coroutine[Any, Any, T]], places: Sequenc
 
 def _place(visit: Visit) -> tuple[Any, str]:
     return visit.context.tenant_id, urlsplit(visit.environment.base_url).netloc
+
+
+def _git_place(visit: Visit) -> tuple[Any, str]:
+    """The same of its Git; where that is beside n8n, they are two all the same."""
+    return visit.context.tenant_id, f"git {remote_host(visit.environment.api_url or visit.environment.repository_url)}"
 
 
 def is_slow(circuit: Circuit | None) -> bool:
