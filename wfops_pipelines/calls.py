@@ -18,6 +18,7 @@ from wfops_pipelines.domain.errors import WfopsError
 Service = Literal["n8n", "git"]
 OK: Final = "ok"
 CALLS: Final = "calls"
+_HARDLY = 0.5  # seconds
 
 _into: ContextVar[dict[str, Any] | None] = ContextVar("calls counted into", default=None)
 _end: ContextVar[float | None] = ContextVar("when calls end", default=None)
@@ -39,6 +40,14 @@ def seconds_left(limit: float) -> float:
     """How long a call may take that may take ``limit`` seconds at most."""
     deadline = _end.get()
     return limit if deadline is None else max(0.0, min(limit, deadline - time.monotonic()))
+
+
+def unanswered(seconds: float) -> str:
+    """What is said of a call that had so many seconds (:func:`seconds_left`). Where hardly any were left, it is not whoever
+    was asked that took them."""
+    if seconds < _HARDLY:
+        return "no time was left to wait for an answer: what came before had taken it"
+    return f"no whole answer within {max(1.0, seconds):.0f} s"
 
 
 def count(service: Service, outcome: str = OK) -> None:

@@ -38,7 +38,7 @@ from wfops_pipelines.domain.errors import HeadMoved, NotFound, OutsideError, Rej
 from wfops_pipelines.git.address import check_branch, check_object, check_path, parse_address
 from wfops_pipelines.git.clone import home_of
 from wfops_pipelines.git.command import Secret
-from wfops_pipelines.git.github_calls import GitHubCalls
+from wfops_pipelines.git.github_calls import GitHubCalls, no_app_key
 from wfops_pipelines.git.plain import PlainRepository
 from wfops_pipelines.git.repository import (
     MAX_FILE_BYTES,
@@ -83,8 +83,7 @@ def _check_key(private_key: str) -> None:
     except (TypeError, ValueError, UnsupportedAlgorithm):
         key = None
     if not isinstance(key, RSAPrivateKey):
-        raise UsageError("github_app.private_key is no RSA key, or one with a password",
-                         fix="give the contents of the PEM file that GitHub made for the App")
+        raise no_app_key()
 
 
 def _place(url: str) -> tuple[str, str]:

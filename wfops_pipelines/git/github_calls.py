@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import httpx
 from github import BadAttributeException, GithubException
+from jwt import PyJWTError
 
 from wfops_pipelines import calls
 from wfops_pipelines.answer_bodies import BrokenBody, TooLarge
@@ -30,6 +31,7 @@ from wfops_pipelines.domain.errors import (
     Refused,
     Rejected,
     Unreachable,
+    UsageError,
 )
 from wfops_pipelines.failpoints import FailpointReached
 from wfops_pipelines.git import github_connection
@@ -90,6 +92,8 @@ class GitHubCalls:
                 wait = _backoff(attempt)
             except FailpointReached:
                 raise
+            except PyJWTError:  # looked like one until it was to sign: some of its numbers are wrong
+                raise no_app_key() from None
             except _ODD as odd:
                 log.warning("%s: an answer that is not understood", what, exc_info=odd)
                 raise self._not_github(f"{what}: the answer is none that GitHub gives ({type(odd).__name__})") from odd
@@ -104,7 +108,7 @@ class GitHubCalls:
         if futures.wait({asked}, timeout=seconds).done:
             with suppress(OutOfTime):
                 return asked.result()
-        raise Unreachable(f"{what}: no whole answer within {seconds:.0f} s", target=self._target,
+        raise Unreachable(f"{what}: {calls.unanswered(seconds)}", target=self._target,
                           fix="check api_url and this machine's way to it")
 
     def _not_github(self, text: str) -> Rejected:
@@ -126,6 +130,12 @@ class GitHubCalls:
         }
         kind, fix_or_none = kinds.get(status, (Rejected, None))
         return kind(text, target=self._target, status=status, fix=fix_or_none)
+
+
+def no_app_key() -> UsageError:
+    """What is said of a GitHub App's private key that cannot sign."""
+    return UsageError("github_app.private_key is no RSA key, or one with a password",
+                      fix="give the contents of the PEM file that GitHub made for the App")
 
 
 def _ending_by(deadline: float, call: Callable[[], T]) -> T:

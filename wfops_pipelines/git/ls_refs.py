@@ -56,7 +56,7 @@ def _asked(address: Address, body: bytes, headers: Mapping[str, str]) -> bytes:
             return _whole(response, address)
     except httpx.TransportError as error:
         if deadline.over or isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout):
-            raise Unreachable(f"no whole answer within {seconds:.0f} s", target=address.url,
+            raise Unreachable(calls.unanswered(seconds), target=address.url,
                               fix="is the Git server running, and not overloaded?") from None
         if isinstance(error, httpx.RemoteProtocolError):
             raise IncompleteRead("the answer was cut off", target=address.url, fix="try again later") from None

@@ -187,9 +187,14 @@ class RepositoryPoll:
         return True
 
     def _look_and_land(self, branch: Branch, interval: float) -> str | None:
-        """One look; whoever waits for it finds its places free."""
+        """One look; whoever waits for it finds its places free. What the store does not take of one branch leaves that due,
+        and is no end of the others' looks."""
         try:
             return self._look(branch, interval)
+        except StoreError as error:
+            if not error.of_data:
+                raise
+            return f"{branch.environment.tenant_slug}/{branch.environment.slug}: the look could not be noted: {error}"
         finally:
             self._land(branch)
 

@@ -18,6 +18,7 @@ from sqlalchemy import Row
 
 from wfops_pipelines.domain.circuit import Circuit
 from wfops_pipelines.domain.context import Context
+from wfops_pipelines.domain.errors import StoreBusy
 from wfops_pipelines.domain.normalize import NORMALIZER_VERSION
 from wfops_pipelines.services.services import Services
 
@@ -118,7 +119,8 @@ class Recorder:
 
 
 def record(services: Services, batch: list[Repeated]) -> Recorded:
-    """One look at the states, and one transaction; those of one tenant together."""
+    """One look at the states, and one transaction; those of one tenant together. Where another transaction has precedence,
+    all of them stay due."""
     read = [each for each in batch if each.message is None]
     with services.store.sweep_reads() as system:
         states = system.states([each.visit.id for each in read], NORMALIZER_VERSION) if read else {}
@@ -126,8 +128,11 @@ def record(services: Services, batch: list[Repeated]) -> Recorded:
     left = {each.visit.id for each in stale}
     todo = sorted((each for each in batch if each.visit.id not in left), key=lambda each: each.visit.context.tenant_id)
     counted: set[UUID] = set()
-    with services.store.sweep_writes() as work:
-        for tenant_id, group in groupby(todo, key=lambda each: each.visit.context.tenant_id):
-            counted |= work.repeat(tenant_id, [each.as_row() for each in group])
+    try:
+        with services.store.sweep_writes() as work:
+            for tenant_id, group in groupby(todo, key=lambda each: each.visit.context.tenant_id):
+                counted |= work.repeat(tenant_id, [each.as_row() for each in group])
+    except StoreBusy:
+        counted.clear()
     return Recorded([each for each in todo if each.visit.id in counted], stale,
                     [each for each in todo if each.visit.id not in counted])

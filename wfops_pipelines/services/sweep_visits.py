@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Sequence
@@ -29,8 +30,9 @@ from wfops_pipelines.domain.drift import EnvironmentDriftStatus
 from wfops_pipelines.domain.errors import Cancelled, OperationRunning, OutsideError, TimedOut, Unreachable, WfopsError
 from wfops_pipelines.domain.normalize import NORMALIZER_VERSION
 from wfops_pipelines.domain.operation import OperationKind
+from wfops_pipelines.domain.pushes import remote_host
 from wfops_pipelines.domain.sweep import Done, whole_check_due
-from wfops_pipelines.n8n.provider import KnownPage
+from wfops_pipelines.n8n.provider import Connection, KnownPage, WorkflowProvider
 from wfops_pipelines.services.detect_drift import UNSEEN, DriftCheck, check_drift, note_unseen
 from wfops_pipelines.services.holder import monotonic_ms
 from wfops_pipelines.services.refresh import Outcome, Part, Target
@@ -87,17 +89,18 @@ class Visits:
         """Look at an environment, and check it whole if need be; none when the recorder will tell of it."""
         row, started = visit.environment, monotonic_ms()
         mine, everybodys = self._host(visit)
-        async with self._tenants[visit.context.tenant_id], mine, everybodys:
-            if visit.circuit is not None and passage(visit.circuit, visit.context.now()) is Passage.PROBE:
-                await asyncio.to_thread(self._save_circuit, visit, probing(visit.circuit))
+        async with self._tenants[visit.context.tenant_id]:
             try:
-                head = await self._heads.of(visit.context, row)
+                head = await self._heads.of(visit.context, row)  # while it hangs it takes no place of n8n's host
             except UNSEEN as error:
                 return await self._unseen(visit, error, started, by_n8n=False)
-            try:
-                same = await self._look(visit, known_pages(visit) if is_recognisable(visit, head) else ())
-            except UNSEEN as error:
-                return await self._unseen(visit, error, started, by_n8n=True)
+            async with mine, everybodys:
+                if visit.circuit is not None and passage(visit.circuit, visit.context.now()) is Passage.PROBE:
+                    await asyncio.to_thread(self._save_circuit, visit, probing(visit.circuit))
+                try:
+                    same = await self._look(visit, known_pages(visit) if is_recognisable(visit, head) else ())
+                except UNSEEN as error:
+                    return await self._unseen(visit, error, started, by_n8n=True)
             if not is_slow(visit.circuit):  # to a question that is small, it always had an answer
                 await self._note_answer(visit)
                 visit = replace(visit, circuit=None)
@@ -115,17 +118,13 @@ class Visits:
         """The check that reads both sides and compares them, as an operation."""
         row = visit.environment
         places = (self._whole_of[visit.context.tenant_id], *self._host(visit), self._whole)
+        came_to_n8n = threading.Event()
         try:
-            check = await _in_places(partial(self._checked, visit), places, _LONG)
+            check = await _in_places(partial(self._checked, visit, came_to_n8n), places, _LONG)
         except (OperationRunning, Cancelled):
             return Seen(Done.BUSY, row.drift_status)
         except TimedOut as error:
-            slow = Unreachable(f"the whole check took too long: {error}", target=row.base_url,
-                               fix=f"`wfops drift {visit.name.replace('/', ' ')}` has more time; then sweeps give it theirs")
-            self._slow_hosts.add(_place(visit))
-            await self._fail(visit, TimedOut.kind, str(slow), _SLOW_POLICY)
-            check = await note_unseen(self._services, visit.context, row, slow, check_type="scheduled")
-            return Seen(Done.FAILED, check.status, _told(visit, check))
+            return await self._too_slow(visit, error, by_n8n=came_to_n8n.is_set())
         if missed and check.error is None:
             await asyncio.to_thread(self._missed, visit)
         if check.error is not None:
@@ -137,12 +136,28 @@ class Visits:
         return Seen(Done.CHECKED, check.status, _told(visit, check) if check.changed or daily else (),
                     compare=changed or daily or row.known_pages is None)
 
-    async def _checked(self, visit: Visit) -> DriftCheck:
+    async def _too_slow(self, visit: Visit, error: TimedOut, *, by_n8n: bool) -> Seen:
+        """Whole checks of it are made more seldom, whoever took the time: each holds up the end of a sweep. Where that was
+        Git, it is what is told, and the tenant's others on that host of Git have less time, not those on n8n's."""
+        row = visit.environment
+        slow = Unreachable(f"the whole check took too long: {error.message}",
+                           target=row.base_url if by_n8n else row.repository_url,
+                           fix=f"`wfops drift {visit.name.replace('/', ' ')}` has more time; then sweeps give it theirs")
+        self._slow_hosts.add(_place(visit) if by_n8n else _git_place(visit))
+        await self._fail(visit, TimedOut.kind, str(slow), _SLOW_POLICY)
+        check = await note_unseen(self._services, visit.context, row, slow, check_type="scheduled")
+        return Seen(Done.FAILED, check.status, _told(visit, check))
+
+    async def _checked(self, visit: Visit, came_to_n8n: threading.Event) -> DriftCheck:
+        def opened(connection: Connection) -> WorkflowProvider:
+            came_to_n8n.set()  # Git is read before
+            return self._services.open_provider(connection)
+
         services, kind = self._services, OperationKind.DRIFT_DETECTION
-        slow = is_slow(visit.circuit) or _place(visit) in self._slow_hosts
+        slow = is_slow(visit.circuit) or not self._slow_hosts.isdisjoint({_place(visit), _git_place(visit)})
         longest = services.limits.longest(kind) * (share_of_time(visit.circuit) if slow else 1.0)
         longest_runs = {**services.limits.longest_runs, str(kind): longest}
-        services = replace(services, limits=replace(services.limits, longest_runs=longest_runs))
+        services = replace(services, limits=replace(services.limits, longest_runs=longest_runs), open_provider=opened)
         calls.end_by(time.monotonic() + longest)
         return await check_drift(services, visit.context, visit.environment, check_type="scheduled")
 
@@ -255,8 +270,13 @@ def _place(visit: Visit) -> tuple[Any, str]:
     return visit.context.tenant_id, urlsplit(visit.environment.base_url).netloc
 
 
+def _git_place(visit: Visit) -> tuple[Any, str]:
+    """The same of its Git; where that is beside n8n, they are two all the same."""
+    return visit.context.tenant_id, f"git {remote_host(visit.environment.api_url or visit.environment.repository_url)}"
+
+
 def is_slow(circuit: Circuit | None) -> bool:
-    """Whether the instance was there and too slow for a whole check. Only one that ends well closes such a circuit."""
+    """Whether a whole check took too long, with the instance there. Only one that ends well closes such a circuit."""
     return circuit is not None and circuit.reason == TimedOut.kind
 
 

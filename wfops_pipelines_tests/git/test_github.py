@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -284,6 +285,20 @@ def test_a_github_app_acts_with_the_token_of_its_installation(github_server: Git
     stranger = replace(app, github_app=GitHubApp(7, 43, key.decode()))
     with pytest.raises(NotFound):
         open_github(stranger, cache=github_remote.cache).tree("a" * 40, "")
+
+
+def test_an_app_key_with_wrong_numbers_is_said_when_it_is_to_sign(github_remote: Remote, github_server: GitHubServer) -> None:
+    whole = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
+        serialization.Encoding.DER, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption())
+    middle = len(whole) // 2  # a number's, and none of the frame around it
+    spoiled = base64.encodebytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1:]).decode()
+    key = f"-----BEGIN RSA PRIVATE KEY-----\n{spoiled}-----END RSA PRIVATE KEY-----\n"
+    repository = open_github(replace(github_remote.source, secret=None, github_app=GitHubApp(7, 42, key)),
+                             cache=github_remote.cache)
+    for ask in (lambda: repository.head("main"), lambda: repository.tree("a" * 40, "")):
+        with pytest.raises(UsageError, match=r"github_app\.private_key is no RSA key"):
+            ask()
+    assert github_server.calls() == []
 
 
 def test_the_cache_of_one_repository_is_not_anothers(github_server: GitHubServer, github_remote: Remote) -> None:

@@ -136,6 +136,19 @@ def test_a_github_that_puts_off_its_answer_for_ever_is_asked_no_more(tmp_path: P
         assert calls_end() and len(server.requests) == 1
 
 
+@pytest.mark.parametrize("provider", ["git", "github"])
+def test_where_no_time_was_left_nobody_is_said_not_to_have_answered_in_it(tmp_path: Path, provider: str) -> None:
+    def ask() -> None:
+        calls.end_by(time.monotonic())
+        with HostileServer(lambda _: http(200, b"", **RESULT)) as server, pytest.raises(Unreachable, match="no time was left"):
+            if provider == "git":
+                open_repository(RepositorySource(f"{server.url}/acme.git"), cache=tmp_path).head("main")
+            else:
+                open_github(server.url, tmp_path).head("main")
+
+    contextvars.copy_context().run(ask)
+
+
 PORTAL = http(302, b"", location="http://127.0.0.1:9/login")
 
 

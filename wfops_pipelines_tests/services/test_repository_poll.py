@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 import pytest
 
-from wfops_pipelines.domain.errors import NotFound, SecretUnreadable, Unreachable
+from wfops_pipelines.domain.errors import NotFound, SecretUnreadable, StoreBusy, Unreachable
+from wfops_pipelines.store.pushes import Pushes
 from wfops_pipelines_tests.servers.processes import eventually
 from wfops_pipelines_tests.services.fleet import workflow
-from wfops_pipelines_tests.services.polling import Polled, unreadable
+from wfops_pipelines_tests.services.polling import Polled, unreadable, with_tenants
 
 
 @pytest.fixture
@@ -98,6 +100,24 @@ def test_a_branch_that_cannot_be_read_is_looked_at_when_that_may_have_changed(po
         fleet.secrets["TOKEN"] = "a new one"
     fleet.apply()
     assert (polled.tick().looked, polled.tick(seconds=1).looked) == (1, 0)
+
+
+def test_a_look_that_could_not_be_noted_for_another_transaction_stays_due_and_keeps_no_other_from_being_noted(
+        polled: Polled, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_tenants(polled.fleet, {"other": ["theirs"]}, polled.fleet.repository.url)
+    save = Pushes.save_head
+
+    def preceded(pushes: Pushes, repository_id: UUID, branch: str, **values: Any) -> None:
+        if branch == "theirs":
+            raise StoreBusy("a deadlock was broken up")
+        save(pushes, repository_id, branch, **values)
+
+    monkeypatch.setattr(Pushes, "save_head", preceded)
+    poll = polled.tick()
+    assert poll.looked == 2
+    assert [error.partition(":")[0] for error in poll.errors] == ["other/e1"]
+    monkeypatch.undo()
+    assert polled.tick(seconds=1).due == 1
 
 
 def test_who_stands_elsewhere_is_to_be_refreshed_and_asked_for_once(polled: Polled) -> None:
