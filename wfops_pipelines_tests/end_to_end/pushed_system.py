@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -93,8 +92,9 @@ class PushedSystem:
     def read_at(self, commit: str, slug: str = "prod") -> bool:
         """Whether an environment was read at a commit, and compared since."""
         row = self.environment(slug)
-        checked: datetime | None = row.last_drift_check_at
-        return row.git_commit == commit and checked is not None and checked >= row.git_synced_at
+        with self.services.store.read(self.context) as work:
+            last = work.drift.last_check(row.id)
+        return row.git_commit == commit and last is not None and last.last_at >= row.git_synced_at
 
 
 @contextmanager
