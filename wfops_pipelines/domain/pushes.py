@@ -79,8 +79,9 @@ def remote_key(url: str) -> str | None:
     return _key(f"{parts.hostname or ''}{port}", parts.path)
 
 
-def remote_host(url: str) -> str:
-    """Who answers at a repository's address, or at its API's; nobody's name for a disk."""
+def remote_host(url: str, api_url: str | None) -> str:
+    """Who answers for a repository, its API where it has one; nobody's name for a disk."""
+    url = api_url or url
     key = remote_key(url)
     return key.partition("/")[0] if key is not None else urlsplit(url).netloc.lower()
 

@@ -166,22 +166,12 @@ async def compare_stored(services: Services, context: Context, environment: Row[
     """Compare what the store holds, as it is; asks neither n8n nor Git. So it is none of the checks that are due, however
     often it is made, and where n8n was not seen, or not at all so far, the status stays what it is (§9)."""
     async with run_operation(services, context, OperationKind.DRIFT_DETECTION, environment) as operation:
-        return await asyncio.to_thread(_compare_stored, operation, check_type)
+        return await asyncio.to_thread(_compare, operation, check_type, monotonic_ms(), asked=False)
 
 
 def compare_within(operation: RunningOperation) -> DriftCheck:
     """Compare what the store holds, inside an operation that has just read or written both sides."""
     return _compare(operation, "manual", monotonic_ms())
-
-
-def _compare_stored(operation: RunningOperation, check_type: CheckType) -> DriftCheck:
-    started = monotonic_ms()
-    with operation.services.store.read(operation.context) as work:
-        environment = work.fleet.environment(operation.environment.id)
-    if environment.repository_id is not None and (
-            environment.last_sync_at is None or environment.drift_status == EnvironmentDriftStatus.ERROR):
-        return _check(operation, environment, environment.drift_status, environment.drift_reason, [], None, started)
-    return _compare(operation, check_type, started, asked=False)
 
 
 def _compare(operation: RunningOperation, check_type: CheckType, started: float, repository: RepositorySync | None = None,
@@ -191,6 +181,9 @@ def _compare(operation: RunningOperation, check_type: CheckType, started: float,
     context, slug = operation.context, operation.environment.slug
     with operation.services.store.bookkeeping(context, "drift.compare", held=operation.held) as work:
         environment = work.fleet.environment(operation.environment.id)
+        if not asked and environment.repository_id is not None and (
+                environment.last_sync_at is None or environment.drift_status == EnvironmentDriftStatus.ERROR):
+            return _check(operation, environment, environment.drift_status, environment.drift_reason, [], None, started)
         known = Recognition(work, environment, check_type, repository, inventory)
         stored = stored_sides(work, environment.id)
         matching = match_environment(work, environment, stored)

@@ -68,7 +68,7 @@ class Branch:
     @property
     def host(self) -> str:
         """Who answers; a disk is one, too."""
-        return pushes.remote_host(self.environment.api_url or self.environment.url)
+        return pushes.remote_host(self.environment.url, self.environment.api_url)
 
     @property
     def failed(self) -> bool:

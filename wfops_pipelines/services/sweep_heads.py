@@ -43,7 +43,7 @@ class Heads:
         return await asyncio.shield(self._asked[key])
 
     async def _ask(self, context: Context, environment: Row[Any]) -> str | None:
-        host = remote_host(environment.api_url or environment.repository_url)
+        host = remote_host(environment.repository_url, environment.api_url)
         async with self._places:
             self._refuse(host, context, environment)
             try:

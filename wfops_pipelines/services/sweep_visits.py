@@ -272,7 +272,7 @@ def _place(visit: Visit) -> tuple[Any, str]:
 
 def _git_place(visit: Visit) -> tuple[Any, str]:
     """The same of its Git; where that is beside n8n, they are two all the same."""
-    return visit.context.tenant_id, f"git {remote_host(visit.environment.api_url or visit.environment.repository_url)}"
+    return visit.context.tenant_id, f"git {remote_host(visit.environment.repository_url, visit.environment.api_url)}"
 
 
 def is_slow(circuit: Circuit | None) -> bool:

@@ -241,27 +241,19 @@ class _Sweep:
         try:
             seen: Seen | None = await work
         except StoreRefusal as error:
-            self.result.count(Done.FAILED, await self._note_unseen(visit, error))
-            self._done.append(visit.id)
-            return
+            seen = Seen(Done.FAILED, await self._note_unseen(visit, error))
         except StoreBusy:  # of one environment: it stays due
-            self.result.count(Done.BUSY, visit.environment.drift_status)
-            self._done.append(visit.id)
-            return
+            seen = Seen(Done.BUSY, visit.environment.drift_status)
         except (StoreError, failpoints.FailpointReached) as error:
             self._lost = error  # nothing can be recorded any more
             self.result.count(Done.BROKEN, visit.environment.drift_status)
             return
         except Paused:  # since the sweep was planned: it stays due
-            self.result.count(Done.PAUSED, visit.environment.drift_status)
-            self._done.append(visit.id)
-            return
+            seen = Seen(Done.PAUSED, visit.environment.drift_status)
         except Exception as error:  # one environment does not cut off its neighbours
             log.exception("%s could not be checked", visit.name, extra={
                 "tenant": visit.context.tenant_slug, "environment": visit.environment.slug, "error": type(error).__name__})
-            self.result.count(Done.BROKEN, await self._note_unseen(visit, Broken.by(error)))
-            self._done.append(visit.id)
-            return
+            seen = Seen(Done.BROKEN, await self._note_unseen(visit, Broken.by(error)))
         if seen is None:
             return
         self.result.count(seen.done, seen.status)
