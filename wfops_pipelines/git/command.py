@@ -91,7 +91,7 @@ class Git:
             exchange(process, data, seconds=limit, printed=take or bounded(printed.extend, most), said=said.add)
         except TimeoutError:
             raise self._given_up(network, Unreachable(
-                f"git {arguments[0]} did not finish in {limit:.0f} s", target=self.address.url,
+                f"git {arguments[0]} did not finish: {calls.unanswered(limit)}", target=self.address.url,
                 fix="check the connection, or try again later")) from None
         except TooMuch as much:
             raise self._given_up(network, Rejected(

@@ -7,6 +7,8 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Hashable
 from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -24,6 +26,14 @@ _HANGING = 256  # that were given up on, and whose own time is not over: while t
 _AWAY = 3  # looks in a row that a host did not answer a tenant, or tenants: it, or they all, do not ask that host again
 
 
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A branch's head, none where the branch is not there, and when it was asked for."""
+
+    commit: str | None
+    asked_at: datetime
+
+
 class Heads:
     """What each branch's head was in this sweep. Environments of one tenant share what they have in common; tenants share
     nothing, for the credentials differ."""
@@ -31,23 +41,24 @@ class Heads:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._hanging: set[Future[str | None]] = set()
-        self._asked: dict[Hashable, asyncio.Task[str | None]] = {}
+        self._asked: dict[Hashable, asyncio.Task[Head]] = {}
         self._places = asyncio.Semaphore(_AT_ONCE)
         self._unanswered: defaultdict[str, Counter[UUID]] = defaultdict(Counter)
 
-    async def of(self, context: Context, environment: Row[Any]) -> str | None:
-        """The head of the environment's branch, none where the branch is not there; raises what Git says."""
+    async def of(self, context: Context, environment: Row[Any]) -> Head:
+        """The head of the environment's branch; raises what Git says."""
         key: tuple[UUID, UUID, str] = (context.tenant_id, environment.repository_id, environment.on_branch)
         if key not in self._asked:
             self._asked[key] = asyncio.create_task(self._ask(context, environment))
         return await asyncio.shield(self._asked[key])
 
-    async def _ask(self, context: Context, environment: Row[Any]) -> str | None:
+    async def _ask(self, context: Context, environment: Row[Any]) -> Head:
         host = remote_host(environment.repository_url, environment.api_url)
         async with self._places:
             self._refuse(host, context, environment)
+            asked_at = context.now()
             try:
-                head = await self._ask_in_time(context, environment)
+                commit = await self._ask_in_time(context, environment)
             except OutsideError as error:
                 if isinstance(error, Unreachable) and error.status is None:
                     self._unanswered[host][context.tenant_id] += 1
@@ -55,7 +66,7 @@ class Heads:
                     self._unanswered.pop(host, None)
                 raise
         self._unanswered.pop(host, None)
-        return head
+        return Head(commit, asked_at)
 
     def _refuse(self, host: str, context: Context, environment: Row[Any]) -> None:
         """Raise :class:`Unreachable` where asking would only take time. What one tenant is not answered says nothing of the

@@ -48,19 +48,21 @@ class Visit:
 
 @dataclass(frozen=True, slots=True)
 class Repeated:
-    """A check that found what the one before found: both sides the same, or (``message``) the same error."""
+    """A check that found what the one before found: both sides the same (Git when its head was asked for), or
+    (``message``) the same error."""
 
     visit: Visit
     at: datetime
     duration_ms: int
     message: str | None = None
+    head_asked_at: datetime | None = None
 
     def as_row(self) -> dict[str, Any]:
         """As the store takes it."""
         environment = self.visit.environment
         return {"environment_id": environment.id, "check_id": environment.check_id, "message": self.message,
                 "last": environment.last_drift_check_at, "at": self.at, "duration_ms": self.duration_ms,
-                "read": self.message is None}
+                "read": self.message is None, "head_asked_at": self.head_asked_at}
 
 
 @dataclass(frozen=True, slots=True)

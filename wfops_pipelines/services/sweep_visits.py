@@ -98,16 +98,17 @@ class Visits:
                 if visit.circuit is not None and passage(visit.circuit, visit.context.now()) is Passage.PROBE:
                     await asyncio.to_thread(self._save_circuit, visit, probing(visit.circuit))
                 try:
-                    same = await self._look(visit, known_pages(visit) if is_recognisable(visit, head) else ())
+                    same = await self._look(visit, known_pages(visit) if is_recognisable(visit, head.commit) else ())
                 except UNSEEN as error:
                     return await self._unseen(visit, error, started, by_n8n=True)
             if not is_slow(visit.circuit):  # to a question that is small, it always had an answer
                 await self._note_answer(visit)
                 visit = replace(visit, circuit=None)
         if same:
-            self._recorder.add(Repeated(visit, visit.context.now(), round(monotonic_ms() - started)))
+            self._recorder.add(Repeated(visit, visit.context.now(), round(monotonic_ms() - started),
+                                        head_asked_at=head.asked_at))
             return None
-        return await self.whole(visit, missed=is_recognisable(visit, head))
+        return await self.whole(visit, missed=is_recognisable(visit, head.commit))
 
     def _host(self, visit: Visit) -> tuple[asyncio.Semaphore, asyncio.Semaphore]:
         """The places of the instance's host."""

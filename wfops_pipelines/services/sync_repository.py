@@ -123,6 +123,7 @@ class _Sync:
         self.operation = operation
         self.services, self.context, self.environment = operation.services, operation.context, operation.environment
         self.result = RepositorySync(operation.environment.slug, str(operation.id))
+        self._asked_at = self.context.now()  # a look of the poll's after it is a newer one
         self._problems: dict[str, FileProblem] = {}
         self._known_problems: dict[str, tuple[str, str]] = {}  # path → blob, reason
         self._collisions: set[str] = set()
@@ -366,17 +367,16 @@ class _Sync:
                             reason=problem.reason, message=problem.message)
 
     def _finish(self, head: str, previous: str | None, source: str) -> None:
-        now = self.context.now()
         with self.services.store.unit_of_work(self.context, "repository.finish", held=self.operation.held) as work:
             work.fleet.set_environment(self.environment.id, git_commit=head, git_source=source,
-                                       git_version=NORMALIZER_VERSION, git_synced_at=now)
+                                       git_version=NORMALIZER_VERSION, git_synced_at=self._asked_at)
             work.record("repository.force_pushed" if self.result.force_pushed else "repository.synced", "environment",
                         self.environment.slug, environment=self.environment.slug, before=previous, after=head,
                         added=self.result.added, changed=self.result.changed, removed=self.result.removed)
 
     def _count(self) -> None:
         with self.services.store.bookkeeping(self.context, "repository.looked", held=self.operation.held) as work:
-            work.fleet.set_environment(self.environment.id, git_synced_at=self.context.now())
+            work.fleet.set_environment(self.environment.id, git_synced_at=self._asked_at)
             errors = note_same_ids(work, self.context, self.environment)
             self.result.files = work.git_states.count(self.environment.id)
         self.result.errors = len(errors)

@@ -76,7 +76,7 @@ _REPEAT = text("""
     WITH looked AS (
         SELECT r.*, e.tenant_id FROM jsonb_to_recordset(:rows) AS r(
             environment_id uuid, check_id uuid, last timestamptz, at timestamptz, duration_ms int, read boolean,
-            message text)
+            message text, head_asked_at timestamptz)
         JOIN environments e ON e.tenant_id = :tenant AND e.id = r.environment_id
             AND e.last_drift_check_at IS NOT DISTINCT FROM r.last
             AND r.check_id = (SELECT id FROM drift_check_history n WHERE n.tenant_id = e.tenant_id
@@ -89,7 +89,7 @@ _REPEAT = text("""
         last_drift_check_at = looked.at, drift_error = coalesce(looked.message, e.drift_error),
         last_sync_at = CASE WHEN looked.read THEN looked.at ELSE e.last_sync_at END,
         last_heartbeat_at = CASE WHEN looked.read THEN looked.at ELSE e.last_heartbeat_at END,
-        git_synced_at = CASE WHEN looked.read THEN looked.at ELSE e.git_synced_at END,
+        git_synced_at = coalesce(looked.head_asked_at, e.git_synced_at),
         last_good_drift_at = CASE WHEN looked.read THEN looked.at ELSE e.last_good_drift_at END
     FROM looked JOIN repeated ON repeated.id = looked.check_id
     WHERE e.tenant_id = looked.tenant_id AND e.id = looked.environment_id RETURNING e.id""").bindparams(
@@ -253,8 +253,8 @@ class SweepWrites:
 
     def repeat(self, tenant_id: UUID, rows: Sequence[Mapping[str, Any]]) -> set[UUID]:
         """Checks that found what the one before found (``environment_id``, its ``check_id``, when it was (``last``),
-        ``at``, ``duration_ms``, whether both sides were ``read``, else the ``message``) are counted in the history; the
-        environments of those that were."""
+        ``at``, ``duration_ms``, whether both sides were ``read``, and ``head_asked_at`` then, else the ``message``) are
+        counted in the history; the environments of those that were."""
         tenancy.become(self._connection, tenant_id)
         return set(self._connection.execute(_REPEAT, {"tenant": tenant_id, "rows": list(rows)}).scalars())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -78,6 +78,24 @@ class Polled:
 
     def restart(self) -> None:
         self.poll = RepositoryPoll(self.looks.watching(), shortest=60)
+
+
+def answering_late(services: Services, meanwhile: Callable[[], None]) -> Services:
+    """The services, where something happens between the first head of a repository and that anybody hears of it."""
+    real, to_come = services.open_repository, [meanwhile]
+
+    def opened(source: Any, *, cache: Any) -> Any:
+        repository = real(source, cache=cache)
+        head = repository.head
+
+        def late(branch: str) -> str | None:
+            commit = head(branch)
+            if to_come:
+                to_come.pop()()
+            return commit
+        repository.head = late  # type: ignore[method-assign]
+        return repository
+    return replace(services, open_repository=opened)
 
 
 def unreadable(polled: Polled) -> list[Any]:

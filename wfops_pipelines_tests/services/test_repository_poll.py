@@ -13,7 +13,8 @@ from wfops_pipelines.domain.errors import NotFound, SecretUnreadable, StoreBusy,
 from wfops_pipelines.store.pushes import Pushes
 from wfops_pipelines_tests.servers.processes import eventually
 from wfops_pipelines_tests.services.fleet import workflow
-from wfops_pipelines_tests.services.polling import Polled, unreadable, with_tenants
+from wfops_pipelines_tests.services.polling import Polled, answering_late, unreadable, with_tenants
+from wfops_pipelines_tests.services.test_sweeps import settle, swept
 
 
 @pytest.fixture
@@ -143,6 +144,28 @@ def test_a_look_that_is_older_than_what_an_environment_was_read_at_says_nothing(
     polled.fleet["prod"].read_git()
     polled.fleet["dev"].read_git()
     assert polled.moved() == []
+
+
+@pytest.mark.parametrize("reader", ["sweep", "sync"])
+def test_a_push_that_is_seen_while_an_environment_is_read_at_the_commit_before_is_not_forgotten(
+        polled_of: Callable[..., Polled], reader: str) -> None:
+    polled = polled_of(("prod",))
+    fleet, seen = polled.fleet, []
+    fleet["prod"].in_sync(workflow("A"))
+    settle(fleet)
+    polled.tick()
+
+    def push_and_look() -> None:
+        seen.append(fleet["prod"].push_workflow("b.json", workflow("B")))
+        assert polled.tick(minutes=2).looked == 1
+        fleet.clock.pass_time(seconds=1)
+
+    fleet.services = answering_late(fleet.services, push_and_look)
+    if reader == "sweep":
+        assert swept(fleet).counts == {"unchanged": 1}
+    else:
+        assert fleet["prod"].read_git().unchanged_head
+    assert polled.moved(seconds=1) == [("prod", seen[0])]
 
 
 def test_a_webhook_that_asked_for_the_same_head_is_enough(polled: Polled) -> None:

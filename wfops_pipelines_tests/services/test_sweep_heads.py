@@ -67,7 +67,7 @@ def heads_of(new_fleet: NewFleet, git_host: GitHost) -> Callable[..., list[str |
 
         async def one(heads: Heads, row: Any) -> str | None:
             try:
-                return await heads.of(services.context_of(row.tenant_id, row.tenant_slug, "system:test"), row)
+                return (await heads.of(services.context_of(row.tenant_id, row.tenant_slug, "system:test"), row)).commit
             except Unreachable:
                 return None
 

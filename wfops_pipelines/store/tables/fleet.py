@@ -96,7 +96,7 @@ environments = Table(
     text_column("git_commit", nullable=True),  # head of the last complete repository sync
     text_column("git_source", nullable=True),  # repository, branch and folder that head belongs to
     Column("git_version", Integer, nullable=True),  # normaliser version of that sync
-    time_column("git_synced_at"),
+    time_column("git_synced_at"),  # when the head was last asked for by who read the folder, or knew it again
     time_column("writes_blocked_at"),  # by a rollback that could not restore everything (§11.7)
     display_column("writes_blocked_reason", nullable=True),
     time_column("created_at", nullable=False, now=True),
