@@ -9,6 +9,7 @@ import signal
 from datetime import timedelta
 from typing import Any
 
+import psutil
 import pytest
 from sqlalchemy import func, select, update
 
@@ -296,7 +297,7 @@ def test_a_holder_without_a_heartbeat_is_taken_over_and_can_write_no_more(fleet:
 def test_a_holder_on_another_host_lives_as_long_as_its_heart_beats(fleet: FleetUnderTest) -> None:
     prod = fleet["prod"]
     abandon_a_sync(prod)
-    holder = {"host": "elsewhere", "boot": "b", "pid": 1, "started": 0}
+    holder = {"host": "elsewhere", "boot": "b", "pid": 1, "began": 0}
     set_lease(prod, holder=holder, heartbeat_at=func.now())
     with pytest.raises(OperationRunning):
         prod.sync()
@@ -304,12 +305,25 @@ def test_a_holder_on_another_host_lives_as_long_as_its_heart_beats(fleet: FleetU
     assert prod.sync().resumed
 
 
-@pytest.mark.parametrize("holder", [{"boot": "another boot"}, {"pid": 2**22 + 1}, {"started": 5}])
+@pytest.mark.parametrize("holder", [{"boot": "another boot"}, {"pid": 2**22 + 1}, {"began": 5}])
 def test_a_process_that_is_not_the_holder_does_not_hold(fleet: FleetUnderTest, holder: dict[str, Any]) -> None:
     prod = fleet["prod"]
     abandon_a_sync(prod)
     set_lease(prod, holder={**this_process(), **holder}, heartbeat_at=func.now())
     assert prod.sync().resumed
+
+
+@pytest.mark.parametrize("seconds", [3, -3, 3600])
+def test_a_holder_lives_on_when_the_clock_of_its_machine_is_set(fleet: FleetUnderTest, monkeypatch: pytest.MonkeyPatch,
+                                                                seconds: float) -> None:
+    """What Linux counts the boot from moves with the clock, and with it when psutil says that a process was made."""
+    prod = fleet["prod"]
+    abandon_a_sync(prod)
+    set_lease(prod, holder=this_process(), heartbeat_at=func.now())
+    created = psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: created(process) + seconds)
+    with pytest.raises(OperationRunning):
+        prod.sync()
 
 
 def test_a_wrong_clock_takes_no_environment_away(fleet: FleetUnderTest) -> None:
