@@ -148,11 +148,12 @@ async def check_drift(services: Services, context: Context, environment: Row[Any
 
 async def note_unseen(services: Services, context: Context, environment: Row[Any], error: WfopsError, *,
                       check_type: CheckType) -> DriftCheck:
-    """The check of an environment of which ``error`` is known already to stand in the way: nobody is asked again. As
-    :func:`check_drift` otherwise."""
+    """The check of an environment of which ``error`` is known already to stand in the way: nobody is asked again, nor for
+    what others left half-written there. As :func:`check_drift` otherwise."""
     check: DriftCheck | None = None
     try:
-        async with run_operation(services, context, OperationKind.DRIFT_DETECTION, environment) as operation:
+        async with run_operation(services, context, OperationKind.DRIFT_DETECTION, environment,
+                                 recovers=False) as operation:
             check = await asyncio.to_thread(_record_error, operation, error, check_type, monotonic_ms())
             raise error
     except WfopsError as raised:

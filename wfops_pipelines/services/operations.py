@@ -113,8 +113,9 @@ class RunningOperation:
 
 @asynccontextmanager
 async def run_operation(services: Services, context: Context, kind: OperationKind, environment: Row[Any], *,
-                        request: dict[str, Any] | None = None) -> AsyncIterator[RunningOperation]:
-    """Hold the environment and run an operation on it. ``request`` is what was asked for, for whoever resumes it.
+                        request: dict[str, Any] | None = None, recovers: bool = True) -> AsyncIterator[RunningOperation]:
+    """Hold the environment and run an operation on it. ``request`` is what was asked for, for whoever resumes it. What
+    others left half-written is finished first, unless it only notes something (``recovers``).
 
     Waits ``limits.lease_wait`` seconds for another operation to end, then raises :class:`OperationRunning` with its id.
     Refused with :class:`Paused` while the tenant is at rest. An exception in the block fails the operation with its kind;
@@ -128,7 +129,7 @@ async def run_operation(services: Services, context: Context, kind: OperationKin
     calls.count_into(running.metrics)
     try:
         with running.stop.uncut():  # what others left half-written is not left so once more
-            if not running.is_settled:
+            if recovers and not running.is_settled:
                 await recovery.recover(running)
         running.stop.check()
         yield running
