@@ -215,6 +215,7 @@ async def resume_operation(services: Services, context: Context, operation_id: U
             declare_dead(work, row.id, context.now())  # if its process died, whoever goes on says so first
             if afresh:
                 work.operations.checkpoint(row.id, None)
+            work.operations.forget_asked_to_stop(row.id)
         work.record("operation.resumed", "operation", str(row.id), environment=place.slug, afresh=afresh,
                     attempts=row.attempts)
     if kind in recovery.WRITING:

@@ -71,6 +71,12 @@ class Operations:
             .values(cancel_requested_at=now, cancel_requested_by=by, cancel_reason=reason))
         return asked.rowcount == 1
 
+    def forget_asked_to_stop(self, operation_id: UUID) -> None:
+        """Somebody wants it to go on: what was asked of it before is not."""
+        self._connection.execute(
+            update(operations).where(operations.c.tenant_id == self._tenant_id, operations.c.id == operation_id)
+            .values(cancel_requested_at=None, cancel_requested_by=None, cancel_reason=None))
+
     def asked_to_stop(self, operation_id: UUID) -> Row[Any] | None:
         """Who asked it to stop (``cancel_requested_by``, ``cancel_reason``); none if nobody did."""
         return self._connection.execute(
