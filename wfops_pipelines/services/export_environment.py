@@ -10,7 +10,6 @@ two of one content are two new ones, for there is nothing yet that either of the
 
 from __future__ import annotations
 
-import asyncio
 import posixpath
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, field, replace
@@ -37,6 +36,7 @@ from wfops_pipelines.services.services import Services
 from wfops_pipelines.services.sync_environment import read_environment
 from wfops_pipelines.services.sync_repository import read_repository
 from wfops_pipelines.store.unit_of_work import UnitOfWork
+from wfops_pipelines.uncancelled import in_thread
 
 _EXPORTED = (MappingStatus.LINKED, MappingStatus.UNTRACKED)
 _KNOWN = (*_EXPORTED, MappingStatus.IGNORED)
@@ -96,7 +96,7 @@ async def export_environment(services: Services, context: Context, environment: 
             try:
                 async with operation.step(f"write-{attempt}") as result:
                     with operation.stop.uncut():  # what is pushed is recorded
-                        export = await asyncio.to_thread(_write, operation, prune, dry_run, ambiguous_as_new)
+                        export = await in_thread(_write, operation, prune, dry_run, ambiguous_as_new)
                         if export.commit is not None:
                             operation.stop.too_late()
                     result.update({"commit": export.commit, "files": len(export.files), "new": export.new,
@@ -123,7 +123,7 @@ async def export_selected(operation: RunningOperation, subjects: Collection[str]
     told = _Told(subject_line, request_branch)
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            export = await asyncio.to_thread(_write, operation, False, dry_run, True, frozenset(subjects), told)
+            export = await in_thread(_write, operation, False, dry_run, True, frozenset(subjects), told)
             break
         except HeadMoved:
             if attempt == ATTEMPTS:

@@ -22,6 +22,7 @@ from wfops_pipelines.domain.runtime_write import (
 )
 from wfops_pipelines.domain.workflow import Content, ListedWorkflow, read_listed
 from wfops_pipelines.n8n.provider import JsonObject, WorkflowProvider
+from wfops_pipelines.uncancelled import to_its_end
 
 _MARKER: Final = "wfops"  # in staticData of what is being created: by it a create that may have happened is found again
 
@@ -81,7 +82,8 @@ class Subject:
 
 
 class Runtime:
-    """n8n, as writes see it. ``still_ours`` raises when the environment's lease was lost."""
+    """n8n, as writes see it. ``still_ours`` raises when the environment's lease was lost. What n8n was asked to do it does,
+    whoever is cancelled meanwhile: its answer is waited for, for who undoes looks at what it did."""
 
     def __init__(self, provider: WorkflowProvider, environment: str, still_ours: Callable[[], None]) -> None:
         self._provider = provider
@@ -134,7 +136,7 @@ class Runtime:
         """The id of what is created, marked until it is finished."""
         await asyncio.to_thread(self._still_ours)
         failpoints.reach("runtime.create.before")
-        made = await self._provider.create_workflow({**content, "staticData": {_MARKER: mark}})
+        made = await to_its_end(self._provider.create_workflow({**content, "staticData": {_MARKER: mark}}))
         failpoints.reach("runtime.create.after")
         return str(made["id"])
 
@@ -152,19 +154,24 @@ class Runtime:
         if seen is None or sorted(seen.listed.tags) == sorted(names):
             return
         known = {tag["name"]: tag["id"] for tag in await self._provider.list_tags()}
+        await asyncio.to_thread(self._still_ours)
         ids = [known.get(name) or (await self._provider.create_tag(name))["id"] for name in names]
-        await self._provider.set_workflow_tags(seen.listed.id, ids)
+        await to_its_end(self._provider.set_workflow_tags(seen.listed.id, ids))
 
     async def _unmark(self, workflow_id: str, draft: Content) -> None:
         """What was created becomes what it shall be, and is a workflow like any other."""
         await asyncio.to_thread(self._still_ours)
         failpoints.reach("runtime.unmark.before")
-        await self._provider.update_workflow(workflow_id, {**draft, "staticData": None})
+        await to_its_end(self._provider.update_workflow(workflow_id, {**draft, "staticData": None}))
         failpoints.reach("runtime.unmark.after")
 
     async def _call(self, call: Call, workflow_id: str, goal: Goal, seen: Seen | None) -> None:
         await asyncio.to_thread(self._still_ours)
         failpoints.reach(f"runtime.{call}.before")
+        await to_its_end(self._send(call, workflow_id, goal, seen))
+        failpoints.reach(f"runtime.{call}.after")
+
+    async def _send(self, call: Call, workflow_id: str, goal: Goal, seen: Seen | None) -> None:
         provider = self._provider
         if call is Call.PUT or call is Call.PUT_DRAFT:
             active = goal.state is not None and goal.state.active
@@ -184,7 +191,6 @@ class Runtime:
         else:
             with suppress(NotFound):  # somebody was faster: the next look tells
                 await provider.delete_workflow(workflow_id)
-        failpoints.reach(f"runtime.{call}.after")
 
     def _not_verified(self, name: str, workflow_id: str, call: Call, goal: Goal, seen: Seen | None) -> NotVerified:
         what = ""

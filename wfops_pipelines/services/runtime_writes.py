@@ -33,6 +33,7 @@ from wfops_pipelines.services.operations import RunningOperation
 from wfops_pipelines.services.renewed_ids import made_again
 from wfops_pipelines.services.runtime_convergence import Runtime, Seen, Subject
 from wfops_pipelines.store.unit_of_work import UnitOfWork
+from wfops_pipelines.uncancelled import in_thread
 
 _REMOVALS = (WriteAction.ARCHIVE, WriteAction.DELETE)
 ATTEMPTS = 3  # of one workflow, where what failed was transient (§11.7); limits.write_backoff apart, then twice that
@@ -52,7 +53,7 @@ async def write(operation: RunningOperation, provider: WorkflowProvider, wanted:
     (:func:`finish`).
     """
     try:
-        await asyncio.to_thread(intend, operation, wanted, checkpoint, within)
+        await in_thread(intend, operation, wanted, checkpoint, within)
     except (LeaseLost, StoreError):
         raise
     except BaseException as error:
@@ -94,7 +95,7 @@ async def finish(operation: RunningOperation, provider: WorkflowProvider, journa
     who calls it. What is left is then done by whoever comes next, and the environment takes no other writes until it is."""
     journal = JournalRows(operation, journal_id)
     writer = _Writer(operation, provider, journal, resumed=journal_id != operation.id, atomic=atomic, forward=forward)
-    rows = await asyncio.to_thread(journal.rows)
+    rows = await in_thread(journal.rows)
     if any(row.state == "failed" or (atomic and row.state == "undone") for row in rows) and not await writer.only_forward():
         await writer.undo(None)
         rows = []
@@ -110,7 +111,7 @@ async def finish(operation: RunningOperation, provider: WorkflowProvider, journa
     with operation.stop.uncut():
         if not atomic:
             await writer.undo_what_is_left()
-        return [written(row) for row in await asyncio.to_thread(journal.rows)]
+        return [written(row) for row in await in_thread(journal.rows)]
 
 
 def _late(row: Row[Any]) -> bool:
@@ -160,9 +161,9 @@ class _Writer:
     async def create(self, position: int) -> None:
         """Give a new workflow its id, switched off. What it awaits and is there by now, it names already."""
         async def attempt(number: int) -> None:
-            row = await asyncio.to_thread(self._journal.completed, position)
+            row = await in_thread(self._journal.completed, position)
             if row.workflow_id is None:
-                subject = await asyncio.to_thread(self._journal.subject, row)
+                subject = await in_thread(self._journal.subject, row)
                 await self._create(row, subject, look=self._resumed or number > 1)
 
         await self._attempts(attempt)
@@ -171,12 +172,12 @@ class _Writer:
         """Publish a workflow without its calls of those that come after it, and that n8n 2.x wants published first: they
         call it in turn. Its own turn comes later."""
         async def attempt(_: int) -> None:
-            row = await asyncio.to_thread(self._journal.completed, position)
-            opened = await asyncio.to_thread(self._journal.opened, row)
+            row = await in_thread(self._journal.completed, position)
+            opened = await in_thread(self._journal.opened, row)
             if opened is None or row.workflow_id is None:
                 return
             # What it holds on the way is known by now.
-            subject = await asyncio.to_thread(self._journal.subject, await asyncio.to_thread(self._journal.row, position))
+            subject = await in_thread(self._journal.subject, await in_thread(self._journal.row, position))
             seen = await self._runtime.see(row.workflow_id)
             if seen is None or seen.state != subject.after.state:  # not done already by an attempt that was killed
                 self._made_now.discard(position)
@@ -187,12 +188,12 @@ class _Writer:
     async def apply(self, position: int) -> None:
         """Bring one workflow from its state before into the one after, and record it. :class:`NotVerified` where it needs
         another one that failed, or takes away what that one calls still."""
-        if self.failed and (why := await asyncio.to_thread(self._journal.in_the_way, position)) is not None:
+        if self.failed and (why := await in_thread(self._journal.in_the_way, position)) is not None:
             raise NotVerified(why, fix="look at why that failed")
 
         async def attempt(_: int) -> tuple[Row[Any], str]:
-            row = await asyncio.to_thread(self._journal.completed, position, whole=True)
-            subject = await asyncio.to_thread(self._journal.subject, row)
+            row = await in_thread(self._journal.completed, position, whole=True)
+            subject = await in_thread(self._journal.subject, row)
             assert row.workflow_id is not None  # noqa: S101 - created before, if it had none
             made_now = position in self._made_now
             self._made_now.discard(position)
@@ -202,7 +203,7 @@ class _Writer:
             return row, row.workflow_id
 
         row, workflow_id = await self._attempts(attempt)
-        await asyncio.to_thread(self._journal.record, row, "done", workflow_id)
+        await in_thread(self._journal.record, row, "done", workflow_id)
 
     async def _attempts(self, attempt: Callable[[int], Awaitable[Any]]) -> Any:
         delay = self._operation.services.limits.write_backoff
@@ -224,10 +225,10 @@ class _Writer:
             if not await self.only_forward():
                 await self._undo(cause)
             elif isinstance(cause, OutsideError | NotVerified):
-                row = await asyncio.to_thread(self._journal.row, position)
-                await asyncio.to_thread(self._journal.record, row, "failed", row.workflow_id, str(cause))
+                row = await in_thread(self._journal.row, position)
+                await in_thread(self._journal.record, row, "failed", row.workflow_id, str(cause))
                 left = f"{row.name} ({row.workflow_id})"
-                await asyncio.to_thread(self._journal.block, [f"{left}: {cause}"])
+                await in_thread(self._journal.block, [f"{left}: {cause}"])
                 raise RollbackIncomplete(
                     f"{self._operation.name}: {left} could not be taken back, and others may be gone already: {cause}",
                     fix=_way_on(cause)) from cause
@@ -235,7 +236,7 @@ class _Writer:
     async def only_forward(self) -> bool:
         """Whether something was deleted, of writes that may not be made again, and nothing was undone. Also while n8n does
         not tell: whoever comes next finds out."""
-        rows = await asyncio.to_thread(self._journal.rows) if self._forward else []
+        rows = await in_thread(self._journal.rows) if self._forward else []
         if any(row.state == "undone" for row in rows):
             return False
         if any(row.state not in ("done", "settled") and row.action not in _REMOVALS for row in rows):
@@ -258,30 +259,30 @@ class _Writer:
     async def _undo(self, cause: BaseException | None) -> None:
         lost: list[str] = []
         late = []
-        for row in reversed(await asyncio.to_thread(self._journal.rows)):
+        for row in reversed(await in_thread(self._journal.rows)):
             if row.state != "undone" and not await self._take_back(row, cause, lost, may_be_late=True):
                 late.append(row.position)
         for position in late:
-            await self._take_back(await asyncio.to_thread(self._journal.row, position), cause, lost)
-        for position in await asyncio.to_thread(self._journal.naming_what_is_gone):
-            await self._take_back(await asyncio.to_thread(self._journal.row, position), cause, lost)
+            await self._take_back(await in_thread(self._journal.row, position), cause, lost)
+        for position in await in_thread(self._journal.naming_what_is_gone):
+            await self._take_back(await in_thread(self._journal.row, position), cause, lost)
         await self._end_undoing(cause, lost)
 
     async def take_back_what_needs_what_failed(self) -> None:
         """What was written and needs a workflow that could not be created, and what needs that, and so on."""
-        while self.failed and (found := await asyncio.to_thread(self._journal.needing_what_failed)):
+        while self.failed and (found := await in_thread(self._journal.needing_what_failed)):
             for position, why in found.items():
                 await self.give_up(position, NotVerified(why))
 
     async def give_up(self, position: int, cause: BaseException) -> None:
         """One workflow back to how it was, because it could not be written; the others go on."""
-        row = await asyncio.to_thread(self._journal.row, position)
+        row = await in_thread(self._journal.row, position)
         await self._take_back(row, cause, [], tells=True)
 
     async def undo_what_is_left(self) -> None:
         """Of writes that are not atomic: what could not be restored at once, once more, and no writes if it stays so."""
         lost: list[str] = []
-        for row in await asyncio.to_thread(self._journal.rows):
+        for row in await in_thread(self._journal.rows):
             if row.state == "failed":
                 await self._take_back(row, None, lost, tells=True)
         if lost:
@@ -294,24 +295,24 @@ class _Writer:
         try:
             workflow_id, changed = await self._restore(row)
         except (OutsideError, NotVerified) as error:
-            row = await asyncio.to_thread(self._journal.row, row.position)  # what was gone has another id by now
+            row = await in_thread(self._journal.row, row.position)  # what was gone has another id by now
             if may_be_late and isinstance(error, Rejected) and await self._restore_opened(row):
                 return False
             known = f" ({row.workflow_id})" if row.workflow_id else ""  # none: a create whose answer never came
             lost.append(f"{row.name}{known}: {error}")
-            await asyncio.to_thread(self._journal.record, row, "failed", row.workflow_id, str(error))
+            await in_thread(self._journal.record, row, "failed", row.workflow_id, str(error))
         else:
             why = (why_it_ended(cause) if cause is not None else row.error or _INTERRUPTED) if changed or tells else None
-            await asyncio.to_thread(self._journal.record, row, "undone", workflow_id, why)
+            await in_thread(self._journal.record, row, "undone", workflow_id, why)
         return True
 
     async def _restore_opened(self, row: Row[Any]) -> bool:
         """Publish a workflow as it was, but for its calls of others that are not restored yet: they may call it in turn.
         Whether that is what stood in the way."""
-        opened = await asyncio.to_thread(self._journal.opened_as_before, row)
+        opened = await in_thread(self._journal.opened_as_before, row)
         if opened is None or row.workflow_id is None:
             return False
-        subject = await asyncio.to_thread(self._journal.subject, await asyncio.to_thread(self._journal.row, row.position))
+        subject = await in_thread(self._journal.subject, await in_thread(self._journal.row, row.position))
         try:
             await self._runtime.converge(row.workflow_id, opened, subject)
         except (OutsideError, NotVerified):
@@ -319,7 +320,7 @@ class _Writer:
         return True
 
     async def _end_undoing(self, cause: BaseException | None, lost: list[str]) -> None:
-        await asyncio.to_thread(self._journal.block, lost)
+        await in_thread(self._journal.block, lost)
         if lost:
             first, workflows = f"{cause}; and " if cause is not None else "", "workflow" if len(lost) == 1 else "workflows"
             raise RollbackIncomplete(f"{self._operation.name}: {first}{len(lost)} {workflows} could not be restored: "
@@ -328,8 +329,8 @@ class _Writer:
     async def _restore(self, row: Row[Any]) -> tuple[str | None, bool]:
         """The workflow as it was before: its id, a new one if it was gone and is made again, and whether n8n had been
         changed."""
-        row = await asyncio.to_thread(self._journal.with_ids_of_now, row)
-        subject = await asyncio.to_thread(self._journal.subject, row)
+        row = await in_thread(self._journal.with_ids_of_now, row)
+        subject = await in_thread(self._journal.subject, row)
         workflow_id = row.workflow_id or await self._runtime.find(subject.mark)
         if workflow_id is None:
             return None, False  # a create that did not happen
@@ -357,10 +358,10 @@ class _Writer:
         workflow_id = await self._runtime.find(subject.mark)
         if workflow_id is None:
             workflow_id = await self._runtime.create(subject.before.draft, subject.mark)
-        await asyncio.to_thread(self._journal.remember_created, row, workflow_id, before=made_again(row))
-        row = await asyncio.to_thread(self._journal.row, row.position)
-        row = await asyncio.to_thread(self._journal.with_ids_of_now, row)
-        subject = await asyncio.to_thread(self._journal.subject, row)
+        await in_thread(self._journal.remember_created, row, workflow_id, before=made_again(row))
+        row = await in_thread(self._journal.row, row.position)
+        row = await in_thread(self._journal.with_ids_of_now, row)
+        subject = await in_thread(self._journal.subject, row)
         again = Subject(row.name, subject.before, subject.before, subject.mark, subject.on_the_way)
         seen, calls = await self._runtime.converge(workflow_id, subject.before, again)
         return workflow_id, seen, calls + 1
@@ -371,4 +372,4 @@ class _Writer:
             assert subject.after.live is not None  # noqa: S101 - a create has a content
             workflow_id = await self._runtime.create(subject.after.live, subject.mark)
             self._made_now.add(row.position)
-        await asyncio.to_thread(self._journal.remember_created, row, workflow_id)
+        await in_thread(self._journal.remember_created, row, workflow_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import threading
 import time
@@ -12,6 +13,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import update
 
 from wfops_pipelines import failpoints
 from wfops_pipelines.domain.errors import (
@@ -25,13 +27,16 @@ from wfops_pipelines.domain.errors import (
     UsageError,
 )
 from wfops_pipelines.domain.operation import OperationKind
-from wfops_pipelines.services import operations
+from wfops_pipelines.services import operations, runtime_writes
 from wfops_pipelines.services.operation_control import cancel_operation, cancel_run, resume_operation
 from wfops_pipelines.services.operations import run_operation
+from wfops_pipelines.services.promotion_execution import execute_promotion
+from wfops_pipelines.services.promotion_recovery import recover_environment
 from wfops_pipelines.services.refresh import Part, Target, refresh
 from wfops_pipelines.services.stopping import Stop
+from wfops_pipelines.store.tables.operations import operations as operations_table
 from wfops_pipelines_tests.services.child import run_in_child
-from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, run, workflow
+from wfops_pipelines_tests.services.fleet import ACTOR, FleetUnderTest, NewFleet, run, workflow
 from wfops_pipelines_tests.services.promotion_histories import two_edited
 from wfops_pipelines_tests.services.promotions import execute, held, told
 
@@ -108,6 +113,65 @@ def test_a_promotion_that_is_cancelled_puts_back_what_it_wrote(new_fleet: NewFle
     assert told(fleet, 2).status == "rolled_back"
     assert [row.state for row in fleet.operations() if row.kind == "promotion"][-1] == "cancelled"
     assert fleet.chain_verifies()
+
+
+@pytest.mark.parametrize("call", ["update_workflow", "create_workflow"])
+def test_what_n8n_does_with_a_call_while_it_is_cancelled_is_put_back_too(new_fleet: NewFleet, call: str) -> None:
+    fleet = quick(two_edited(new_fleet))  # two, and one that is new
+    before = held(fleet["prod"])
+    real, left = fleet.services.open_provider, [call]
+
+    def opened(connection: Any) -> Any:
+        provider = real(connection)
+        carried_out = getattr(provider, call)
+
+        async def slowly(*arguments: Any, **options: Any) -> Any:
+            await asyncio.sleep(0.5)
+            return await getattr(real(connection), call)(*arguments, **options)
+
+        async def asked(*arguments: Any, **options: Any) -> Any:
+            if not left or (call == "update_workflow" and arguments[1]["name"] == "Three"):  # that one would go again
+                return await carried_out(*arguments, **options)
+            left.pop()
+            await asyncio.to_thread(cancel_operation, fleet.services, fleet.context, current(fleet))
+            return await asyncio.shield(asyncio.create_task(slowly(*arguments, **options)))  # n8n hears of no cancelling
+        setattr(provider, call, asked)
+        return provider
+
+    fleet.services = replace(fleet.services, open_provider=opened)
+
+    async def promote() -> None:
+        with pytest.raises(Cancelled):
+            await execute_promotion(fleet.services, fleet.services.context("acme", actor=ACTOR), 2)
+        await asyncio.sleep(1)  # whatever n8n is still at, it has done by now
+    run(promote())
+    assert left == [] and held(fleet["prod"]) == before
+    assert told(fleet, 2).status == "rolled_back"
+
+
+def test_a_promotion_that_is_cancelled_while_it_notes_what_it_is_to_write_writes_nothing_later(
+        new_fleet: NewFleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = quick(two_edited(new_fleet))
+    before, noted = held(fleet["prod"]), runtime_writes.intend
+    heard, ask = threading.Event(), Stop.ask
+
+    def told_to_stop(stop: Stop, why: Any) -> None:
+        ask(stop, why)
+        heard.set()
+
+    def slowly(*arguments: Any) -> None:
+        cancel_operation(fleet.services, fleet.context, current(fleet))
+        assert heard.wait(PATIENCE)
+        time.sleep(0.3)  # who does not wait for this has looked by then
+        noted(*arguments)
+
+    monkeypatch.setattr(Stop, "ask", told_to_stop)
+    monkeypatch.setattr(runtime_writes, "intend", slowly)
+    with pytest.raises(Cancelled):
+        execute(fleet, 2)
+    run(recover_environment(fleet.services, fleet.context, fleet["prod"].row))
+    assert held(fleet["prod"]) == before
+    assert told(fleet, 2).status == "failed"  # nothing was written yet
 
 
 def test_to_cancel_a_promotion_that_has_written_everything_comes_too_late(
@@ -211,6 +275,17 @@ def test_a_sync_that_failed_is_gone_on_with_under_its_id(fleet: FleetUnderTest) 
         run(resume_operation(fleet.services, fleet.context, failed))
     assert len(fleet.events("operation.resumed")) == 1
     assert fleet.chain_verifies()
+
+
+def test_a_wish_to_cancel_that_came_too_late_cancels_nothing_that_is_gone_on_with(fleet: FleetUnderTest) -> None:
+    failed = fails_after_a_batch(fleet)
+    with fleet.services.store.bookkeeping(fleet.context, "test.wish") as work:
+        work.connection.execute(update(operations_table).where(operations_table.c.id == failed).values(
+            cancel_requested_at=fleet.clock.time, cancel_requested_by="local:ada", cancel_reason=None))
+    quick(fleet)
+    assert run(resume_operation(fleet.services, fleet.context, failed)).state == "completed"
+    row = fleet.operations()[-1]
+    assert (str(row.id), row.cancel_requested_at) == (str(failed), None)
 
 
 def test_without_a_checkpoint_it_begins_afresh_only_when_told(fleet: FleetUnderTest) -> None:
