@@ -96,6 +96,12 @@ def test_the_webserver_listens_where_nobody_may_and_the_ingress_finds_it() -> No
     assert path["backend"]["service"]["port"] == {"number": port}
 
 
+def test_the_webservers_are_asked_whether_they_are_ready_where_they_listen() -> None:
+    """Helm merges the chart's own probe into ours, and that one asks port 80: no pod would ever become ready."""
+    webserver = VALUES["dagsterWebserver"]
+    assert webserver["readinessProbe"]["httpGet"] == {"path": "/server_info", "port": webserver["service"]["port"]}
+
+
 def test_the_ingress_lets_through_what_the_api_takes() -> None:
     [webhooks] = [one for one in read_all("kubernetes/ingress.yaml") if one["metadata"]["name"] == "wfops-webhooks"]
     largest = webhooks["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-body-size"]
