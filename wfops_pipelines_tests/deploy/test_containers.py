@@ -36,7 +36,7 @@ COMPOSES_OWN = {f"WFOPS_{name}" for name in (  # said by the image, or of no use
     "HOME", "DATABASE_OWNER_URL", "DATABASE_APP_URL", "DATABASE_SYSTEM_URL", "DAGSTER_DATABASE_URL", "ROLE_PREFIX", "TOKEN",
     "UI_PORT", "API_PORT", "N8N_CACHE", "FAILPOINTS")}
 DAGSTERS_OWN = {"DAGSTER_HOME", "DAGSTER_EVENT_BATCH_SIZE", "DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS",
-                "DAGSTER_DISABLE_TELEMETRY"}
+                "DAGSTER_DISABLE_TELEMETRY", "DAGSTER_PG_PASSWORD"}
 
 
 def services() -> dict[str, dict[str, Any]]:
@@ -192,7 +192,7 @@ def test_secrets_are_referred_to_and_never_written() -> None:
     for path in all_files():
         for line in path.read_text().splitlines():
             if re.search(r"(?i)(password|secret_key|token)\b.*[:=]", line) and not line.lstrip().startswith("#"):
-                assert re.search(r"(?i)[:=]\s*$|\$\{|secretname|generatepostgresqlpasswordsecret|token\s*}|/etc/", line), (
+                assert re.search(r"(?i)[:=]\s*$|\$\{|secretname|secretkeyref|generatepostgresqlpasswordsecret|token\s*}|/etc/", line), (
                     path, line)
     referred = {reference["secretRef"]["name"] for _, container in containers() for reference in container["envFrom"]}
     helm = read("kubernetes/values.yaml")["dagster-user-deployments"]["deployments"][0]["envSecrets"]

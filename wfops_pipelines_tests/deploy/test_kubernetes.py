@@ -10,7 +10,11 @@ from unittest import mock
 
 import dagster as dg
 import pytest
+import yaml
+from dagster._core.instance.ref import InstanceRef
 from dagster._core.launcher import LaunchRunContext
+from dagster._serdes import deserialize_value, serialize_value
+from sqlalchemy import make_url
 
 from wfops_pipelines.api.github import LARGEST_BODY
 from wfops_pipelines.definitions import defs
@@ -72,6 +76,35 @@ def test_runs_get_what_the_code_server_gets() -> None:
         assert LAUNCHER[name] == CODE_SERVER[name], name
     assert LAUNCHER["runK8sConfig"]["podSpecConfig"]["securityContext"] == CODE_SERVER["podSecurityContext"]
     assert LAUNCHER["runK8sConfig"]["containerConfig"]["securityContext"] == CODE_SERVER["securityContext"]
+
+
+def variables_of_a_worker(secrets: dict[str, str]) -> dict[str, str]:
+    """What stands in a Celery worker's environment, where ``secrets`` has the value of each secret's key."""
+    [deployment] = read_all("kubernetes/workers.yaml")
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    given = [(one["name"], one.get("valueFrom", {}).get("secretKeyRef"), one.get("value")) for one in container["env"]]
+    return {name: value if value is not None else secrets[f"{key['name']}/{key['key']}"] for name, key, value in given
+            if value is not None or key is not None}
+
+
+def test_a_worker_opens_the_instance_that_a_step_brings(
+        tmp_path: Path, fresh_dagster_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step carries the run's ``dagster.yaml`` as the chart writes it: the password is a variable, which is read here."""
+    url, told = make_url(fresh_dagster_url), VALUES["postgresql"]
+    storage = {"username": told["postgresqlUsername"], "password": {"env": "DAGSTER_PG_PASSWORD"}, "hostname": "",
+               "db_name": url.database, "port": 5432, "params": {"host": url.query["host"]}, "scheme": told["postgresqlScheme"]}
+    modules = {"run_storage": "run_storage.PostgresRunStorage", "event_log_storage": "event_log.PostgresEventLogStorage",
+               "schedule_storage": "schedule_storage.PostgresScheduleStorage"}
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump({name: {
+        "module": f"dagster_postgres.{where.partition('.')[0]}", "class": where.partition(".")[2],
+        "config": {"postgres_db": storage}} for name, where in modules.items()}))
+    brought = deserialize_value(serialize_value(InstanceRef.from_dir(str(tmp_path))), InstanceRef)
+    secrets = {f"{VALUES['global']['postgresqlSecretName']}/postgresql-password": str(url.password)}
+    monkeypatch.delenv("DAGSTER_PG_PASSWORD", raising=False)
+    for name, value in variables_of_a_worker(secrets).items():
+        monkeypatch.setenv(name, value)
+    with dg.DagsterInstance.from_ref(brought) as instance:
+        assert instance.get_runs_count() == 0
 
 
 def test_what_runs_get_is_said_in_one_place() -> None:
