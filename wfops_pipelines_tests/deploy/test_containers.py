@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,13 @@ from celery.bin.worker import worker as celery_worker
 from click import Context
 from click.testing import CliRunner
 from dagster._cli import create_dagster_cli
+from dagster._core.storage.tags import MAX_RUNTIME_SECONDS_TAG
 from dagster._daemon.cli import create_dagster_daemon_cli
 from dagster_webserver import webserver
 from dagster_webserver.cli import create_dagster_webserver_cli
 
 from wfops_pipelines.api import app as api
+from wfops_pipelines.defs.distributed.jobs import distributed_sweep_job
 from wfops_pipelines.settings import Settings
 from wfops_pipelines_tests.deploy.files import DEPLOY, all_files, read, read_all, worker_command
 from wfops_pipelines_tests.servers.processes import REPOSITORY
@@ -247,6 +250,19 @@ def test_the_workspace_of_compose_leads_to_its_code_server() -> None:
 def test_workers_are_started_alike_everywhere() -> None:
     [kubernetes] = [container["args"] for name, container in containers() if name == "wfops-worker"]
     assert kubernetes == worker_command()
+
+
+def test_what_is_under_way_outlives_the_broker() -> None:
+    """The run of a sweep waits for each step's answer without a limit: what Redis forgot would keep the next sweeps waiting."""
+    redis = services()["redis"]
+    said = dict(pairwise(redis["command"]))
+    assert said["--appendonly"] == "yes"
+    [(volume, place)] = [one.split(":") for one in redis["volumes"]]
+    assert (volume in read("compose.celery.yaml")["volumes"], place) == (True, "/data")  # where the image of Redis writes
+
+
+def test_a_sweep_whose_steps_the_broker_lost_is_ended_within_an_hour() -> None:
+    assert Settings().celery_redelivery_seconds < float(distributed_sweep_job.run_tags[MAX_RUNTIME_SECONDS_TAG]) <= 3600
 
 
 def test_the_queue_of_the_chart_is_that_of_dagster_yaml(tmp_path: Path) -> None:
