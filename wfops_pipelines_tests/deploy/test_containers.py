@@ -10,6 +10,7 @@ import re
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import check_jsonschema
 import dagster as dg
@@ -27,6 +28,7 @@ from dagster_webserver.cli import create_dagster_webserver_cli
 
 from wfops_pipelines.api import app as api
 from wfops_pipelines.defs.distributed.jobs import distributed_sweep_job
+from wfops_pipelines.defs.launch import dagster_environment
 from wfops_pipelines.settings import Settings
 from wfops_pipelines_tests.deploy.files import DEPLOY, all_files, read, read_all, worker_command
 from wfops_pipelines_tests.servers.processes import REPOSITORY
@@ -39,7 +41,7 @@ COMPOSES_OWN = {f"WFOPS_{name}" for name in (  # said by the image, or of no use
     "HOME", "DATABASE_OWNER_URL", "DATABASE_APP_URL", "DATABASE_SYSTEM_URL", "DAGSTER_DATABASE_URL", "ROLE_PREFIX", "TOKEN",
     "UI_PORT", "API_PORT", "N8N_CACHE", "FAILPOINTS")}
 DAGSTERS_OWN = {"DAGSTER_HOME", "DAGSTER_EVENT_BATCH_SIZE", "DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS",
-                "DAGSTER_DISABLE_TELEMETRY", "DAGSTER_PG_PASSWORD"}
+                "DAGSTER_DISABLE_TELEMETRY", "DAGSTER_GRPC_TIMEOUT_SECONDS", "DAGSTER_PG_PASSWORD"}
 
 
 def services() -> dict[str, dict[str, Any]]:
@@ -124,6 +126,15 @@ def test_every_setting_that_is_not_composes_own_reaches_the_containers() -> None
                             "WFOPS_GITHUB_APP_WEBHOOK_SECRET"}
     for name, value in passed.items():  # what is not set stays away: an empty number would be none
         assert value is None or not re.search(r":-}", str(value)), name
+
+
+def test_dagster_in_the_image_is_set_as_wfops_sets_it(tmp_path: Path) -> None:
+    """A busy machine's workers come up late: by Dagster's own time for that their runs would fail."""
+    installation = mock.Mock(settings=Settings(home=tmp_path))
+    installation.dagster_url.return_value = ""
+    ours = {name: value for name, value in dagster_environment(installation).items() if name in DAGSTERS_OWN - {"DAGSTER_HOME"}}
+    said = dict(re.findall(r"^(?:ENV|   ) (DAGSTER_\w+)=(\S+)", CONTAINERFILE, re.MULTILINE))
+    assert {name: said.get(name) for name in ours} == ours
 
 
 def test_no_volume_hides_what_a_new_image_brings() -> None:
