@@ -29,6 +29,7 @@ from dagster_webserver.cli import create_dagster_webserver_cli
 from wfops_pipelines.api import app as api
 from wfops_pipelines.defs.distributed.jobs import distributed_sweep_job
 from wfops_pipelines.defs.launch import dagster_environment
+from wfops_pipelines.postgres.server import SETTINGS as EMBEDDED
 from wfops_pipelines.settings import Settings
 from wfops_pipelines_tests.deploy.files import DEPLOY, all_files, read, read_all, worker_command
 from wfops_pipelines_tests.servers.processes import REPOSITORY
@@ -135,6 +136,11 @@ def test_dagster_in_the_image_is_set_as_wfops_sets_it(tmp_path: Path) -> None:
     ours = {name: value for name, value in dagster_environment(installation).items() if name in DAGSTERS_OWN - {"DAGSTER_HOME"}}
     said = dict(re.findall(r"^(?:ENV|   ) (DAGSTER_\w+)=(\S+)", CONTAINERFILE, re.MULTILINE))
     assert {name: said.get(name) for name in ours} == ours
+
+
+def test_the_database_of_compose_takes_as_many_connections_as_the_embedded_one_or_more() -> None:
+    [given] = [one for one in services()["postgres"]["command"] if one.startswith("max_connections=")]
+    assert int(given.partition("=")[2]) >= int(EMBEDDED["max_connections"])
 
 
 def test_no_volume_hides_what_a_new_image_brings() -> None:
