@@ -60,12 +60,22 @@ _ENDED = text("""
              UNION ALL SELECT * FROM operations WHERE e.id IS NULL AND tenant_id = e.tenant_id AND environment_id IS NULL
              AND created_at >= :since) o
     WHERE o.ended_at >= :ended""")
+# A run's sweep may be several rows, one for each step on a Celery worker: together they are one sweep, which has ended when
+# all of them have. When a row that died ended is not known, only when somebody saw that.
 _SWEEPS = text("""
-    SELECT id, kind, state, started_at, ended_at, counts, duration_ms, lag_ms, mean_lag_ms FROM sweeps
-    WHERE started_at >= :since AND ended_at IS NOT NULL""")
+    SELECT coalesce(run_id, CAST(id AS text)) AS id, kind, max(ended_at) AS ended_at, jsonb_agg(counts) AS counts,
+           CASE WHEN bool_or(state = 'failed') THEN 'failed' WHEN bool_or(state = 'died') THEN 'died' ELSE 'completed' END
+           AS state,
+           CAST(extract(epoch FROM max(ended_at) FILTER (WHERE state <> 'died') - min(started_at)) AS float) AS seconds
+    FROM sweeps WHERE started_at >= :since GROUP BY 1, 2 HAVING bool_and(ended_at IS NOT NULL)""")
 _LAST_SWEEPS = text("""
-    SELECT DISTINCT ON (kind) kind, ended_at, duration_ms, lag_ms, mean_lag_ms FROM sweeps
-    WHERE state <> 'died' AND started_at >= :since AND ended_at <= :until ORDER BY kind, started_at DESC""")
+    SELECT DISTINCT ON (kind) kind, max(ended_at) AS ended_at,
+           CAST(1000 * extract(epoch FROM max(ended_at) - min(started_at)) AS float) AS duration_ms, max(lag_ms) AS lag_ms,
+           coalesce(CAST(sum(mean_lag_ms * visits) / nullif(sum(visits), 0) AS float), max(mean_lag_ms)) AS mean_lag_ms
+    FROM sweeps, LATERAL (SELECT sum(CAST(value AS int)) AS visits FROM jsonb_each_text(counts)
+                          WHERE key NOT IN ('skipped_taken', 'circuit_open')) v
+    WHERE state <> 'died' AND started_at >= :since GROUP BY kind, coalesce(run_id, CAST(id AS text))
+    HAVING bool_and(ended_at IS NOT NULL AND ended_at <= :until) ORDER BY kind, min(started_at) DESC""")
 
 
 class ExpositionReads:
@@ -120,9 +130,10 @@ class ExpositionReads:
         return list(self._connection.execute(_ENDED, {"since": created, "ended": ended}))
 
     def ended_sweeps(self, since: datetime) -> list[Row[Any]]:
-        """Sweeps that began since then and ended."""
+        """Sweeps that began since then and ended, the steps of a run together: ``counts`` is a list, each step's;
+        ``seconds`` it took, none where nobody knows."""
         return list(self._connection.execute(_SWEEPS, {"since": since}))
 
     def last_sweeps(self, since: datetime, until: datetime) -> list[Row[Any]]:
-        """The newest sweep of each kind that ended by then."""
+        """The newest sweep of each kind that ended by then, the steps of its run together."""
         return list(self._connection.execute(_LAST_SWEEPS, {"since": since, "until": until}))

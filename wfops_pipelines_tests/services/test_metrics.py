@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
@@ -117,6 +118,35 @@ def test_a_sweep_is_told_with_its_duration_and_what_it_did(fleet: FleetUnderTest
     assert value(after, "wfops_sweep_environments_total", kind="drift", outcome="checked") == 1
     assert value(after, "wfops_sweep_duration_seconds_count", kind="drift") == 1
     assert value(after, "wfops_sweep_last_lag_seconds", kind="drift") == 0
+
+
+def test_the_steps_of_a_run_that_share_a_sweep_are_one_sweep(new_fleet: NewFleet) -> None:
+    """Each Celery worker writes a row of its own: the first does the work here, and the second finds it done or taken."""
+    fleet = new_fleet(("prod", "eu"))
+    figures = exposition(fleet)
+    samples(figures)
+    first, second = uuid4(), uuid4()
+    began = fleet.clock.time
+    with fleet.services.store.sweep_writes() as work:
+        for row in (first, second):
+            work.begin(row, kind="drift", run_id="run-1", holder={}, now=began, clock=began)
+        work.change(second, state="completed", ended_at=began + timedelta(seconds=1), duration_ms=1000, lag_ms=0, mean_lag_ms=0,
+                    counts={"skipped_taken": 7, "circuit_open": 1})
+    fleet.clock.pass_time(minutes=2)
+    under_way = samples(figures)
+    assert not any(name == "wfops_sweep_last_duration_seconds" for name, _ in under_way)
+    assert under_way.get(("wfops_sweeps_total", (("kind", "drift"), ("state", "completed"))), 0) == 0
+    with fleet.services.store.sweep_writes() as work:
+        work.change(first, state="completed", ended_at=began + timedelta(seconds=90), duration_ms=90_000, lag_ms=40_000,
+                    mean_lag_ms=20_000, counts={"checked": 7, "circuit_open": 1})
+    for found in (samples(figures), samples(figures)):
+        assert value(found, "wfops_sweeps_total", kind="drift", state="completed") == 1
+        assert value(found, "wfops_sweep_environments_total", kind="drift", outcome="checked") == 7
+        assert value(found, "wfops_sweep_environments_total", kind="drift", outcome="circuit_open") == 1
+        assert not any(dict(labels).get("outcome") == "skipped_taken" for _, labels in found)
+        assert value(found, "wfops_sweep_duration_seconds_sum", kind="drift") == 90
+        assert [value(found, f"wfops_sweep_last_{name}_seconds", kind="drift") for name in ("duration", "lag", "mean_lag")] == [
+            90, 40, 20]
 
 
 def test_an_environment_that_waits_for_its_check_is_overdue(fleet: FleetUnderTest) -> None:
