@@ -120,6 +120,14 @@ def test_a_sweep_is_told_with_its_duration_and_what_it_did(fleet: FleetUnderTest
     assert value(after, "wfops_sweep_last_lag_seconds", kind="drift") == 0
 
 
+def test_sweeps_of_a_time_without_scrapes_are_counted_afterwards(fleet: FleetUnderTest) -> None:
+    figures = exposition(fleet)
+    samples(figures)
+    run(sweep(fleet.services, interval=300.0, actor="system:test"))
+    fleet.clock.pass_time(hours=3)
+    assert value(samples(figures), "wfops_sweeps_total", kind="drift", state="completed") == 1
+
+
 def test_the_steps_of_a_run_that_share_a_sweep_are_one_sweep(new_fleet: NewFleet) -> None:
     """Each Celery worker writes a row of its own: the first does the work here, and the second finds it done or taken."""
     fleet = new_fleet(("prod", "eu"))
