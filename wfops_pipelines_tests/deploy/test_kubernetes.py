@@ -38,7 +38,7 @@ def configured() -> dict[str, Any]:
             "image_pull_policy": LAUNCHER["imagePullPolicy"], "service_account_name": "wfops-dagster",
             "job_image": f"{image['repository']}:{image['tag']}", "dagster_home": "/opt/dagster",
             "instance_config_map": "wfops-dagster-instance", "postgres_password_secret": "wfops-postgres",
-            "env_config_maps": ["wfops-dagster-pipeline-env"], "env_secrets": [one["name"] for one in LAUNCHER["envSecrets"]],
+            "env_config_maps": ["wfops-dagster-pipeline-env", *(one["name"] for one in LAUNCHER["envConfigMaps"])], "env_secrets": [one["name"] for one in LAUNCHER["envSecrets"]],
             "env_vars": LAUNCHER["envVars"], "volume_mounts": LAUNCHER["volumeMounts"], "volumes": LAUNCHER["volumes"],
             "resources": LAUNCHER["resources"], "run_k8s_config": {snake_case(key): value for key, value in more.items()}}
 
@@ -72,10 +72,25 @@ def test_a_run_that_a_webhook_queued_is_launched_with_image_secrets_variables_an
 def test_runs_get_what_the_code_server_gets() -> None:
     assert LAUNCHER["image"] == CODE_SERVER["image"]
     assert LAUNCHER["envVars"] == [f"{one['name']}={one['value']}" for one in CODE_SERVER["env"]]
-    for name in ("envSecrets", "volumes", "volumeMounts"):
+    for name in ("envSecrets", "envConfigMaps", "volumes", "volumeMounts"):
         assert LAUNCHER[name] == CODE_SERVER[name], name
     assert LAUNCHER["runK8sConfig"]["podSpecConfig"]["securityContext"] == CODE_SERVER["podSecurityContext"]
     assert LAUNCHER["runK8sConfig"]["containerConfig"]["securityContext"] == CODE_SERVER["securityContext"]
+
+
+def test_a_setting_is_said_once_for_code_server_runs_api_and_workers() -> None:
+    """Links in notifications come from all of them, and each that was forgotten would tell of 127.0.0.1."""
+    [settings] = read_all("kubernetes/settings.yaml")
+    assert CODE_SERVER["envConfigMaps"] == [{"name": settings["metadata"]["name"]}]
+    said = {one["name"] for one in CODE_SERVER["env"]}
+    for name in ("api", "workers"):
+        [container] = [one["spec"]["template"]["spec"]["containers"][0] for one in read_all(f"kubernetes/{name}.yaml")
+                       if one["kind"] == "Deployment"]
+        assert {"configMapRef": CODE_SERVER["envConfigMaps"][0]} in container["envFrom"], name
+        said |= {one["name"] for one in container["env"]}
+    assert "WFOPS_UI_URL" in settings["data"]
+    assert {one for one in said if one.startswith("WFOPS_")} == {"WFOPS_HOME", "WFOPS_API_HOST"}
+    assert all(isinstance(value, str) for value in settings["data"].values())
 
 
 def variables_of_a_worker(secrets: dict[str, str]) -> dict[str, str]:
