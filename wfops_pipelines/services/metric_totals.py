@@ -1,7 +1,8 @@
 """What only grows, since this process began to export it: ended operations and sweeps, each counted once.
 
 An operation is found by when it was created, so those that ended since the last look are searched for among all that were
-created within the time that one may take; which of them were counted already is remembered.
+created within the time that one takes as a rule, and among the last that held their environment, however old; which of them
+were counted already is remembered.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.domain.sweep import Done
 
 LONGEST: Final = timedelta(hours=2)
-"""No operation takes that long (§20: an hour, and then it is cancelled)."""
+"""Longer than an operation takes as a rule (§20: an hour, and then it is cancelled)."""
 _SKEW: Final = timedelta(minutes=10)  # between clocks of hosts, or a commit that took long
 _ENDS: Final = ("completed", "failed", "cancelled")
 

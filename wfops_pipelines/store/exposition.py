@@ -52,14 +52,20 @@ _RUNNING = text("""
     SELECT o.kind, count(*) AS number FROM environment_leases l
     JOIN operations o ON o.tenant_id = l.tenant_id AND o.id = l.operation_id
     WHERE l.released_at IS NULL AND o.state = 'running' GROUP BY 1""")
-# The table only grows; the newest rows of an environment are found by its index, and those of none by the same.
+# The table only grows; the newest rows of an environment are found by its index, and those of none by the same. One that was
+# created long ago and has ended now (it was gone on with, or took long) is the last that held its environment.
 _ENDED = text("""
     SELECT o.id, o.kind, o.state, o.attempts, o.error_kind, o.started_at, o.ended_at, o.metrics
     FROM (SELECT tenant_id, id FROM environments UNION ALL SELECT tenant_id, NULL FROM tenants) AS e(tenant_id, id),
     LATERAL (SELECT * FROM operations WHERE tenant_id = e.tenant_id AND environment_id = e.id AND created_at >= :since
              UNION ALL SELECT * FROM operations WHERE e.id IS NULL AND tenant_id = e.tenant_id AND environment_id IS NULL
              AND created_at >= :since) o
-    WHERE o.ended_at >= :ended""")
+    WHERE o.ended_at >= :ended
+    UNION ALL
+    SELECT o.id, o.kind, o.state, o.attempts, o.error_kind, o.started_at, o.ended_at, o.metrics
+    FROM environment_leases l,
+    LATERAL (SELECT * FROM operations WHERE tenant_id = l.tenant_id AND id = l.operation_id) o
+    WHERE l.released_at >= :ended AND o.created_at < :since AND o.ended_at >= :ended""")
 # A run's sweep may be several rows, one for each step on a Celery worker: together they are one sweep, which has ended when
 # all of them have. When a row that died ended is not known, only when somebody saw that.
 _SWEEPS = text("""
@@ -126,7 +132,8 @@ class ExpositionReads:
         return list(self._connection.execute(_RUNNING))
 
     def ended_operations(self, created: datetime, ended: datetime) -> list[Row[Any]]:
-        """Operations that were created since then and ended since then."""
+        """Operations that ended since then: those that were created since ``created``, and older ones that are the last that
+        held their environment."""
         return list(self._connection.execute(_ENDED, {"since": created, "ended": ended}))
 
     def ended_sweeps(self, since: datetime) -> list[Row[Any]]:

@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import text
 
 from wfops_pipelines.domain.errors import StoreUnavailable
 from wfops_pipelines.domain.metrics import METRICS
@@ -32,10 +33,10 @@ def exposition(fleet: FleetUnderTest, *, tenants: bool = False, runs: Any = None
 
 def samples(figures: Exposition) -> Samples:
     """What a scrape finds, by name and labels."""
-    text, content_type = figures.text()
+    answer, content_type = figures.text()
     assert content_type.startswith("text/plain")
     return {(sample.name, tuple(sorted(sample.labels.items()))): sample.value
-            for family in text_string_to_metric_families(text.decode()) for sample in family.samples}
+            for family in text_string_to_metric_families(answer.decode()) for sample in family.samples}
 
 
 def value(found: Samples, name: str, **labels: str) -> float:
@@ -118,6 +119,21 @@ def test_a_sweep_is_told_with_its_duration_and_what_it_did(fleet: FleetUnderTest
     assert value(after, "wfops_sweep_environments_total", kind="drift", outcome="checked") == 1
     assert value(after, "wfops_sweep_duration_seconds_count", kind="drift") == 1
     assert value(after, "wfops_sweep_last_lag_seconds", kind="drift") == 0
+
+
+def test_an_operation_that_is_gone_on_with_the_next_day_is_counted_when_it_ends(fleet: FleetUnderTest) -> None:
+    """It keeps the time at which it was created."""
+    drifting(fleet)
+    fleet["prod"].check()
+    fleet.clock.pass_time(days=1)
+    figures = exposition(fleet)
+    samples(figures)
+    fleet.clock.pass_time(seconds=1)
+    for change in ("UPDATE operations SET attempts = 2, ended_at = :now WHERE kind = 'drift_detection'",
+                   "UPDATE environment_leases SET released_at = :now"):
+        fleet.writing(lambda work, change=change: work.connection.execute(text(change), {"now": fleet.clock.time}))
+    for found in (samples(figures), samples(figures)):
+        assert value(found, "wfops_operations_total", kind="drift_detection", outcome="completed") == 1
 
 
 def test_sweeps_of_a_time_without_scrapes_are_counted_afterwards(fleet: FleetUnderTest) -> None:
