@@ -26,6 +26,7 @@ from dagster._daemon.cli import create_dagster_daemon_cli
 from dagster_webserver import webserver
 from dagster_webserver.cli import create_dagster_webserver_cli
 
+from wfops_pipelines import __version__
 from wfops_pipelines.api import app as api
 from wfops_pipelines.defs.distributed.jobs import distributed_sweep_job
 from wfops_pipelines.defs.launch import dagster_environment
@@ -43,6 +44,9 @@ COMPOSES_OWN = {f"WFOPS_{name}" for name in (  # said by the image, or of no use
     "UI_PORT", "API_PORT", "N8N_CACHE", "FAILPOINTS")}
 DAGSTERS_OWN = {"DAGSTER_HOME", "DAGSTER_EVENT_BATCH_SIZE", "DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS",
                 "DAGSTER_DISABLE_TELEMETRY", "DAGSTER_GRPC_TIMEOUT_SECONDS", "DAGSTER_PG_PASSWORD"}
+
+NO_SECRET = re.compile(  # nothing, a reference, a file, a variable of psql
+    r"(?i)[:=]\s*$|\$\{|secretname|secretkeyref|generatepostgresqlpasswordsecret|token\s*}|/etc/|:'\w+'")
 
 
 def services() -> dict[str, dict[str, Any]]:
@@ -212,8 +216,7 @@ def test_secrets_are_referred_to_and_never_written() -> None:
     for path in all_files():
         for line in path.read_text().splitlines():
             if re.search(r"(?i)(password|secret_key|token)\b.*[:=]", line) and not line.lstrip().startswith("#"):
-                assert re.search(r"(?i)[:=]\s*$|\$\{|secretname|secretkeyref|generatepostgresqlpasswordsecret|token\s*}|/etc/|:'\w+'", line), (
-                    path, line)
+                assert NO_SECRET.search(line), (path, line)
     referred = {reference["secretRef"]["name"] for _, container in containers() for reference in container["envFrom"]
                 if "secretRef" in reference}
     helm = read("kubernetes/values.yaml")["dagster-user-deployments"]["deployments"][0]["envSecrets"]
@@ -306,6 +309,15 @@ def test_the_chart_is_of_the_version_that_is_pinned() -> None:
     pinned = re.search(r"^dagster==(.*)$", (REPOSITORY / "constraints.txt").read_text(), re.MULTILINE)
     assert pinned is not None
     assert set(re.findall(r"\b1\.\d+\.\d+\b", (DEPLOY / "kubernetes/values.yaml").read_text())) == {pinned[1]}
+
+
+def test_the_image_that_the_readme_builds_is_the_one_that_kubernetes_asks_for() -> None:
+    values = read("kubernetes/values.yaml")["dagster-user-deployments"]["deployments"][0]["image"]
+    name = f"{values['repository']}:{values['tag']}"
+    assert {container["image"] for _, container in containers()} == {name} == {f"registry.example.com/wfops:{__version__}"}
+    readme = (REPOSITORY / "README.md").read_text()
+    assert f"docker build -f deploy/Containerfile -t wfops -t {name} ." in readme and f"docker push {name}" in readme
+    assert read("compose.yaml")["services"]["code"]["image"] == "${WFOPS_IMAGE:-wfops:latest}"
 
 
 def test_what_the_container_is_built_from_is_there_and_let_through() -> None:

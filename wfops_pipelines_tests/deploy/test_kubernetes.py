@@ -59,7 +59,7 @@ def test_a_run_that_a_webhook_queued_is_launched_with_image_secrets_variables_an
     [call] = cluster.create_namespaced_job_with_retries.call_args_list
     pod = call.kwargs["body"].spec.template.spec
     [container] = pod.containers
-    assert container.image == "wfops:0.1.0"
+    assert container.image == f"{LAUNCHER['image']['repository']}:{LAUNCHER['image']['tag']}"
     assert "wfops" in {source.secret_ref.name for source in container.env_from if source.secret_ref}
     variables = {one.name: one.value for one in container.env}
     assert variables.items() >= {one["name"]: one["value"] for one in CODE_SERVER["env"]}.items()
