@@ -115,3 +115,11 @@ def test_prometheus_in_kubernetes_shows_the_token_and_calls_the_job_as_the_alert
 def test_an_api_that_prometheus_does_not_know_is_down_too() -> None:
     [down] = [rule["expr"] for rule in rules() if rule["alert"] == "WfopsDown"]
     assert 'absent(up{job="wfops"})' in down
+
+
+def test_a_scrape_waits_for_the_word_that_the_database_is_gone() -> None:
+    """Else Prometheus gives up at the same moment, and the API is taken for what is down."""
+    config = read("prometheus/prometheus.yaml")["global"]
+    [endpoint] = read("kubernetes/monitoring.yaml")["spec"]["endpoints"]
+    for said in (config["scrape_timeout"], endpoint["scrapeTimeout"]):  # a connection may take 10 s (store.engine)
+        assert 10 < int(said.removesuffix("s")) < int(config["scrape_interval"].removesuffix("s"))
