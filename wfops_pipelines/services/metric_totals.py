@@ -22,6 +22,7 @@ LONGEST: Final = timedelta(hours=2)
 """Longer than an operation takes as a rule (§20: an hour, and then it is cancelled)."""
 _SKEW: Final = timedelta(minutes=10)  # between clocks of hosts, or a commit that took long
 _ENDS: Final = ("completed", "failed", "cancelled")
+_SWEEP_ENDS: Final = ("completed", "failed", "died")
 
 Key = tuple[str, ...]
 
@@ -38,6 +39,10 @@ class Totals:
         for kind in OperationKind:
             for end in _ENDS:
                 self._counters["wfops_operations"][str(kind), end] = 0.0
+        # What grows is seen from the second sample on: the first failure has to find one.
+        self._counters["wfops_sweeps"] |= {("drift", end): 0.0 for end in _SWEEP_ENDS}
+        self._counters["wfops_sweep_environments"] |= {("drift", str(done)): 0.0 for done in Done if done is not Done.TAKEN}
+        self._counters["wfops_calls"] |= {(service, "ok"): 0.0 for service in ("n8n", "git")}
 
     @property
     def since(self) -> datetime:

@@ -19,7 +19,7 @@ from wfops_pipelines.services.pausing import pause, resume
 from wfops_pipelines.services.push_delivery import receive
 from wfops_pipelines.services.push_health import check_pushes
 from wfops_pipelines.services.repository_poll import RepositoryPoll
-from wfops_pipelines.services.sweeps import sweep
+from wfops_pipelines.services.sweeps import KIND, sweep
 from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, file_bytes, run, workflow
 from wfops_pipelines_tests.services.pushing import delivered, push_document, signing_fleet
 
@@ -134,6 +134,14 @@ def test_an_operation_that_is_gone_on_with_the_next_day_is_counted_when_it_ends(
         fleet.writing(lambda work, change=change: work.connection.execute(text(change), {"now": fleet.clock.time}))
     for found in (samples(figures), samples(figures)):
         assert value(found, "wfops_operations_total", kind="drift_detection", outcome="completed") == 1
+
+
+def test_the_first_sweep_that_fails_is_seen_to_grow(fleet: FleetUnderTest) -> None:
+    """``increase`` of a counter whose first sample is 1 is nothing."""
+    found = samples(exposition(fleet))
+    for state in ("completed", "failed", "died"):
+        assert value(found, "wfops_sweeps_total", kind=KIND, state=state) == 0
+    assert value(found, "wfops_sweep_environments_total", kind=KIND, outcome="failed") == 0
 
 
 def test_sweeps_of_a_time_without_scrapes_are_counted_afterwards(fleet: FleetUnderTest) -> None:
