@@ -123,3 +123,11 @@ def test_a_scrape_waits_for_the_word_that_the_database_is_gone() -> None:
     [endpoint] = read("kubernetes/monitoring.yaml")["spec"]["endpoints"]
     for said in (config["scrape_timeout"], endpoint["scrapeTimeout"]):  # a connection may take 10 s (store.engine)
         assert 10 < int(said.removesuffix("s")) < int(config["scrape_interval"].removesuffix("s"))
+
+
+def test_an_outage_that_sweeps_alone_meet_is_told() -> None:
+    """A look is no operation, and its calls are in none; an n8n that does not answer for long is not even looked at."""
+    told = {selector.name: {str(matcher.value) for matcher in selector.matchers.matchers} for rule in rules()
+            for selector in selectors(promql_parser.parse(rule["expr"])) if selector.matchers.matchers}
+    assert "wfops_sweep_environments_total" in told
+    assert told["wfops_instance_circuits"] == {"open"}
