@@ -33,10 +33,13 @@ _PROMOTIONS = text("""
     SELECT CASE WHEN :tenants THEN t.slug END AS tenant, p.status, sum(p.number) AS number FROM tenants t JOIN (
         SELECT tenant_id, status, count(*) AS number FROM promotions GROUP BY 1, 2) p ON p.tenant_id = t.tenant_id
     WHERE t.deleted_at IS NULL GROUP BY 1, 2""")
-# Tenant by tenant, since the index begins with the tenant: messages that were sent are many.
+# Tenant by tenant, since the index begins with the tenant: messages that were sent are many. Those to a target that is gone
+# nobody can send any more, so nobody is to be told of them.
 _OUTBOX = text("""
     SELECT s.status, coalesce(sum(o.number), 0) AS number FROM (VALUES ('pending'), ('dead')) AS s(status), tenants t,
-    LATERAL (SELECT count(*) AS number FROM outbox WHERE tenant_id = t.tenant_id AND status = s.status) o GROUP BY 1""")
+    LATERAL (SELECT count(*) AS number FROM outbox m WHERE m.tenant_id = t.tenant_id AND m.status = s.status
+             AND EXISTS (SELECT FROM notification_targets n WHERE n.tenant_id = m.tenant_id AND n.name = m.target)) o
+    WHERE t.deleted_at IS NULL GROUP BY 1""")
 _DELIVERIES = text("""
     SELECT count(*) FROM webhook_deliveries d JOIN tenants t ON t.tenant_id = d.tenant_id
     WHERE d.status = 'received' AND t.deleted_at IS NULL
@@ -115,7 +118,7 @@ class ExpositionReads:
         return list(self._connection.execute(_PROMOTIONS, {"tenants": tenants}))
 
     def outbox(self) -> list[Row[Any]]:
-        """``status`` (pending, dead), ``number``."""
+        """``status`` (pending, dead), ``number`` of messages to targets that there are."""
         return list(self._connection.execute(_OUTBOX))
 
     def waiting_deliveries(self) -> int:

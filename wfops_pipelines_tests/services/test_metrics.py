@@ -21,6 +21,7 @@ from wfops_pipelines.services.push_health import check_pushes
 from wfops_pipelines.services.repository_poll import RepositoryPoll
 from wfops_pipelines.services.sweeps import KIND, sweep
 from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, file_bytes, run, workflow
+from wfops_pipelines_tests.services.outbox import Incident, Receiver, declare, send, told, with_targets
 from wfops_pipelines_tests.services.pushing import delivered, push_document, signing_fleet
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -265,6 +266,16 @@ def test_after_the_clock_was_set_back_figures_are_those_of_now(fleet: FleetUnder
     found = samples(figures)
     assert value(found, "wfops_sweeps_total", kind="drift", state="completed") == 2
     assert value(found, "wfops_sweep_last_end_timestamp_seconds", kind="drift") < fleet.clock.time.timestamp()
+
+
+def test_messages_that_nobody_can_send_any_more_are_told_no_longer(new_fleet: NewFleet) -> None:
+    with Receiver(lambda message: 401) as hook:
+        fleet = with_targets(new_fleet, hook=hook.url)
+        told(fleet, Incident(fleet).opened())
+        send(fleet)
+    assert value(samples(exposition(fleet)), "wfops_outbox_messages", status="dead") == 1
+    declare(fleet)
+    assert value(samples(exposition(fleet)), "wfops_outbox_messages", status="dead") == 0
 
 
 def test_tenants_are_a_label_only_where_that_is_wanted(new_fleet: NewFleet) -> None:
