@@ -154,3 +154,17 @@ def test_the_ingress_lets_through_what_the_api_takes() -> None:
     [webhooks] = [one for one in read_all("kubernetes/ingress.yaml") if one["metadata"]["name"] == "wfops-webhooks"]
     largest = webhooks["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-body-size"]
     assert largest == f"{LARGEST_BODY // 2**20}m"
+
+
+def test_only_who_starts_runs_reaches_the_code_server_and_nobody_the_ui_that_writes() -> None:
+    policies = {one["metadata"]["name"]: one["spec"] for one in read_all("kubernetes/network.yaml")}
+    ui, code = policies["wfops-ui-that-writes"], policies["wfops-code-server"]
+    assert ui["policyTypes"] == code["policyTypes"] == ["Ingress"]
+    assert ui["podSelector"]["matchLabels"]["component"] == "dagster-webserver" and "ingress" not in ui
+    [allowed] = code["ingress"]
+    assert [one["port"] for one in allowed["ports"]] == [CODE_SERVER["port"]]
+    chart, api = (one["podSelector"] for one in allowed["from"])
+    [component] = chart["matchExpressions"]
+    assert component["values"] == ["dagster-daemon", "dagster-webserver", "dagster-webserver-read-only"]
+    [deployment] = [one for one in read_all("kubernetes/api.yaml") if one["kind"] == "Deployment"]
+    assert api["matchLabels"] == deployment["spec"]["template"]["metadata"]["labels"]
