@@ -1,13 +1,14 @@
 """What only grows, since this process began to export it: ended operations and sweeps, each counted once.
 
 An operation is found by when it was created, so those that ended since the last look are searched for among all that were
-created within the time that one may take; which of them were counted already is remembered.
+created within the time that one takes as a rule, and among the last that held their environment, however old; which of them
+were counted already is remembered.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -15,11 +16,13 @@ from sqlalchemy import Row
 
 from wfops_pipelines.domain.metrics import BY_NAME, Durations
 from wfops_pipelines.domain.operation import OperationKind
+from wfops_pipelines.domain.sweep import Done
 
 LONGEST: Final = timedelta(hours=2)
-"""No operation takes that long (§20: an hour, and then it is cancelled)."""
+"""Longer than an operation takes as a rule (§20: an hour, and then it is cancelled)."""
 _SKEW: Final = timedelta(minutes=10)  # between clocks of hosts, or a commit that took long
 _ENDS: Final = ("completed", "failed", "cancelled")
+_SWEEP_ENDS: Final = ("completed", "failed", "died")
 
 Key = tuple[str, ...]
 
@@ -36,6 +39,10 @@ class Totals:
         for kind in OperationKind:
             for end in _ENDS:
                 self._counters["wfops_operations"][str(kind), end] = 0.0
+        # What grows is seen from the second sample on: the first failure has to find one.
+        self._counters["wfops_sweeps"] |= {("drift", end): 0.0 for end in _SWEEP_ENDS}
+        self._counters["wfops_sweep_environments"] |= {("drift", str(done)): 0.0 for done in Done if done is not Done.TAKEN}
+        self._counters["wfops_calls"] |= {(service, "ok"): 0.0 for service in ("n8n", "git")}
 
     @property
     def since(self) -> datetime:
@@ -69,13 +76,13 @@ class Totals:
                     self._counters["wfops_calls"][service, outcome] += number
 
     def add_sweeps(self, rows: Iterable[Row[Any]], now: datetime) -> None:
-        """Count those that ended since counting began."""
+        """Count those that ended since counting began, however many steps shared the work."""
         for row in self._new(rows, lambda row: row.id, now):
             self._counters["wfops_sweeps"][row.kind, row.state] += 1
-            for outcome, number in (row.counts or {}).items():
+            for outcome, number in _together(row.counts).items():
                 self._counters["wfops_sweep_environments"][row.kind, outcome] += number
-            if row.duration_ms is not None:
-                self._observe("wfops_sweep_duration_seconds", row.kind, row.duration_ms / 1000)
+            if row.seconds is not None:
+                self._observe("wfops_sweep_duration_seconds", row.kind, row.seconds)
 
     def _new(self, rows: Iterable[Row[Any]], key_of: Any, now: datetime) -> list[Row[Any]]:
         self._now = now
@@ -97,3 +104,15 @@ class Totals:
     def _observe(self, name: str, kind: str, seconds: float) -> None:
         measured = self._durations[name].setdefault((kind,), Durations(BY_NAME[name].buckets))
         measured.add(seconds)
+
+
+def _together(steps: Iterable[Mapping[str, int]]) -> Counter[str]:
+    """What the steps of a sweep did. An environment that a step left to another one is the other's to count; those that are
+    left alone, each step finds by itself."""
+    counts: Counter[str] = Counter()
+    for step in steps:
+        left_alone = max(counts[Done.CIRCUIT_OPEN], step.get(Done.CIRCUIT_OPEN, 0))
+        counts.update(step)
+        counts[Done.CIRCUIT_OPEN] = left_alone
+    counts.pop(Done.TAKEN, None)
+    return counts

@@ -116,8 +116,10 @@ class Exposition(Collector):
             values["wfops_repository_branches_failing"] = {(): float(len(system.pushes.unreadable()))}
             self._due(system.exposition, system.pauses(), values)
             last = system.exposition.last_sweeps(now - _LAST_SWEEP, now + _SKEW)
-            self._totals.add_operations(system.exposition.ended_operations(self._totals.since, self._totals.ended), now)
-            self._totals.add_sweeps(system.exposition.ended_sweeps(self._totals.since), now)
+            operations = system.exposition.ended_operations(self._totals.since, self._totals.ended)
+            sweeps = system.exposition.ended_sweeps(self._totals.since)  # both since the scrape before, however long ago
+        self._totals.add_operations(operations, now)
+        self._totals.add_sweeps(sweeps, now)
         for name, column in (("duration", "duration_ms"), ("lag", "lag_ms"), ("mean_lag", "mean_lag_ms")):
             values[f"wfops_sweep_last_{name}_seconds"] = {
                 (row.kind,): getattr(row, column) / 1000 for row in last if getattr(row, column) is not None}

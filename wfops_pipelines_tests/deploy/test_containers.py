@@ -7,8 +7,10 @@ import importlib.util
 import inspect
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import check_jsonschema
 import dagster as dg
@@ -19,11 +21,16 @@ from celery.bin.worker import worker as celery_worker
 from click import Context
 from click.testing import CliRunner
 from dagster._cli import create_dagster_cli
+from dagster._core.storage.tags import MAX_RUNTIME_SECONDS_TAG
 from dagster._daemon.cli import create_dagster_daemon_cli
 from dagster_webserver import webserver
 from dagster_webserver.cli import create_dagster_webserver_cli
 
+from wfops_pipelines import __version__
 from wfops_pipelines.api import app as api
+from wfops_pipelines.defs.distributed.jobs import distributed_sweep_job
+from wfops_pipelines.defs.launch import dagster_environment
+from wfops_pipelines.postgres.server import SETTINGS as EMBEDDED
 from wfops_pipelines.settings import Settings
 from wfops_pipelines_tests.deploy.files import DEPLOY, all_files, read, read_all, worker_command
 from wfops_pipelines_tests.servers.processes import REPOSITORY
@@ -36,7 +43,10 @@ COMPOSES_OWN = {f"WFOPS_{name}" for name in (  # said by the image, or of no use
     "HOME", "DATABASE_OWNER_URL", "DATABASE_APP_URL", "DATABASE_SYSTEM_URL", "DAGSTER_DATABASE_URL", "ROLE_PREFIX", "TOKEN",
     "UI_PORT", "API_PORT", "N8N_CACHE", "FAILPOINTS")}
 DAGSTERS_OWN = {"DAGSTER_HOME", "DAGSTER_EVENT_BATCH_SIZE", "DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS",
-                "DAGSTER_DISABLE_TELEMETRY"}
+                "DAGSTER_DISABLE_TELEMETRY", "DAGSTER_GRPC_TIMEOUT_SECONDS", "DAGSTER_PG_PASSWORD"}
+
+NO_SECRET = re.compile(  # nothing, a reference, a file, a variable of psql
+    r"(?i)[:=]\s*$|\$\{|secretname|secretkeyref|generatepostgresqlpasswordsecret|token\s*}|/etc/|:'\w+'")
 
 
 def services() -> dict[str, dict[str, Any]]:
@@ -123,6 +133,20 @@ def test_every_setting_that_is_not_composes_own_reaches_the_containers() -> None
         assert value is None or not re.search(r":-}", str(value)), name
 
 
+def test_dagster_in_the_image_is_set_as_wfops_sets_it(tmp_path: Path) -> None:
+    """A busy machine's workers come up late: by Dagster's own time for that their runs would fail."""
+    installation = mock.Mock(settings=Settings(home=tmp_path))
+    installation.dagster_url.return_value = ""
+    ours = {name: value for name, value in dagster_environment(installation).items() if name in DAGSTERS_OWN - {"DAGSTER_HOME"}}
+    said = dict(re.findall(r"^(?:ENV|   ) (DAGSTER_\w+)=(\S+)", CONTAINERFILE, re.MULTILINE))
+    assert {name: said.get(name) for name in ours} == ours
+
+
+def test_the_database_of_compose_takes_as_many_connections_as_the_embedded_one_or_more() -> None:
+    [given] = [one for one in services()["postgres"]["command"] if one.startswith("max_connections=")]
+    assert int(given.partition("=")[2]) >= int(EMBEDDED["max_connections"])
+
+
 def test_no_volume_hides_what_a_new_image_brings() -> None:
     brought = re.findall(r"^COPY .*dagster\.yaml.* (/\S+)/$", CONTAINERFILE, re.MULTILINE)
     made = re.findall(r"^    && install --directory .*--group=wfops (.*)$", CONTAINERFILE, re.MULTILINE)[0].split()
@@ -192,9 +216,9 @@ def test_secrets_are_referred_to_and_never_written() -> None:
     for path in all_files():
         for line in path.read_text().splitlines():
             if re.search(r"(?i)(password|secret_key|token)\b.*[:=]", line) and not line.lstrip().startswith("#"):
-                assert re.search(r"(?i)[:=]\s*$|\$\{|secretname|generatepostgresqlpasswordsecret|token\s*}|/etc/", line), (
-                    path, line)
-    referred = {reference["secretRef"]["name"] for _, container in containers() for reference in container["envFrom"]}
+                assert NO_SECRET.search(line), (path, line)
+    referred = {reference["secretRef"]["name"] for _, container in containers() for reference in container["envFrom"]
+                if "secretRef" in reference}
     helm = read("kubernetes/values.yaml")["dagster-user-deployments"]["deployments"][0]["envSecrets"]
     assert referred == {"wfops"} == {secret["name"] for secret in helm}
 
@@ -249,6 +273,19 @@ def test_workers_are_started_alike_everywhere() -> None:
     assert kubernetes == worker_command()
 
 
+def test_what_is_under_way_outlives_the_broker() -> None:
+    """The run of a sweep waits for each step's answer without a limit: what Redis forgot would keep the next sweeps waiting."""
+    redis = services()["redis"]
+    said = dict(pairwise(redis["command"]))
+    assert said["--appendonly"] == "yes"
+    [(volume, place)] = [one.split(":") for one in redis["volumes"]]
+    assert (volume in read("compose.celery.yaml")["volumes"], place) == (True, "/data")  # where the image of Redis writes
+
+
+def test_a_sweep_whose_steps_the_broker_lost_is_ended_within_an_hour() -> None:
+    assert Settings().celery_redelivery_seconds < float(distributed_sweep_job.run_tags[MAX_RUNTIME_SECONDS_TAG]) <= 3600
+
+
 def test_the_queue_of_the_chart_is_that_of_dagster_yaml(tmp_path: Path) -> None:
     ours = yaml.safe_load((REPOSITORY / "dagster.yaml").read_text())
     values = read("kubernetes/values.yaml")
@@ -272,6 +309,15 @@ def test_the_chart_is_of_the_version_that_is_pinned() -> None:
     pinned = re.search(r"^dagster==(.*)$", (REPOSITORY / "constraints.txt").read_text(), re.MULTILINE)
     assert pinned is not None
     assert set(re.findall(r"\b1\.\d+\.\d+\b", (DEPLOY / "kubernetes/values.yaml").read_text())) == {pinned[1]}
+
+
+def test_the_image_that_the_readme_builds_is_the_one_that_kubernetes_asks_for() -> None:
+    values = read("kubernetes/values.yaml")["dagster-user-deployments"]["deployments"][0]["image"]
+    name = f"{values['repository']}:{values['tag']}"
+    assert {container["image"] for _, container in containers()} == {name} == {f"registry.example.com/wfops:{__version__}"}
+    readme = (REPOSITORY / "README.md").read_text()
+    assert f"docker build -f deploy/Containerfile -t wfops -t {name} ." in readme and f"docker push {name}" in readme
+    assert read("compose.yaml")["services"]["code"]["image"] == "${WFOPS_IMAGE:-wfops:latest}"
 
 
 def test_what_the_container_is_built_from_is_there_and_let_through() -> None:

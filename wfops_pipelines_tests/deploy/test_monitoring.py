@@ -11,7 +11,7 @@ import pytest
 
 from wfops_pipelines.domain.metrics import METRICS, Metric
 from wfops_pipelines.services.metrics import known_samples
-from wfops_pipelines_tests.deploy.files import read
+from wfops_pipelines_tests.deploy.files import DEPLOY, read, read_all
 
 PROMETHEUS_OWN = {"up": {"job", "instance"}}
 OF_SAMPLE: dict[str, Metric] = {sample: metric for metric in METRICS for sample in metric.samples}
@@ -99,3 +99,35 @@ def test_prometheus_reads_the_rules_beside_it_and_asks_where_the_figures_are() -
     [job] = config["scrape_configs"]
     assert (job["job_name"], job["metrics_path"]) == ("wfops", "/metrics")
     assert job["static_configs"] == [{"targets": ["api:3900"]}]
+
+
+def test_prometheus_in_kubernetes_shows_the_token_and_calls_the_job_as_the_alerts_do() -> None:
+    monitor = read("kubernetes/monitoring.yaml")["spec"]
+    service = next(one for one in read_all("kubernetes/api.yaml") if one["kind"] == "Service")
+    assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    [endpoint] = monitor["endpoints"]
+    assert (endpoint["port"], endpoint["path"]) == (service["spec"]["ports"][0]["name"], "/metrics")
+    assert endpoint["authorization"]["credentials"] == {"name": "wfops", "key": "WFOPS_METRICS_TOKEN"}
+    assert endpoint["relabelings"] == [{"targetLabel": "job", "replacement": "wfops"}]
+    assert "prometheus.io/" not in (DEPLOY / "kubernetes/api.yaml").read_text()  # such a scrape has no token to show
+
+
+def test_an_api_that_prometheus_does_not_know_is_down_too() -> None:
+    [down] = [rule["expr"] for rule in rules() if rule["alert"] == "WfopsDown"]
+    assert 'absent(up{job="wfops"})' in down
+
+
+def test_a_scrape_waits_for_the_word_that_the_database_is_gone() -> None:
+    """Else Prometheus gives up at the same moment, and the API is taken for what is down."""
+    config = read("prometheus/prometheus.yaml")["global"]
+    [endpoint] = read("kubernetes/monitoring.yaml")["spec"]["endpoints"]
+    for said in (config["scrape_timeout"], endpoint["scrapeTimeout"]):  # a connection may take 10 s (store.engine)
+        assert 10 < int(said.removesuffix("s")) < int(config["scrape_interval"].removesuffix("s"))
+
+
+def test_an_outage_that_sweeps_alone_meet_is_told() -> None:
+    """A look is no operation, and its calls are in none; an n8n that does not answer for long is not even looked at."""
+    told = {selector.name: {str(matcher.value) for matcher in selector.matchers.matchers} for rule in rules()
+            for selector in selectors(promql_parser.parse(rule["expr"])) if selector.matchers.matchers}
+    assert "wfops_sweep_environments_total" in told
+    assert told["wfops_instance_circuits"] == {"open"}

@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import text
 
 from wfops_pipelines.domain.errors import StoreUnavailable
 from wfops_pipelines.domain.metrics import METRICS
@@ -17,8 +19,9 @@ from wfops_pipelines.services.pausing import pause, resume
 from wfops_pipelines.services.push_delivery import receive
 from wfops_pipelines.services.push_health import check_pushes
 from wfops_pipelines.services.repository_poll import RepositoryPoll
-from wfops_pipelines.services.sweeps import sweep
+from wfops_pipelines.services.sweeps import KIND, sweep
 from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, file_bytes, run, workflow
+from wfops_pipelines_tests.services.outbox import Incident, Receiver, declare, send, told, with_targets
 from wfops_pipelines_tests.services.pushing import delivered, push_document, signing_fleet
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -31,10 +34,10 @@ def exposition(fleet: FleetUnderTest, *, tenants: bool = False, runs: Any = None
 
 def samples(figures: Exposition) -> Samples:
     """What a scrape finds, by name and labels."""
-    text, content_type = figures.text()
+    answer, content_type = figures.text()
     assert content_type.startswith("text/plain")
     return {(sample.name, tuple(sorted(sample.labels.items()))): sample.value
-            for family in text_string_to_metric_families(text.decode()) for sample in family.samples}
+            for family in text_string_to_metric_families(answer.decode()) for sample in family.samples}
 
 
 def value(found: Samples, name: str, **labels: str) -> float:
@@ -117,6 +120,66 @@ def test_a_sweep_is_told_with_its_duration_and_what_it_did(fleet: FleetUnderTest
     assert value(after, "wfops_sweep_environments_total", kind="drift", outcome="checked") == 1
     assert value(after, "wfops_sweep_duration_seconds_count", kind="drift") == 1
     assert value(after, "wfops_sweep_last_lag_seconds", kind="drift") == 0
+
+
+def test_an_operation_that_is_gone_on_with_the_next_day_is_counted_when_it_ends(fleet: FleetUnderTest) -> None:
+    """It keeps the time at which it was created."""
+    drifting(fleet)
+    fleet["prod"].check()
+    fleet.clock.pass_time(days=1)
+    figures = exposition(fleet)
+    samples(figures)
+    fleet.clock.pass_time(seconds=1)
+    for change in ("UPDATE operations SET attempts = 2, ended_at = :now WHERE kind = 'drift_detection'",
+                   "UPDATE environment_leases SET released_at = :now"):
+        fleet.writing(lambda work, change=change: work.connection.execute(text(change), {"now": fleet.clock.time}))
+    for found in (samples(figures), samples(figures)):
+        assert value(found, "wfops_operations_total", kind="drift_detection", outcome="completed") == 1
+
+
+def test_the_first_sweep_that_fails_is_seen_to_grow(fleet: FleetUnderTest) -> None:
+    """``increase`` of a counter whose first sample is 1 is nothing."""
+    found = samples(exposition(fleet))
+    for state in ("completed", "failed", "died"):
+        assert value(found, "wfops_sweeps_total", kind=KIND, state=state) == 0
+    assert value(found, "wfops_sweep_environments_total", kind=KIND, outcome="failed") == 0
+
+
+def test_sweeps_of_a_time_without_scrapes_are_counted_afterwards(fleet: FleetUnderTest) -> None:
+    figures = exposition(fleet)
+    samples(figures)
+    run(sweep(fleet.services, interval=300.0, actor="system:test"))
+    fleet.clock.pass_time(hours=3)
+    assert value(samples(figures), "wfops_sweeps_total", kind="drift", state="completed") == 1
+
+
+def test_the_steps_of_a_run_that_share_a_sweep_are_one_sweep(new_fleet: NewFleet) -> None:
+    """Each Celery worker writes a row of its own: the first does the work here, and the second finds it done or taken."""
+    fleet = new_fleet(("prod", "eu"))
+    figures = exposition(fleet)
+    samples(figures)
+    first, second = uuid4(), uuid4()
+    began = fleet.clock.time
+    with fleet.services.store.sweep_writes() as work:
+        for row in (first, second):
+            work.begin(row, kind="drift", run_id="run-1", holder={}, now=began, clock=began)
+        work.change(second, state="completed", ended_at=began + timedelta(seconds=1), duration_ms=1000, lag_ms=0, mean_lag_ms=0,
+                    counts={"skipped_taken": 7, "circuit_open": 1})
+    fleet.clock.pass_time(minutes=2)
+    under_way = samples(figures)
+    assert not any(name == "wfops_sweep_last_duration_seconds" for name, _ in under_way)
+    assert under_way.get(("wfops_sweeps_total", (("kind", "drift"), ("state", "completed"))), 0) == 0
+    with fleet.services.store.sweep_writes() as work:
+        work.change(first, state="completed", ended_at=began + timedelta(seconds=90), duration_ms=90_000, lag_ms=40_000,
+                    mean_lag_ms=20_000, counts={"checked": 7, "circuit_open": 1})
+    for found in (samples(figures), samples(figures)):
+        assert value(found, "wfops_sweeps_total", kind="drift", state="completed") == 1
+        assert value(found, "wfops_sweep_environments_total", kind="drift", outcome="checked") == 7
+        assert value(found, "wfops_sweep_environments_total", kind="drift", outcome="circuit_open") == 1
+        assert not any(dict(labels).get("outcome") == "skipped_taken" for _, labels in found)
+        assert value(found, "wfops_sweep_duration_seconds_sum", kind="drift") == 90
+        assert [value(found, f"wfops_sweep_last_{name}_seconds", kind="drift") for name in ("duration", "lag", "mean_lag")] == [
+            90, 40, 20]
 
 
 def test_an_environment_that_waits_for_its_check_is_overdue(fleet: FleetUnderTest) -> None:
@@ -203,6 +266,16 @@ def test_after_the_clock_was_set_back_figures_are_those_of_now(fleet: FleetUnder
     found = samples(figures)
     assert value(found, "wfops_sweeps_total", kind="drift", state="completed") == 2
     assert value(found, "wfops_sweep_last_end_timestamp_seconds", kind="drift") < fleet.clock.time.timestamp()
+
+
+def test_messages_that_nobody_can_send_any_more_are_told_no_longer(new_fleet: NewFleet) -> None:
+    with Receiver(lambda message: 401) as hook:
+        fleet = with_targets(new_fleet, hook=hook.url)
+        told(fleet, Incident(fleet).opened())
+        send(fleet)
+    assert value(samples(exposition(fleet)), "wfops_outbox_messages", status="dead") == 1
+    declare(fleet)
+    assert value(samples(exposition(fleet)), "wfops_outbox_messages", status="dead") == 0
 
 
 def test_tenants_are_a_label_only_where_that_is_wanted(new_fleet: NewFleet) -> None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import dagster as dg
+from dagster._core.storage.tags import MAX_RUNTIME_SECONDS_TAG
 from pydantic import Field
 
 from wfops_pipelines.defs.distributed.broker import installation_celery
@@ -28,6 +29,7 @@ from wfops_pipelines.services.sweeps import sweep
 
 JOB = "distributed_sweep"
 _WINDOW = 4  # chunks under way in a step: what hangs is among them
+_LONGEST_SECONDS = 3600  # a step whose message the broker lost is waited for in vain, and no other sweep begins meanwhile
 
 
 class DistributedSweepConfig(dg.Config):
@@ -76,7 +78,8 @@ def _by_turns(services: Services, chunk: int) -> Services:
     return replace(services, limits=replace(services.limits, sweep_chunk=chunk, sweep_window=_WINDOW * chunk))
 
 
-@dg.job(name=JOB, executor_def=installation_celery, tags=TAGS, owners=OWNERS,
+@dg.job(name=JOB, executor_def=installation_celery, owners=OWNERS,
+        tags={**TAGS, MAX_RUNTIME_SECONDS_TAG: str(_LONGEST_SECONDS)},
         description="Drift detection for every environment that is due, by Celery workers that share the work.")
 def distributed_sweep_job() -> None:
     sum_up(divide_sweep().map(sweep_share).collect())
