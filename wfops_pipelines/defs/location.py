@@ -14,6 +14,7 @@ from wfops_pipelines.defs.inventory.assets import environment_assets
 from wfops_pipelines.defs.inventory.export import canonical_sync, export_job
 from wfops_pipelines.defs.inventory.jobs import refresh_job
 from wfops_pipelines.defs.inventory.sensors import repository_poll
+from wfops_pipelines.defs.maintenance.dead_workers import keep_noticing_dead_workers
 from wfops_pipelines.defs.maintenance.incident_ttl import incident_ttl
 from wfops_pipelines.defs.maintenance.resuming import resume_operation_job
 from wfops_pipelines.defs.maintenance.retention import retention, retention_job
@@ -27,6 +28,8 @@ from wfops_pipelines.defs.resources import DISCARDING, Discarding, Wfops
 from wfops_pipelines.defs.snapshots.jobs import snapshot_job
 from wfops_pipelines.defs.snapshots.restore import restore_job
 from wfops_pipelines.defs.snapshots.sensors import scheduled_snapshots
+
+keep_noticing_dead_workers()  # whoever loads the definitions may be the code server
 
 defs = dg.Definitions(
     assets=[environment_assets, workflow_matrix],

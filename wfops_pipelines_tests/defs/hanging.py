@@ -7,18 +7,40 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
+from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
+from dagster._serdes import ConfigurableClassData
 
+from wfops_pipelines.defs.maintenance.dead_workers import keep_noticing_dead_workers
 from wfops_pipelines.defs.run_process import process_tags
 
-AT_WORK = "WFOPS_TEST_AT_WORK"  # the file that says so
+AT_WORK = "WFOPS_TEST_AT_WORK"  # the file that says so, with the process that is
+AWAY, REFUSED = "away", "refused"  # files beside the database: the one says that it is away, the other that somebody noticed
+
+keep_noticing_dead_workers()
+
+
+class LeavingStorage(DagsterSqliteStorage):
+    """A storage that cannot be opened while it is away. Who has it open keeps it."""
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Any) -> DagsterSqliteStorage:  # type: ignore[override]
+        """Called by Dagster in every process that opens the instance, and by the code server for each worker that died."""
+        directory = Path(config_value["base_dir"])
+        if (directory / AWAY).exists():
+            (directory / REFUSED).touch()
+            raise ConnectionError("the database is away")
+        return super().from_config_value(inst_data, config_value)
 
 
 @dg.op
 def hang() -> None:
     """Never end."""
-    Path(os.environ[AT_WORK]).touch()
+    draft = Path(os.environ[AT_WORK] + ".draft")
+    draft.write_text(str(os.getpid()))
+    draft.rename(os.environ[AT_WORK])
     while True:
         signal.pause()
 

@@ -51,6 +51,12 @@ def test_a_run_whose_process_has_ended_is_failed(instance: dg.DagsterInstance) -
     assert report_dead_runs(instance) == []
 
 
+def test_a_run_that_was_being_cancelled_when_its_process_ended_is_cancelled(instance: dg.DagsterInstance) -> None:
+    run = instance.create_run_for_job(nothing, tags=here(ended_process()), status=dg.DagsterRunStatus.CANCELING)
+    assert report_dead_runs(instance) == [run.run_id]
+    assert instance.get_run_by_id(run.run_id).status is dg.DagsterRunStatus.CANCELED  # type: ignore[union-attr]
+
+
 def test_a_run_of_an_earlier_boot_is_failed(instance: dg.DagsterInstance) -> None:
     run_id = started(instance, here(os.getpid(), **{BOOT_TAG: "another"}))
     assert report_dead_runs(instance) == [run_id]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import dagster as dg
 import pytest
 
@@ -20,6 +23,14 @@ SENSORS = {"repository_poll", "partitions", "dead_runs", "old_files", "incident_
 
 def test_the_code_location_loads() -> None:
     dg.Definitions.validate_loadable(defs)
+
+
+def test_a_code_server_that_loads_it_goes_on_noticing_dead_workers_after_an_error() -> None:
+    seen = subprocess.run(
+        [sys.executable, "-c", "import wfops_pipelines.definitions as _; from dagster._grpc.server import DagsterApiServer; "
+                               "print(DagsterApiServer._check_for_orphaned_runs.__name__)"],
+        capture_output=True, text=True, check=True)
+    assert seen.stdout.strip() == "_look_or_say"
 
 
 def test_there_is_what_the_contract_names_and_nothing_else() -> None:

@@ -88,9 +88,7 @@ def test_a_run_whose_code_server_died_with_it_is_failed_once_the_server_is_back(
     home = tmp_path / "dagster"
     with tempfile.TemporaryDirectory(dir="/tmp") as short:  # an address of a socket is short
         address = f"{short}/code.sock"
-        command = [sys.executable, "-m", "dagster", "api", "grpc", "--socket", address, "--module-name", hanging.__name__,
-                   "--location-name", "hanging", "--log-level", "warning"]
-        with started(command, at_work, home) as first:
+        with started(serving(address), at_work, home) as first:
             eventually(lambda: answers(address))
             run_id = launch(instance, address)
             eventually(at_work.exists)
@@ -98,11 +96,43 @@ def test_a_run_whose_code_server_died_with_it_is_failed_once_the_server_is_back(
             kill(first)
             assert tick(instance) == LIVES  # nobody can know while the server is away
         Path(address).unlink(missing_ok=True)
-        with started(command, at_work, home):
+        with started(serving(address), at_work, home):
             eventually(lambda: answers(address))
             assert run_id in tick(instance)
             assert tick(instance) == LIVES
     assert status(instance, run_id) is dg.DagsterRunStatus.FAILURE
+
+
+def test_a_worker_that_died_while_the_database_was_away_is_noticed_when_it_is_back(tmp_path: Path, at_work: Path) -> None:
+    home = tmp_path / "leaving"
+    home.mkdir()
+    (home / "dagster.yaml").write_text(
+        "telemetry: {enabled: false}\n"
+        f"storage: {{custom: {{module: {hanging.__name__}, class: LeavingStorage, config: {{base_dir: '{home}'}}}}}}\n")
+    with dg.DagsterInstance.from_config(str(home)) as instance, code_server(at_work, home) as address:
+        run_id = launch(instance, address)
+        eventually(at_work.exists)
+        (home / hanging.AWAY).touch()
+        os.kill(int(at_work.read_text()), signal.SIGKILL)
+        eventually((home / hanging.REFUSED).exists)
+        assert tick(instance) == LIVES  # the server could not tell anybody, and names the run as its own
+        (home / hanging.AWAY).unlink()
+        eventually(lambda: status(instance, run_id) is dg.DagsterRunStatus.FAILURE)
+
+
+@contextmanager
+def code_server(at_work: Path, home: Path) -> Iterator[str]:
+    """The address of a code server that answers."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:  # an address of a socket is short
+        address = f"{short}/code.sock"
+        with started(serving(address), at_work, home):
+            eventually(lambda: answers(address))
+            yield address
+
+
+def serving(address: str) -> list[str]:
+    return [sys.executable, "-m", "dagster", "api", "grpc", "--socket", address, "--module-name", hanging.__name__,
+            "--location-name", "hanging", "--log-level", "warning"]
 
 
 def answers(address: str) -> bool:

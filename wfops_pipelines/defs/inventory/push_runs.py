@@ -36,7 +36,7 @@ def tags_of(lane: str, actor: str) -> dict[str, str]:
 
 def runs_of(instance: dg.DagsterInstance) -> list[RefreshRun]:
     """Those that have not ended, the oldest first. One that was not begun within its own queue is not relied upon: a run
-    that was made and never queued waits for ever."""
+    that was made and never queued waits until run monitoring fails it, some minutes later."""
     runs = instance.get_runs(limit=200, filters=dg.RunsFilter(
         tags={SWEEP_TAG: [*LANES, SLOW_LANE]}, statuses=[*_ENDING, *_WAITING]))
     return [RefreshRun(run.run_id, run.status is dg.DagsterRunStatus.QUEUED, run.tags[SWEEP_TAG], _partitions(run))

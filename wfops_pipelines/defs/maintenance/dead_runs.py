@@ -25,8 +25,9 @@ _AT_WORK = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.Dagste
 
 
 def report_dead_runs(instance: dg.DagsterInstance, *, gone_code_server: str | None = None) -> list[str]:
-    """Report runs at work whose process is gone as failed, and return their ids; those from the queue are then tried
-    again by Dagster. ``gone_code_server`` is the socket of a code server that is known not to run."""
+    """End runs at work whose process is gone, and return their ids: those that were being cancelled as cancelled, others
+    as failed, which Dagster tries again if they came from the queue. ``gone_code_server`` is the socket of a code server
+    that is known not to run."""
     dead = []
     servers = _CodeServers()
     for record in instance.get_run_records(dg.RunsFilter(statuses=_AT_WORK)):
@@ -37,7 +38,11 @@ def report_dead_runs(instance: dg.DagsterInstance, *, gone_code_server: str | No
         now = instance.get_run_by_id(run.run_id)
         if now is None or now.is_finished:  # it ended while we looked
             continue
-        instance.report_run_failed(run, message=f"The run's process is gone: {why}.")
+        message = f"The run's process is gone: {why}."
+        if now.status is dg.DagsterRunStatus.CANCELING:  # as failed it is tried again, by an id nobody cancelled
+            instance.report_run_canceled(now, message=message)
+        else:
+            instance.report_run_failed(now, message=message)
         dead.append(run.run_id)
     return dead
 

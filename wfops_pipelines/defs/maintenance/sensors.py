@@ -30,13 +30,14 @@ def partitions(context: dg.SensorEvaluationContext, wfops: Wfops) -> dg.SkipReas
 @dg.sensor(name="dead_runs", job=refresh_job, owners=OWNERS, tags=TAGS,
            minimum_interval_seconds=max(10, process_settings().dead_run_check_interval_seconds),
            default_status=sensor_status_of(process_settings().dead_run_check_interval_seconds),
-           description="Reports runs whose process is gone as failed (WFOPS_DEAD_RUN_CHECK_INTERVAL_SECONDS, default 30); "
-                       "Dagster then tries those from the queue again. Launches no runs.")
+           description="Reports runs whose process is gone as failed (WFOPS_DEAD_RUN_CHECK_INTERVAL_SECONDS, default 30), "
+                       "or as cancelled where they were being cancelled; Dagster then tries those that failed and came from "
+                       "the queue again. Launches no runs.")
 def dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     dead = report_dead_runs(context.instance)
     for run_id in dead:
-        context.log.warning(f"run {run_id} had no process any more: reported as failed")
-    return dg.SkipReason(f"reported as failed: {dead}" if dead else "every run at work has its process")
+        context.log.warning(f"run {run_id} had no process any more: ended")
+    return dg.SkipReason(f"ended: {dead}" if dead else "every run at work has its process")
 
 
 @dg.sensor(name="old_files", job=refresh_job, owners=OWNERS, tags=TAGS,
