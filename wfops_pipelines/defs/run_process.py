@@ -4,11 +4,14 @@ import os
 import socket
 from collections.abc import Mapping
 
-from wfops_pipelines.services.holder import boot_id
+import psutil
 
-HOST_TAG, BOOT_TAG, PID_TAG = "wfops/host", "wfops/boot", "wfops/pid"
+from wfops_pipelines.services.holder import began, boot_id
+
+HOST_TAG, BOOT_TAG, PID_TAG, BEGAN_TAG = "wfops/host", "wfops/boot", "wfops/pid", "wfops/began"
 
 
 def process_tags() -> Mapping[str, str]:
     """The tags that say: this process."""
-    return {HOST_TAG: socket.gethostname(), BOOT_TAG: boot_id(), PID_TAG: str(os.getpid())}
+    return {HOST_TAG: socket.gethostname(), BOOT_TAG: boot_id(), PID_TAG: str(os.getpid()),
+            BEGAN_TAG: str(began(psutil.Process()))}

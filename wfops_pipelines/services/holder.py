@@ -51,11 +51,14 @@ def is_alive(holder: dict[str, Any], heartbeat_at: datetime, now: datetime, stal
         return True
     if holder.get("boot") != boot_id():
         return False
+    return lives(int(holder["pid"]), float(holder.get("began", 0.0)))
+
+
+def lives(pid: int, began_at: float) -> bool:
+    """Whether the process with this number, of this host and boot, is still the one that :func:`began` then."""
     try:
-        process = psutil.Process(int(holder["pid"]))
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return False
-        return abs(began(process) - float(holder.get("began", 0.0))) < _SAME
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and abs(began(process) - began_at) < _SAME
     except psutil.NoSuchProcess:
         return False
 

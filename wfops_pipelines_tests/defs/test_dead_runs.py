@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
+import psutil
 import pytest
 
 from wfops_pipelines.defs.maintenance.dead_runs import CODE_SERVER_TAG, report_dead_runs
-from wfops_pipelines.defs.run_process import BOOT_TAG, HOST_TAG, PID_TAG
-from wfops_pipelines.services.holder import boot_id
+from wfops_pipelines.defs.run_process import BEGAN_TAG, BOOT_TAG, HOST_TAG, PID_TAG, process_tags
+from wfops_pipelines.services.holder import began, boot_id
 
 
 @dg.job
@@ -35,7 +36,8 @@ def started(instance: dg.DagsterInstance, tags: dict[str, Any]) -> str:
 
 
 def here(pid: int, **other: str) -> dict[str, str]:
-    return {HOST_TAG: socket.gethostname(), BOOT_TAG: boot_id(), PID_TAG: str(pid), **other}
+    return {HOST_TAG: socket.gethostname(), BOOT_TAG: boot_id(), PID_TAG: str(pid),
+            BEGAN_TAG: str(began(psutil.Process(os.getpid()))), **other}
 
 
 def ended_process() -> int:
@@ -55,6 +57,20 @@ def test_a_run_that_was_being_cancelled_when_its_process_ended_is_cancelled(inst
     run = instance.create_run_for_job(nothing, tags=here(ended_process()), status=dg.DagsterRunStatus.CANCELING)
     assert report_dead_runs(instance) == [run.run_id]
     assert instance.get_run_by_id(run.run_id).status is dg.DagsterRunStatus.CANCELED  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("seconds", [3600, -3600])
+def test_a_run_of_a_living_process_stays_when_the_clock_was_set(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch,
+                                                               seconds: float) -> None:
+    started(instance, {**process_tags()})
+    created = psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: created(process) + seconds)
+    assert report_dead_runs(instance) == []
+
+
+def test_a_run_whose_process_left_its_number_to_another_is_failed(instance: dg.DagsterInstance) -> None:
+    run_id = started(instance, {**process_tags(), BEGAN_TAG: "5.25"})
+    assert report_dead_runs(instance) == [run_id]
 
 
 def test_a_run_of_an_earlier_boot_is_failed(instance: dg.DagsterInstance) -> None:

@@ -1,8 +1,9 @@
 """Runs whose process is gone: Dagster would show them as started for ever (``facts/dagster`` §6).
 
-A run that a command did in its own process says host, boot and pid in its tags. One from the queue says at which code
-server it was started; its process is a child of that one and does not outlive it. Dagster notices when a worker dies and
-its code server lives; when both died and the server was started anew, the new one does not know the run.
+A run that a command did in its own process says host, boot, pid and when that process began in its tags. One from the
+queue says at which code server it was started; its process is a child of that one and does not outlive it. Dagster notices
+when a worker dies and its code server lives; when both died and the server was started anew, the new one does not know the
+run.
 """
 
 import json
@@ -11,14 +12,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
-import psutil
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._grpc.client import DagsterGrpcClient
 from dagster._grpc.types import GetCurrentRunsResult
 from dagster._serdes import deserialize_value
 
-from wfops_pipelines.defs.run_process import BOOT_TAG, HOST_TAG, PID_TAG
-from wfops_pipelines.services.holder import boot_id
+from wfops_pipelines.defs.run_process import BEGAN_TAG, BOOT_TAG, HOST_TAG, PID_TAG
+from wfops_pipelines.services.holder import boot_id, lives
 
 CODE_SERVER_TAG = ".dagster/grpc_info"  # what Dagster's default launcher writes
 _AT_WORK = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
@@ -77,7 +77,7 @@ def _why_dead(run: dg.DagsterRun, gone_code_server: str | None, servers: _CodeSe
               started_at: float | None) -> str | None:
     """Why a run cannot be at work any more; nothing when it may be, or when nobody here can know."""
     if PID_TAG in run.tags:
-        return _why_ended(run.tags, started_at)
+        return _why_ended(run.tags)
     server = _code_server(run.tags)
     if server is None:
         return None
@@ -98,20 +98,14 @@ def _code_server(tags: Mapping[str, str]) -> dict[str, Any] | None:
     return server if isinstance(server, dict) and (server.get("socket") or server.get("port")) else None
 
 
-def _why_ended(tags: Mapping[str, str], started_at: float | None) -> str | None:
-    """Why the process that a run's tags name is none any more; only this host's are known here."""
-    if tags.get(HOST_TAG) != socket.gethostname() or not tags[PID_TAG].isdecimal():
+def _why_ended(tags: Mapping[str, str]) -> str | None:
+    """Why the process that a run's tags name is none any more; only this host's are known here. People can write tags."""
+    try:
+        pid, began_at = tags[PID_TAG], float(tags.get(BEGAN_TAG, ""))
+    except ValueError:
+        return None
+    if tags.get(HOST_TAG) != socket.gethostname() or not pid.isdecimal():
         return None
     if tags.get(BOOT_TAG) != boot_id():
         return "the machine was started anew"
-    return None if _lives(int(tags[PID_TAG]), started_at) else f"process {tags[PID_TAG]} has ended"
-
-
-def _lives(pid: int, started_at: float | None) -> bool:
-    """Whether the process of a run lives: one that began after the run only has its number."""
-    try:
-        process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and (
-            started_at is None or process.create_time() <= started_at + 2)
-    except psutil.NoSuchProcess:
-        return False
+    return None if lives(int(pid), began_at) else f"process {pid} has ended"
