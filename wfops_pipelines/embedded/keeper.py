@@ -4,6 +4,8 @@ The supervisor of ``wfops up`` holds the server, and the last holder stops it. O
 nothing: the kernel takes its hold back, and the server would serve nobody. This program holds it too; it runs on a
 leash, so that it is told when the supervisor is gone, and then stays until it is the last.
 
+Until then it watches the server: one that died, or ended itself because its disk was full, is started again.
+
 ``python -m wfops_pipelines.embedded.keeper HOME SUPERVISOR_PID``, until SIGTERM.
 """
 
@@ -11,15 +13,22 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 import time
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
+import psycopg
 
-from wfops_pipelines.postgres.embedded import EmbeddedPostgres
+from wfops_pipelines.domain.errors import WfopsError
+from wfops_pipelines.postgres.embedded import EmbeddedPostgres, Holder
 
 PATIENCE_SECONDS = 25.0  # the other programs of the supervisor have less time to end than this
 POLL_SECONDS = 0.1  # between two looks at a supervisor that is not our child, and at the server
+WATCH_SECONDS = 5.0  # between two looks whether the server lives
+RETRY_SECONDS = 30.0  # after a start that failed: what keeps it from starting does not go away by itself
 _ENDING = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
 
@@ -28,7 +37,12 @@ def main(arguments: list[str]) -> int:
     postgres, supervisor = EmbeddedPostgres(Path(arguments[0])), psutil.Process(int(arguments[1]))
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # a signal waits until the hold is taken
     holder = postgres.acquire()
+    over = threading.Event()
+    watch = threading.Thread(target=_watch, args=(postgres, holder, over), name="watch", daemon=True)
+    watch.start()
     signal.sigwait(_ENDING)
+    over.set()
+    watch.join()  # a server that it starts is one to let go of
     holder.close()
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not _lives(supervisor) and postgres.status().lives and time.monotonic() < deadline:
@@ -37,6 +51,28 @@ def main(arguments: list[str]) -> int:
             break
         time.sleep(POLL_SECONDS)
     return 0
+
+
+def _watch(postgres: EmbeddedPostgres, holder: Holder, over: threading.Event) -> None:
+    """Start the server again whenever it is gone. What keeps it from starting is said."""
+    pause = WATCH_SECONDS
+    while not over.wait(pause):
+        pause = WATCH_SECONDS
+        try:
+            # Without data somebody deleted the home: nobody wants an empty database in its place.
+            if holder.data.is_dir() and not postgres.status().lives:  # one that lives and is busy is left alone
+                _say("PostgreSQL is gone: it is started again")
+                postgres.acquire().close()  # we hold it still: this does not stop it
+                _say("PostgreSQL answers again")
+        except (WfopsError, OSError, psutil.Error, psycopg.Error) as error:
+            pause = RETRY_SECONDS
+            _say(f"{error}\nIt is tried again in {pause:.0f} s.")
+
+
+def _say(text: str) -> None:
+    with suppress(OSError):  # the disk may be full
+        sys.stderr.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {text}\n")
+        sys.stderr.flush()
 
 
 def _lives(process: psutil.Process) -> bool:

@@ -1,0 +1,73 @@
+"""The keeper of ``wfops up`` starts a PostgreSQL that died, and lets go of it at the end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from wfops_pipelines_tests.embedded.homes import ask, embedded, kill_postmaster
+from wfops_pipelines_tests.servers.processes import eventually
+
+KEEP = """
+import sys
+from pathlib import Path
+from wfops_pipelines.embedded import keeper
+from wfops_pipelines_tests.embedded.homes import embedded
+keeper.WATCH_SECONDS = 0.2
+
+def watched(home):
+    postgres = embedded(home)
+    status = postgres.status
+    postgres.status = lambda: print("looked", flush=True) or status()
+    return postgres
+
+keeper.EmbeddedPostgres = watched
+sys.exit(keeper.main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def keeper(home: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A keeper of the home's server, whose supervisor is this process."""
+    process = subprocess.Popen([sys.executable, "-c", KEEP, str(home), str(os.getpid())], stdout=subprocess.PIPE)
+    yield process
+    process.terminate()
+    process.communicate(timeout=60)
+
+
+def test_a_server_that_was_killed_is_started_again_without_anybody_asking(home: Path, keeper: subprocess.Popen[bytes]) -> None:
+    eventually(lambda: embedded(home).status().serves)
+    with embedded(home).acquire() as holder:
+        killed = kill_postmaster(holder)
+        eventually(lambda: embedded(home).status().pid not in (None, killed) and embedded(home).status().serves)
+        assert ask(holder, "SELECT 1") == 1
+    assert keeper.poll() is None
+    assert embedded(home).status().serves  # the keeper holds it
+    keeper.terminate()
+    assert keeper.wait(60) == 0
+    assert not embedded(home).status().lives
+
+
+def test_a_server_that_lives_and_does_not_answer_is_left_alone(home: Path, keeper: subprocess.Popen[bytes]) -> None:
+    """It may be at recovery, or at work for as many connections as it takes."""
+    eventually(lambda: embedded(home).status().serves)
+    with embedded(home).acquire() as holder:
+        connections, pid = [], holder.pid
+        try:
+            with pytest.raises(psycopg.OperationalError):
+                while len(connections) < 500:
+                    connections.append(psycopg.connect(holder.admin_url(), autocommit=True))
+            assert keeper.stdout is not None
+            for _ in range(5):
+                assert keeper.stdout.readline() == b"looked\n"
+            assert holder.pid == pid
+            assert connections[0].execute("SELECT 1").fetchone() == (1,)
+        finally:
+            for connection in connections:
+                connection.close()
