@@ -13,15 +13,17 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
-    """What the work gives, or raises. Who is cancelled meanwhile is so once it has ended, however it did; who is cancelled
-    again does not wait."""
+async def to_its_end(work: Coroutine[Any, Any, T], patience: float | None = None) -> T:
+    """What the work gives, or raises. Who is cancelled meanwhile is so once it has ended, however it did, or ``patience``
+    seconds later, when it is cancelled, too; who is cancelled again does not wait."""
     task = asyncio.create_task(work)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait({task})
-        if not task.cancelled():
+        _, hanging = await asyncio.wait({task}, timeout=patience)
+        if hanging:
+            task.cancel()
+        elif not task.cancelled():
             task.exception()  # it is known: the cancellation is what is told
         raise
 

@@ -69,3 +69,26 @@ def test_who_is_cancelled_twice_does_not_wait() -> None:
         return left
 
     assert asyncio.run(story()) == []
+
+
+def test_who_is_cancelled_waits_no_longer_than_told_for_what_hangs() -> None:
+    ended: list[str] = []
+
+    async def hangs() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            ended.append("cancelled, too")
+            raise
+
+    async def story() -> None:
+        waiting = asyncio.create_task(to_its_end(hangs(), 0.01))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await asyncio.sleep(0)
+
+    asyncio.run(story())
+    assert ended == ["cancelled, too"]

@@ -8,7 +8,6 @@ from wfops_pipelines import failpoints
 from wfops_pipelines.domain.errors import Conflict, NotFound, Rejected
 from wfops_pipelines.domain.placeholder_data import placeholder_data
 from wfops_pipelines.n8n.provider import JsonObject, WorkflowProvider
-from wfops_pipelines.uncancelled import to_its_end
 
 Named = tuple[str, str]
 """A credential by its type and name, as nodes refer to it."""
@@ -46,7 +45,7 @@ async def _create(provider: WorkflowProvider, named: Named) -> str:
     kind, name = named
     failpoints.reach("placeholder.create.before")
     data = placeholder_data(await _schema(provider, kind))
-    made = await to_its_end(provider.create_credential({"name": name, "type": kind, "data": data}))
+    made = await provider.create_credential({"name": name, "type": kind, "data": data})
     failpoints.reach("placeholder.create.after")
     return str(made["id"])
 

@@ -24,6 +24,9 @@ from wfops_pipelines.domain.workflow import Content, ListedWorkflow, read_listed
 from wfops_pipelines.n8n.provider import JsonObject, WorkflowProvider
 from wfops_pipelines.uncancelled import to_its_end
 
+_PATIENCE: Final = 5.0
+"""Seconds that who is cancelled waits for n8n's answer, which takes a tenth of one. One that hangs may do it later: whoever
+plans next finds what is there."""
 _MARKER: Final = "wfops"  # in staticData of what is being created: by it a create that may have happened is found again
 
 
@@ -136,7 +139,7 @@ class Runtime:
         """The id of what is created, marked until it is finished."""
         await asyncio.to_thread(self._still_ours)
         failpoints.reach("runtime.create.before")
-        made = await to_its_end(self._provider.create_workflow({**content, "staticData": {_MARKER: mark}}))
+        made = await to_its_end(self._provider.create_workflow({**content, "staticData": {_MARKER: mark}}), _PATIENCE)
         failpoints.reach("runtime.create.after")
         return str(made["id"])
 
@@ -156,19 +159,19 @@ class Runtime:
         known = {tag["name"]: tag["id"] for tag in await self._provider.list_tags()}
         await asyncio.to_thread(self._still_ours)
         ids = [known.get(name) or (await self._provider.create_tag(name))["id"] for name in names]
-        await to_its_end(self._provider.set_workflow_tags(seen.listed.id, ids))
+        await to_its_end(self._provider.set_workflow_tags(seen.listed.id, ids), _PATIENCE)
 
     async def _unmark(self, workflow_id: str, draft: Content) -> None:
         """What was created becomes what it shall be, and is a workflow like any other."""
         await asyncio.to_thread(self._still_ours)
         failpoints.reach("runtime.unmark.before")
-        await to_its_end(self._provider.update_workflow(workflow_id, {**draft, "staticData": None}))
+        await to_its_end(self._provider.update_workflow(workflow_id, {**draft, "staticData": None}), _PATIENCE)
         failpoints.reach("runtime.unmark.after")
 
     async def _call(self, call: Call, workflow_id: str, goal: Goal, seen: Seen | None) -> None:
         await asyncio.to_thread(self._still_ours)
         failpoints.reach(f"runtime.{call}.before")
-        await to_its_end(self._send(call, workflow_id, goal, seen))
+        await to_its_end(self._send(call, workflow_id, goal, seen), _PATIENCE)
         failpoints.reach(f"runtime.{call}.after")
 
     async def _send(self, call: Call, workflow_id: str, goal: Goal, seen: Seen | None) -> None:
