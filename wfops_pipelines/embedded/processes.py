@@ -227,7 +227,7 @@ class Supervisor:
                     news = self._ended.get(timeout=None if pause is None else max(0.0, pause - time.monotonic()))
                 except queue.Empty:
                     for name in [name for name, (when, _) in due.items() if when <= time.monotonic()]:
-                        self._launch(due.pop(name)[1])
+                        self._launch_again(due.pop(name)[1])
                     continue
                 if isinstance(news, signal.Signals):
                     return news
@@ -237,6 +237,13 @@ class Supervisor:
                     due[news.program.name] = (time.monotonic() + self._pause_after(news), news.program)
         finally:
             self._phase = "working"
+
+    def _launch_again(self, program: Program) -> None:
+        """What the machine has no room for now, it has later: the others go on meanwhile."""
+        try:
+            self._launch(program)
+        except (ProcessFailed, OSError):
+            self._due[program.name] = (time.monotonic() + LONGEST_PAUSE, program)
 
     def ask(self, act: Callable[[], None]) -> None:
         """Have :meth:`wait` do something, such as to stop a program and launch it anew; from any thread."""

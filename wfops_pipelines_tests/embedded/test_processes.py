@@ -136,6 +136,31 @@ def test_one_that_dies_is_started_again(make: Make, tmp_path: Path, monkeypatch:
     assert [(e.kind, e.code) for e in told][:4] == [("started", None), ("ready", None), ("ended", 5), ("started", None)]
 
 
+def test_one_that_the_machine_has_no_room_for_is_started_later_and_the_others_go_on(
+        make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(processes, "LONGEST_PAUSE", 0.01)
+    told: list[str] = []
+    launch, full = Supervisor._launch, [2, 1]
+
+    def launch_if_there_is_room(supervisor: Supervisor, program: Program) -> Any:
+        if told.count("ended") == 1 and full:
+            full.pop()
+            raise ProcessFailed(f"{program.name} could not be started: no room")
+        return launch(supervisor, program)
+
+    def tell(event: Event) -> None:
+        told.append(event.kind)
+        if told.count("started") == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with Supervisor(tell) as supervisor:
+        supervisor.start(make("mortal", "import sys; sys.exit(5)", ready=None, restart=True))
+        monkeypatch.setattr(Supervisor, "_launch", launch_if_there_is_room)
+        assert supervisor.wait() == signal.SIGTERM
+    assert full == [] and told[:4] == ["started", "ready", "ended", "started"]
+
+
 def test_a_signal_right_before_the_wait_ends_it(make: Make) -> None:
     with Supervisor() as supervisor:
         supervisor.start(make("a"))
