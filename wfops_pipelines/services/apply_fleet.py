@@ -16,7 +16,7 @@ from uuid import UUID
 from sqlalchemy import Row
 
 from wfops_pipelines.domain.context import Context
-from wfops_pipelines.domain.errors import SecretUnreadable
+from wfops_pipelines.domain.errors import Blocked, SecretUnreadable
 from wfops_pipelines.domain.fleet import Fleet, SecretReference, TenantSpec
 from wfops_pipelines.domain.operation import OperationKind, OperationState
 from wfops_pipelines.services.declared import (
@@ -175,8 +175,20 @@ def _environments(work: UnitOfWork, spec: TenantSpec, prune: bool) -> Iterator[D
         yield from _declared(spec.slug, "environment", declared, stored.get(declared.name), work,
                              work.fleet.save_environment)
     for slug in sorted(set(stored) - {e.slug for e in spec.environments}):
+        if prune:
+            _refuse_half_written(work, stored[slug])
         yield (FleetChange(spec.slug, "environment", slug, "delete" if prune else "unmanaged"),
                _bind(work.fleet.set_environment, stored[slug].id, deleted_at=work.context.now()))
+
+
+def _refuse_half_written(work: UnitOfWork, environment: Row[Any]) -> None:
+    """Nobody finishes, or undoes, what was begun in an n8n that is declared no more."""
+    if not work.journal.unfinished(environment.id) and work.promotions.running_on(environment.id) is None:
+        return
+    tenant = work.context.tenant_slug
+    raise Blocked(f"{tenant}/{environment.slug} is being written to, or was and is unfinished: it is not deleted",
+                  fix=f"wait until that has ended, or finish it: wfops promotion recover {tenant} {environment.slug}; wfops "
+                      f"unblock {tenant} {environment.slug} gives up on it")
 
 
 def _tables(work: UnitOfWork, spec: TenantSpec, prune: bool) -> Iterator[Difference]:
@@ -249,6 +261,7 @@ def _delete_tenant(services: Services, slug: str, actor: str) -> bool:
         context = services.context_of(row.tenant_id, row.slug, actor)
         with services.store.unit_of_work(context, "apply.delete_tenant") as work:
             for environment in work.fleet.environments():
+                _refuse_half_written(work, environment)
                 work.fleet.set_environment(environment.id, deleted_at=context.now())
             work.fleet.save_tenant(slug=row.slug, name=row.name, deleted_at=context.now())
             work.record("tenant.deleted", "tenant", row.slug)
