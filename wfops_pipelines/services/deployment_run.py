@@ -153,10 +153,11 @@ async def _promote(services: Services, context: Context, row: Row[Any], patience
             return
         assert report.number is not None  # noqa: S101 - only a plan that writes nothing begins nothing
         number = report.number
-        await asyncio.to_thread(_note_promotion, services, context, row, UUID(str(report.promotion_id)))
+        await asyncio.to_thread(_claim, services, context, row, number)
         if report.status == PromotionStatus.BLOCKED:
             raise Blocked(f"{report.name} is blocked: {report.reason}", fix=f"wfops promotion show {report.name}")
     await asyncio.to_thread(_refuse_unapproved, services, context, number)
+    await asyncio.to_thread(_claim, services, context, row, number)
     await _patiently(patience, lambda: execute_promotion(services, asker, number))
 
 
@@ -210,9 +211,19 @@ def _number(services: Services, context: Context, row: Row[Any]) -> int | None:
     return None if promotion is None else int(promotion.number)
 
 
-def _note_promotion(services: Services, context: Context, row: Row[Any], promotion_id: UUID) -> None:
+def _claim(services: Services, context: Context, row: Row[Any], number: int) -> None:
+    """Note the promotion of a deployment that this run still carries out. :class:`Blocked` where somebody has ended it
+    meanwhile, because a clock was set, or the machine slept: people were told, and nothing is written after that."""
     with services.store.bookkeeping(context, "deployment.promotion") as work:
-        work.deployments.change(row.id, promotion_id=promotion_id)
+        now, promotion = find(work, row.id, lock=True), work.promotions.by_number(number)
+        assert promotion is not None  # noqa: S101 - it was asked for, or found
+        if now.status == DeploymentStatus.RUNNING and now.run_id == context.run_id:
+            work.deployments.change(row.id, promotion_id=promotion.id)
+            return
+        if PromotionStatus(promotion.status) in WAITING and _is_own(row, promotion):
+            step_promotion(work, promotion, PromotionEvent.CANCEL, reason=f"its {_mark(row)} was ended before")
+    raise Blocked(f"deployment {row.id} was ended while this run was at it: {now.status}",
+                  fix=f"`wfops deploy show {row.id}` tells how; schedule it anew")
 
 
 # -- ending ------------------------------------------------------------------------------------------------------------

@@ -22,6 +22,9 @@ RETRY_BLOCKED: Final = timedelta(minutes=10)
 RETRY_DEAD: Final = timedelta(minutes=1)
 """Between two attempts to finish what a dead process left: the first comes at once."""
 
+_SKEW: Final = timedelta(minutes=10)
+"""Between clocks of hosts. What is later than that was written by a clock that was wrong, and nobody waits for it (§25)."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReadyPromotion:
@@ -88,7 +91,7 @@ def _ready(services: Services, row: Row[Any], pauses: Pauses) -> ReadyPromotion 
         decided = bool(work.promotions.decisions_of(row.id))
         source, target = (work.fleet.environment(i) for i in (row.source_environment_id, row.target_environment_id))
         held = held_now(work, row, now)
-    if not decided and now < row.changed_at + SETTLED:
+    if not decided and _is_less_ago(row.changed_at, SETTLED, now):
         return "whoever asked for it carries it out"
     if held:
         return held[0]
@@ -107,6 +110,10 @@ def unfinished_environments(services: Services) -> list[LeftThere]:
     for row in rows:
         what = tuple(name for name in ("writing", "blocked", "git") if row._mapping[name])
         pause = RETRY_DEAD if what == ("writing",) else RETRY_BLOCKED
-        if row.id not in busy and (row.tried_at is None or now >= row.tried_at + pause):
+        if row.id not in busy and (row.tried_at is None or not _is_less_ago(row.tried_at, pause, now)):
             due.append(LeftThere(row.tenant_slug, row.slug, what, row.tried_at))
     return due
+
+
+def _is_less_ago(moment: datetime, pause: timedelta, now: datetime) -> bool:
+    return moment - _SKEW <= now < moment + pause

@@ -88,6 +88,13 @@ def test_a_run_is_asked_for_ahead_and_begins_at_its_time(ready: Given) -> None:
     assert result.success and done.started_at is not None and done.started_at >= done.starts_at
 
 
+def test_one_that_is_hours_away_by_a_clock_that_was_set_back_is_asked_for_again_in_time(ready: Given) -> None:
+    made = schedule(ready, at=datetime.now().astimezone() + timedelta(hours=3))
+    result, _ = execute(ready, str(made.deployment_id), at_its_time=True)
+    assert result.success and shown(ready, made).status == "scheduled"
+    assert not asked_for(ready)
+
+
 def test_one_that_is_called_off_while_its_run_waits_is_no_failure(ready: Given) -> None:
     made = schedule(ready)
     services = ready.installation.services

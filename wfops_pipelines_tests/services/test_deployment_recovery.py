@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
 
 from wfops_pipelines.domain.deployment import STALE_AFTER
+from wfops_pipelines.domain.errors import Blocked, RollbackIncomplete
+from wfops_pipelines.services import deployment_run
 from wfops_pipelines.services.deployment_reports import DeploymentReport
 from wfops_pipelines.services.deployment_run import end_stale
+from wfops_pipelines.services.promotion_due import unfinished_environments
 from wfops_pipelines.services.promotion_recovery import recover_environment
 from wfops_pipelines_tests.services.deployment_child import deploy_in_child
 from wfops_pipelines_tests.services.deployments import deploy, id_of, results, schedule, schedule_number, shown
@@ -135,6 +139,49 @@ def test_without_dagster_silence_of_ten_minutes_tells(fleet: FleetUnderTest) -> 
     fleet.clock.time += STALE_AFTER
     assert sweep(fleet, nobody_knows) == [True]
     assert shown(fleet, made).status == "failed"
+
+
+def test_one_that_was_ended_because_the_clock_jumped_writes_nothing_after_that(
+        fleet: FleetUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, before = schedule(fleet), held(fleet["prod"])
+    ask = deployment_run.request_promotion
+
+    async def ask_while_the_clock_jumps(*arguments: Any) -> Any:
+        asked = await ask(*arguments)
+        fleet.clock.pass_time(hours=1)
+        assert sweep(fleet, alive) == [True]
+        return asked
+
+    monkeypatch.setattr(deployment_run, "request_promotion", ask_while_the_clock_jumps)
+    done = deploy(fleet, made)
+    assert done.status == "failed"
+    assert held(fleet["prod"]) == before
+    assert told(fleet, 2).status == "cancelled"
+
+
+def test_what_is_half_written_is_finished_before_its_environment_is_pruned(fleet: FleetUnderTest) -> None:
+    killed(fleet, schedule(fleet), "runtime.put.after")
+    declared = copy.deepcopy(fleet.document)
+    fleet.tenant["environments"] = [each for each in fleet.tenant["environments"] if each["slug"] != "prod"]
+    fleet.tenant["pipelines"] = []
+    for dry_run in (True, False):
+        with pytest.raises(Blocked, match="acme/prod is being written to, or was and is unfinished: it is not deleted"):
+            fleet.apply(prune=True, dry_run=dry_run)
+    pruned, fleet.document = fleet.document, declared
+    run(recover_environment(fleet.services, fleet.context, fleet["prod"].row))
+    fleet.document = pruned
+    assert {change.action for change in fleet.apply(prune=True).changes if change.name == "prod"} == {"delete"}
+
+
+def test_a_recovery_that_was_tried_by_a_clock_that_was_wrong_is_tried_again(fleet: FleetUnderTest) -> None:
+    killed(fleet, schedule(fleet), "runtime.put.after")
+    fleet["prod"].sandbox.faults.add("refuse")
+    fleet.clock.pass_time(hours=7)
+    with pytest.raises(RollbackIncomplete):
+        run(recover_environment(fleet.services, fleet.context, fleet["prod"].row))
+    assert unfinished_environments(fleet.services) == []
+    fleet.clock.pass_time(hours=-7)
+    assert [left.environment for left in unfinished_environments(fleet.services)] == ["prod"]
 
 
 def test_while_n8n_stays_away_it_fails_and_says_so_and_recovery_restores_when_n8n_is_back(fleet: FleetUnderTest) -> None:

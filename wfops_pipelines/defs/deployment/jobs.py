@@ -66,8 +66,8 @@ def deploy(context: dg.OpExecutionContext, wfops: Wfops, config: DeploymentConfi
         before = report_of(services, use, named.deployment_id)
         context.instance.add_run_tags(context.run_id, deployment_tags(
             named.tenant, before.source, before.target, str(named.deployment_id), before.batch_id))
-        if config.at_its_time and not _wait_for_its_time(services, before):
-            context.log.info(f"deployment {named.deployment_id} was called off before its time")
+        if config.at_its_time and (not_now := _wait_for_its_time(services, before)) is not None:
+            context.log.info(f"deployment {named.deployment_id} {not_now}")
             yield dg.Output([{"result": before.as_json(), "error": None}])
             return
         done = run_interruptibly(run_deployment(services, use, named.deployment_id,
@@ -84,12 +84,14 @@ def deploy(context: dg.OpExecutionContext, wfops: Wfops, config: DeploymentConfi
         raise dg.Failure(f"the deployment failed: {done.message}", metadata=error_metadata(why), allow_retries=False)
 
 
-def _wait_for_its_time(services: Services, report: DeploymentReport) -> bool:
-    """Until the time of a deployment, which is seconds away; whether it is still to be carried out then."""
+def _wait_for_its_time(services: Services, report: DeploymentReport) -> str | None:
+    """Until the time of a deployment, which is seconds away; why it is not to be carried out then, if it is not."""
     left = (datetime.fromisoformat(report.starts_at) - services.now()).total_seconds()
-    time.sleep(min(max(left, 0.0), 2 * AHEAD.total_seconds()))
+    if left > 2 * AHEAD.total_seconds():
+        return "is not due by this clock, which was set back: the sensor asks for it again"
+    time.sleep(max(left, 0.0))
     now = report_of(services, services.context(report.tenant, actor="system:look-up"), UUID(report.deployment_id))
-    return now.status != DeploymentStatus.CANCELLED
+    return "was called off before its time" if now.status == DeploymentStatus.CANCELLED else None
 
 
 def _metadata(done: DeploymentReport) -> Metadata:
