@@ -141,15 +141,22 @@ def test_without_dagster_silence_of_ten_minutes_tells(fleet: FleetUnderTest) -> 
     assert shown(fleet, made).status == "failed"
 
 
+@pytest.mark.parametrize("asked_before", [True, False])
 def test_one_that_was_ended_because_the_clock_jumped_writes_nothing_after_that(
-        fleet: FleetUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+        fleet: FleetUnderTest, monkeypatch: pytest.MonkeyPatch, asked_before: bool) -> None:
     made, before = schedule(fleet), held(fleet["prod"])
     ask = deployment_run.request_promotion
 
-    async def ask_while_the_clock_jumps(*arguments: Any) -> Any:
-        asked = await ask(*arguments)
+    def jump() -> None:
         fleet.clock.pass_time(hours=1)
         assert sweep(fleet, alive) == [True]
+
+    async def ask_while_the_clock_jumps(*arguments: Any) -> Any:
+        if not asked_before:
+            jump()
+        asked = await ask(*arguments)
+        if asked_before:
+            jump()
         return asked
 
     monkeypatch.setattr(deployment_run, "request_promotion", ask_while_the_clock_jumps)
