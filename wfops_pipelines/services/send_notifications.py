@@ -99,6 +99,7 @@ def _look(services: Services, context: Context) -> tuple[int, dict[str, int]]:
     """Drop what waits for targets that fleet.yaml names no more; how many, and which targets something waits for."""
     with services.store.bookkeeping(context, "outbox.look") as work:
         known = {row.name for row in work.fleet.notification_targets()}
+        work.outbox.forget_wrong_clock(context.now())
         waiting = work.outbox.waiting_targets(context.now())
         dropped: dict[str, int] = {}
         if waiting.keys() - known:

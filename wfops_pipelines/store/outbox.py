@@ -7,21 +7,31 @@ say what became of it: once somebody else has claimed it anew, their word counts
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Row, TextClause, case, func, select, text, update
+from sqlalchemy import ColumnElement, Connection, Row, TextClause, and_, case, func, or_, select, text, update
 
+from wfops_pipelines.domain.delivery import Backoff
 from wfops_pipelines.store.tables.fleet import notification_targets
 from wfops_pipelines.store.tables.notices import outbox
 from wfops_pipelines.store.upsert import Upsert
 
+_SKEW = timedelta(minutes=10)  # between clocks of hosts
+_LONGEST_CLAIM = timedelta(hours=1)
 _LANES, _ENTRIES = 1000, 5000  # looked at when one is claimed
 _ORDERING = (outbox.c.id, outbox.c.sequence, outbox.c.subject, outbox.c.severity, outbox.c.not_before, outbox.c.attempts,
              outbox.c.claimed_until, outbox.c.digest_of)
 _PUT = Upsert(outbox, keys=("tenant_id", "target", "dedupe_key"), columns=(
     "tenant_id", "id", "target", "event", "subject", "severity", "dedupe_key", "message", "not_before", "created_at"))
+
+
+def by_wrong_clock(now: datetime) -> ColumnElement[bool]:
+    """Messages that a clock which was hours ahead wrote, or is to have tried again (§25): those that were not written yet by
+    now, and those whose pause, or claim, is longer than any."""
+    return or_(outbox.c.created_at > now + _SKEW, outbox.c.claimed_until > now + _LONGEST_CLAIM,
+               and_(outbox.c.attempts > 0, outbox.c.not_before > now + Backoff().cap + _SKEW))
 
 
 class Outbox:
@@ -36,6 +46,13 @@ class Outbox:
         return _PUT(self._connection, [{"tenant_id": self._tenant_id, **values} for values in messages])
 
     # -- sending -------------------------------------------------------------------------------------------------------
+
+    def forget_wrong_clock(self, now: datetime) -> None:
+        """What :func:`by_wrong_clock` finds is due now, and claimed by nobody: what comes after it would wait, too."""
+        self._connection.execute(
+            update(outbox).where(self._mine, self._pending, by_wrong_clock(now))
+            .values(created_at=func.least(outbox.c.created_at, now), not_before=func.least(outbox.c.not_before, now),
+                    claimed_until=None))
 
     def waiting_targets(self, now: datetime) -> dict[str, int]:
         """Targets with messages that may be due, with the attempts that the most tried of those has had."""

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
+import pytest
 
 from wfops_pipelines.domain.incident import Severity
 from wfops_pipelines.notify.apprise_sender import AppriseSender
@@ -66,6 +67,27 @@ def test_the_secret_is_read_when_it_is_sent(new_fleet: NewFleet) -> None:
 
 
 # -- failures ------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("written_ahead", [True, False])
+def test_what_a_clock_wrote_that_was_hours_ahead_goes_out_in_order_when_it_is_right_again(
+        new_fleet: NewFleet, written_ahead: bool) -> None:
+    away = [written_ahead is False]
+    with Receiver(lambda message: 503 if away[0] else 200) as hook:
+        fleet = with_targets(new_fleet, hook=hook.url)
+        incident = Incident(fleet)
+        if written_ahead:
+            fleet.clock.pass_time(hours=7)
+            told(fleet, incident.opened())
+        else:
+            told(fleet, incident.opened())
+            fleet.clock.pass_time(hours=7)
+            assert send(fleet).retried == 1
+        fleet.clock.pass_time(hours=-7)
+        away[0] = False
+        told(fleet, incident.closed())
+        send(fleet)
+        assert len(hook.told) == 2 and "closed" in hook.titles[1]
+
 
 def test_an_hour_without_delivery_loses_nothing_doubles_nothing_and_keeps_the_order(new_fleet: NewFleet) -> None:
     with Receiver(lambda message: 503) as hook:
