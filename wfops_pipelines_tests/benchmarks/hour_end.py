@@ -91,7 +91,8 @@ def broken_chains(wfops: CommandLine) -> tuple[int, Any]:
 def growth_rows(samples: Sequence[Sample], quiet: Sample) -> list[Row]:
     """Memory (RSS: what a process has for itself seems less while a child of it shares it) from when it was warm to the end:
     medians of five samples. A process that was started anew has no growth that could be told. What PostgreSQL's processes
-    share is its cache, which is filled by what is read until it is full, and its program: that has a bound, not a growth."""
+    share is its cache, which is filled by what is read until it is full, and its program: that has a bound, not a growth. What
+    they have for themselves goes by how many there are, three megabytes a connection: quiet moments are compared."""
     warm = min(WARM, samples[-1]["minute"] / 3)
     rows = []
     for name in LONG_LIVED:
@@ -100,9 +101,11 @@ def growth_rows(samples: Sequence[Sample], quiet: Sample) -> list[Row]:
         figures = [(each["minute"], each["processes"][name]["rss"]) for each in samples
                    if each["processes"].get(name, {}).get("pid") == first]
         rows += _growth(name, figures, warm, same=same)
-    own = [(each["minute"], each["postgres"]["uss"]) for each in samples]
-    shared = max(each["postgres"]["pss"] - each["postgres"]["uss"] for each in samples)
-    return [*rows, *_growth("PostgreSQL's processes, each by itself", own, warm, same=True),
+    before = min(each["postgres"]["uss"] for each in samples if warm - 0.5 <= each["minute"] < warm + 10)
+    own, shared = quiet["postgres"]["uss"], max(each["postgres"]["pss"] - each["postgres"]["uss"] for each in samples)
+    return [*rows, row("PostgreSQL's processes, each by itself, memory at the quiet end", own, "MB"),
+            row(f"PostgreSQL's processes, each by itself, growth from the quietest of the ten minutes from {warm:.0f} on", own - before,
+                "MB", f"< {MAY_GROW_MB:.0f}", ok=own - before < MAY_GROW_MB),
             row("PostgreSQL, what its processes share, at most", shared, "MB", f"< {MOST_SHARED_MB}", ok=shared < MOST_SHARED_MB)]
 
 
