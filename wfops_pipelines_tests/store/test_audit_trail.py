@@ -159,6 +159,15 @@ def test_names_that_postgresql_does_not_hold_are_proved_all_the_same(store: Stor
     assert verdict(store, acme).ok
 
 
+def test_a_name_of_two_surrogates_is_the_character_they_make(store: Store, acme: Context) -> None:
+    with store.unit_of_work(acme, "test.names") as work:
+        work.record("mapping.linked", "workflow", "a\ud83d\ude00", name="\ud83d\ude00")
+    with store.read(acme) as work:
+        [encoded] = work.audit.events(subject=("workflow", "a😀"))
+    assert decode(encoded).details == {"name": "😀"}
+    assert verdict(store, acme).ok
+
+
 # -- what tampering shows ------------------------------------------------------------------------------------------------
 
 OF = "WHERE tenant_id = %(tenant)s AND sequence"

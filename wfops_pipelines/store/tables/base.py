@@ -8,12 +8,18 @@ from typing import Any
 from sqlalchemy import Column, DateTime, Dialect, ForeignKeyConstraint, MetaData, Text, TypeDecorator, func
 from sqlalchemy.dialects.postgresql import UUID
 
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_UNSTORABLE = re.compile("[\ud800-\udbff][\udc00-\udfff]|[\x00\ud800-\udfff]")
 
 
 def storable(text: str) -> str:
-    """Text as PostgreSQL takes it: NUL and lone surrogates, which n8n keeps and payloads preserve, become U+FFFD."""
-    return _UNSTORABLE.sub("\ufffd", text)
+    """Text as PostgreSQL takes it: NUL and lone surrogates, which n8n keeps and payloads preserve, become U+FFFD; two
+    surrogates that make a character are that character."""
+    return _UNSTORABLE.sub(_stored, text)
+
+
+def _stored(found: re.Match[str]) -> str:
+    character = found[0]
+    return "\ufffd" if len(character) == 1 else character.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
 
 
 class DisplayText(TypeDecorator[str]):
