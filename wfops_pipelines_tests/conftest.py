@@ -11,12 +11,15 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 pytest_plugins = ["wfops_pipelines_tests.servers.n8n", "wfops_pipelines_tests.servers.postgres"]
 
 MEMORY = Path("/dev/shm")  # a file system in memory, where there is one
 APART = ("n8n", "system")  # marks of the tests that run by themselves
 ROOM = 6 * 1024**3  # bytes: more than all tests at once have ever had, several times
+# No example is timed: a machine with other work is no fault. In CI, hypothesis's own profile chooses the same each time.
+settings.register_profile(settings.get_current_profile_name(), settings(), deadline=None)
 
 
 def pytest_configure() -> None:

@@ -112,7 +112,8 @@ def states_afterwards(switches: Switches, actions: Actions, unmanaged: Sequence[
         dict[str, PlanAction], dict[str, PlannedState | None]]:
     """What is done to each workflow, and how it stands afterwards. On n8n 2.x, what running ones call is published along:
     what is written anyway, and with :attr:`Activation.SOURCE` also what the target has already; nothing that somebody
-    switched off though it has triggers of its own (starting these is not for a promotion of its caller to decide)."""
+    switched off though it has triggers of its own (starting these is not for a promotion of its caller to decide). With
+    :attr:`Activation.SOURCE` that holds for what is new as well: the next promotion would switch it off."""
     compared = switches.compared
     done = dict(actions)
     afters = {key: switches.after(each, done[key]) for key, each in compared.items()}
@@ -145,7 +146,7 @@ def _comes_along(each: Compared, action: PlanAction, *, whole: bool) -> bool:
         return False
     if can_be_active(each.source.content, generation=2) is False:
         return False
-    return each.live is None or not starts_by_itself(each.source.content)
+    return not starts_by_itself(each.source.content) or (each.live is None and not whole)
 
 
 def calls_there(each: Compared, action: PlanAction) -> frozenset[str]:

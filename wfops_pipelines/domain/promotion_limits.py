@@ -97,7 +97,7 @@ def _impossible(plan: Plan, change: PlannedChange) -> Iterator[PlanProblem]:
         yield PlanProblem(
             PlanProblemKind.UNPUBLISHED_CALL,
             f"{_name(change)} calls {', '.join(change.unpublished)}, not published in {plan.target}: n8n would refuse to "
-            "publish the caller", _way_to_publish(plan), (change.key,))
+            "publish the caller", _way_to_publish(plan, change), (change.key,))
     if change.cut_off:
         yield PlanProblem(
             PlanProblemKind.CUT_OFF,
@@ -113,8 +113,10 @@ def _impossible(plan: Plan, change: PlannedChange) -> Iterator[PlanProblem]:
             "bring it back in n8n, or unlink it", (change.key,))
 
 
-def _way_to_publish(plan: Plan) -> str:
+def _way_to_publish(plan: Plan, caller: PlannedChange) -> str:
     if plan.activation is Activation.SOURCE:
+        if any(other.action is PlanAction.CREATE and other.key in caller.names.calls for other in plan.changes):
+            return "publish it in the source, or promote with --activation keep, which publishes what is new for its callers"
         return ("publish it in the source and promote it too, or publish it there (without a trigger, n8n would refuse that "
                 "too)")
     return ("publish it there, or in the source and promote both with --activation source (without a trigger, n8n would "

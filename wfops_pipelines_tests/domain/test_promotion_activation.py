@@ -176,6 +176,19 @@ def test_a_published_caller_of_what_is_not_published_is_a_problem_whichever_is_k
     assert kinds(alone) == ["unpublished_call"]
 
 
+def test_what_is_new_and_off_in_the_source_is_started_for_its_callers_where_the_target_decides_alone() -> None:
+    caller, called = on_in_source(new("a", calls=("b",))), off_in_source(new("b"))
+    kept = planned(caller, called)
+    assert runs(kept) == {"a": True, "b": True} and "its own triggers start it" in change_of(kept, "b").notes[0]
+    assert plan_problems(kept) == ()
+    as_there = planned(caller, called, activation=SOURCE)
+    assert runs(as_there)["b"] is False  # the next promotion would switch it off under its caller
+    (problem,) = plan_problems(as_there)
+    assert problem.kind == "unpublished_call" and "--activation keep" in problem.fix
+    only_called = off_in_source(new("b", start=SUB))
+    assert runs(planned(caller, only_called, activation=SOURCE)) == {"a": True, "b": True}
+
+
 def test_what_only_workflows_start_is_published_for_its_callers_though_nothing_else_of_it_changes() -> None:
     called = switched(same("b", start=SUB), source=False, target=False)
     plan = planned(on_in_source(same("a", calls=("b",))), called, activation=SOURCE)

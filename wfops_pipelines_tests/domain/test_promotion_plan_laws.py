@@ -8,9 +8,10 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from wfops_pipelines.domain.fleet_fields import Activation
 from wfops_pipelines.domain.normalize import content_hash
 from wfops_pipelines.domain.promotion_plan import BothSides, Plan, PlanAction, PortableWorkflow, content_digest
 from wfops_pipelines_tests.domain.plan_example import change_of, changed, content, extra, held, new, planned, same
@@ -114,6 +115,8 @@ def after(plan: Plan, sides: list[BothSides]) -> list[BothSides]:
 
 @law
 @given(environments(), options)
+@example([replace(new("a", calls=("b",)), source=held(content("A", calls=("b",)), active=True)), new("b")],
+         {"generation": 2, "activation": Activation.SOURCE})
 def test_a_plan_that_was_carried_out_leaves_nothing_to_do(sides: list[BothSides], given_options: dict[str, Any]) -> None:
     plan = planned(*sides, **given_options)
     assert planned(*after(plan, sides), **given_options).is_empty
