@@ -73,6 +73,7 @@ def open_installation(settings: Settings | None = None, *, keep_running: bool = 
     each with the way out. ``keep_running`` leaves an embedded PostgreSQL running when this process ends.
     """
     settings = settings or process_settings()
+    _refuse_some_urls_of_roles(settings)
     box = read_keys(settings)
     holder: Holder | None = None
     try:
@@ -121,15 +122,23 @@ def read_keys(settings: Settings) -> SecretBox:
     return SecretBox.from_text(load_or_create_key_file(path), source=str(path))
 
 
+def _refuse_some_urls_of_roles(settings: Settings) -> None:
+    others = (settings.database_app_url, settings.database_system_url, settings.dagster_database_url)
+    if settings.database_owner_url is None and any(others):
+        raise InvalidSetting("URLs of roles are set without WFOPS_DATABASE_OWNER_URL", fix=(
+            "set WFOPS_DATABASE_OWNER_URL too, or unset WFOPS_DATABASE_APP_URL, WFOPS_DATABASE_SYSTEM_URL and "
+            "WFOPS_DAGSTER_DATABASE_URL"))
+    if settings.database_owner_url is not None and not all(others):
+        raise InvalidSetting("WFOPS_DATABASE_OWNER_URL stands alone", fix=(
+            "set WFOPS_DATABASE_APP_URL, WFOPS_DATABASE_SYSTEM_URL and WFOPS_DAGSTER_DATABASE_URL too, "
+            "or only WFOPS_DATABASE_URL"))
+
+
 def _urls(settings: Settings, box: SecretBox, holder: Holder | None) -> Urls:
     """One URL a role: as given, or with the roles made from one administrator's URL."""
     given = (settings.database_owner_url, settings.database_app_url, settings.database_system_url,
              settings.dagster_database_url)
     if settings.database_owner_url is not None:
-        if not all(given):
-            raise InvalidSetting("WFOPS_DATABASE_OWNER_URL stands alone", fix=(
-                "set WFOPS_DATABASE_APP_URL, WFOPS_DATABASE_SYSTEM_URL and WFOPS_DAGSTER_DATABASE_URL too, "
-                "or only WFOPS_DATABASE_URL"))
         owner, app, system, dagster = (url.get_secret_value() for url in given if url is not None)
         return Urls(owner=owner, app=app, system=system, dagster=dagster)
     if holder is not None:

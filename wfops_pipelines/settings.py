@@ -1,25 +1,29 @@
 """Typed settings: the only reader of the environment.
 
-Every field is a variable ``WFOPS_<FIELD>``. Cadences are seconds; 0 switches one off (§24). No duration is longer than a
-year, and what is kept is kept for a century at most: what no clock can count with is a slip of the pen.
+Every field is a variable ``WFOPS_<FIELD>``; one that is set and empty is refused, for nobody knows what it shall say (every
+address to listen on? no token to ask for? this directory?). Cadences are seconds; 0 switches one off (§24). No duration is
+longer than a year, and what is kept is kept for a century at most: what no clock can count with is a slip of the pen.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from functools import cache
 from pathlib import Path
 
 from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from wfops_pipelines import failpoints as failpoint_specifications
 from wfops_pipelines.domain.errors import InvalidSetting
 from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.domain.retention import KeepDays
 
+_FIELD = re.compile(r'field "(\w+)"')
+_BROKER = re.compile(r"[a-z][a-z0-9+_.-]*://.+", re.IGNORECASE | re.DOTALL)
 _LONGEST = {"_seconds": 366 * 86_400, "_seconds_by_kind": 366 * 86_400, "_days": 36_600}
 
 
@@ -107,6 +111,20 @@ class Settings(BaseSettings):
             raise PydanticCustomError("duration", "must be from 0 to {most}", {"most": most})
         return value
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _filled(cls, value: object, field: ValidationInfo) -> object:
+        if isinstance(value, str) and not value.strip() and field.field_name != "failpoints":
+            raise PydanticCustomError("empty", "is set and empty: give it a value, or unset it")
+        return value
+
+    @field_validator("celery_broker_url", "celery_result_url")
+    @classmethod
+    def _transport(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _BROKER.fullmatch(value.get_secret_value()):
+            raise PydanticCustomError("broker", "must be a URL, such as redis://host:6379/0")
+        return value
+
     @field_validator("failpoints")
     @classmethod
     def _known_failpoints(cls, value: str) -> str:
@@ -140,14 +158,22 @@ class Settings(BaseSettings):
         return self.n8n_cache or Path.home() / ".cache" / "wfops" / "n8n"
 
 
+SEE = "see the README's table of settings"
+
+
 def read_settings() -> Settings:
     """The settings as the environment says now; :class:`InvalidSetting` names the variable."""
     try:
         settings = Settings()
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        name = "WFOPS_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise InvalidSetting(f"{name}: {first['msg']}", fix="see the README's table of settings") from None
+        field, *inner = (str(part) for part in first["loc"])
+        where = "".join(f" {part!r}:" for part in inner if part != "[key]")
+        raise InvalidSetting(f"WFOPS_{field.upper()}:{where} {first['msg']}", fix=SEE) from None
+    except SettingsError as error:  # what must be JSON and is none
+        found = _FIELD.search(str(error))
+        name = f"WFOPS_{found[1].upper()}" if found else "a WFOPS_ variable"
+        raise InvalidSetting(f"{name}: must be JSON", fix=SEE) from None
     if settings.failpoints:
         failpoint_specifications.arm(settings.failpoints)
     return settings

@@ -32,5 +32,5 @@ class MetricsRoute:
         return Response(body, headers={"Content-Type": content_type, "Cache-Control": "no-store"})
 
     def _is_allowed(self, request: Request) -> bool:
-        given = request.headers.get("authorization", "")
-        return hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode())
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        return scheme.lower() == "bearer" and hmac.compare_digest(given.encode(), str(self._token).encode())

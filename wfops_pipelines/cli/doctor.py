@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def doctor(
-    offline: Annotated[bool, typer.Option("--offline", help="Ask neither n8n nor Git.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Ask neither n8n nor Git, nor a broker.")] = False,
     set_back_ticks: Annotated[bool, typer.Option("--set-back-ticks", help=(
         "After the clock was set back: let no sensor or schedule wait for the times it showed before. Stop Dagster's daemon "
         "first; `wfops up` does this by itself."))] = False,
@@ -75,6 +75,8 @@ def _examine(*, offline: bool, set_back_ticks: bool) -> Iterator[Finding]:
     yield checks.guarded("home", lambda: checks.check_home(settings))
     yield checks.guarded("disk", lambda: checks.check_disk(settings))
     yield checks.guarded("secret key", lambda: checks.check_key(settings))
+    if settings.celery_broker_url is not None and not offline:
+        yield checks.guarded("broker", lambda: checks.check_broker(settings))
     yield from _examine_open(settings, actor, offline=offline, set_back_ticks=set_back_ticks)
 
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from wfops_pipelines.domain.errors import WfopsError
+from wfops_pipelines.domain.shown import one_line
 from wfops_pipelines.services.diagnose import Finding
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 OLDEST_GIT = (2, 34)
 LEAST_FREE_BYTES = 1024**3
+BROKER_SECONDS = 3
 
 
 def guarded(check: str, work: Callable[[], Finding]) -> Finding:
@@ -75,6 +77,26 @@ def check_key(settings: Settings) -> Finding:
     box = read_keys(settings)
     source = "WFOPS_SECRET_KEY" if settings.secret_key is not None else str(settings.home / KEY_FILE)
     return Finding("secret key", True, f"{source} holds {', '.join(box.key_ids)}; {box.key_id} encrypts")
+
+
+def check_broker(settings: Settings) -> Finding:
+    """Celery's broker takes connections: without it no sweep comes to its end."""
+    assert settings.celery_broker_url is not None  # noqa: S101 - asked only then
+    try:
+        from celery import Celery
+    except ImportError:
+        return Finding("broker", False, "WFOPS_CELERY_BROKER_URL is set, and dagster-celery is not installed",
+                       "install the extra: pip install 'wfops[celery]'")
+    fix = "start the broker, or name the right one in WFOPS_CELERY_BROKER_URL; sweeps fail until then"
+    url = settings.celery_broker_url.get_secret_value()
+    shown = f"{url.partition(':')[0]}://…"
+    try:
+        with Celery(broker=url, set_as_current=False).connection_for_write(connect_timeout=BROKER_SECONDS) as connection:
+            shown = connection.as_uri()  # without its password
+            connection.ensure_connection(max_retries=1, interval_start=0, timeout=BROKER_SECONDS)
+    except Exception as error:  # whatever the library of the broker raises
+        return Finding("broker", False, f"{shown}: {one_line(str(error), 200) or type(error).__name__}", fix)
+    return Finding("broker", True, f"{shown} takes connections")
 
 
 def check_schema(installation: Installation) -> Finding:

@@ -196,6 +196,8 @@ def check_branch(value: str) -> str:
     """A branch that Git allows."""
     if not value or len(value) > 200 or _NOT_IN_BRANCH.search(value) or _CONTROL.search(value):
         raise ValueError("must be the name of a Git branch: letters, digits, '-', '_', '.' and '/'")
+    if value == "HEAD" or value.startswith("refs/"):
+        raise ValueError("must be the name of a branch alone, such as 'main': neither 'HEAD' nor 'refs/heads/…'")
     return value
 
 

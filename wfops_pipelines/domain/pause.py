@@ -12,8 +12,10 @@ from datetime import datetime
 from uuid import UUID
 
 from wfops_pipelines.domain.errors import Paused
+from wfops_pipelines.domain.shown import one_line
 
 EVERYTHING = "everything"
+_REASON = 200  # characters of it, in messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Pause:
 
     def __str__(self) -> str:
         """``acme is paused by local:ada (maintenance)``"""
-        why = f" ({self.reason})" if self.reason else ""
+        why = f" ({one_line(self.reason, _REASON)})" if self.reason else ""
         return f"{self.tenant or EVERYTHING} is paused by {self.paused_by}{why}"
 
     def refusal(self) -> Paused:

@@ -26,7 +26,7 @@ from wfops_pipelines.embedded import demo_fleet as fleet
 from wfops_pipelines.embedded.dagster_web import DagsterWeb, asset_page
 from wfops_pipelines.embedded.demo_screen import Screen
 from wfops_pipelines.embedded.processes import Event, Supervisor
-from wfops_pipelines.embedded.system import System, choose_api_port, choose_port, only_system
+from wfops_pipelines.embedded.system import System, choose_ports, only_system
 from wfops_pipelines.postgres.embedded import EmbeddedPostgres
 from wfops_pipelines.services.apply_fleet import apply_fleet
 from wfops_pipelines.services.matrix import MatrixRow, workflow_matrix
@@ -56,7 +56,7 @@ def run_demo(settings: Settings, *, once: bool, n8n: Literal["sandbox", "real"] 
     started = time.monotonic()
     with only_system(home) as tell_url:
         _afresh(home)
-        chosen, api = choose_port(own, port), choose_api_port(own, port)
+        chosen, api = choose_ports(own, port)
         kind = "real n8n servers" if n8n == "real" else "sandbox n8n servers"
         screen.title(f"WorkflowOps demo: two tenants, six {kind}, a Git repository each", f"in {home}")
         with screen.step("PostgreSQL with its roles, and the store's tables"):

@@ -49,7 +49,7 @@ class System:
         self._port = port
         host = installation.settings.api_host
         self._api = (HOST if host in {"0.0.0.0", "::"} else host, api_port)  # noqa: S104 - where it is asked, not served
-        self.api_url = f"http://{self._api[0]}:{api_port}/api/v1"
+        self.api_url = f"http://{f'[{host}]' if ':' in self._api[0] else self._api[0]}:{api_port}/api/v1"
         self.logs = self._home / "logs"
         self._socket = _socket_path(_run_folder(self._home))
         self._environment = _environment(installation, self.url)
@@ -148,29 +148,27 @@ def only_system(home: Path) -> Iterator[Callable[[str], None]]:
             record.unlink(missing_ok=True)
 
 
-def choose_port(settings: Settings, asked: int | None) -> int:
-    """The port for the UI: the one asked for, else the usual one or the next that is free.
+def choose_ports(settings: Settings, asked: int | None) -> tuple[int, int]:
+    """The ports for the UI and for the API: those asked for, else the usual ones or the next that are free.
 
-    One that was asked for, here or by ``WFOPS_UI_PORT``, and is taken raises :class:`UsageError`; 0 is any free one.
+    One that was asked for, here for the UI or by ``WFOPS_UI_PORT`` and ``WFOPS_API_PORT``, and is taken raises
+    :class:`UsageError`, and so does the same one for both; 0 is any free one, and for the UI alone it is so for both.
     """
-    if asked is None and "ui_port" in settings.model_fields_set:
-        asked = settings.ui_port
-    return _port(asked, settings.ui_port, "choose another one with --port, or none at all")
+    given = asked is None and "ui_port" in settings.model_fields_set
+    ui = _port(settings.ui_port if given else asked, settings.ui_port, "choose another one with --port, or none at all")
+    wanted = settings.api_port if "api_port" in settings.model_fields_set else 0 if asked == 0 else None
+    return ui, _port(wanted, settings.api_port, "set WFOPS_API_PORT to another one", not_this=ui)
 
 
-def choose_api_port(settings: Settings, ui: int | None) -> int:
-    """The port for the API, likewise, by ``WFOPS_API_PORT``; asked for any free one (0) for the UI, so it is here."""
-    asked = settings.api_port if "api_port" in settings.model_fields_set else 0 if ui == 0 else None
-    return _port(asked, settings.api_port, "set WFOPS_API_PORT to another one")
-
-
-def _port(asked: int | None, usual: int, fix: str) -> int:
+def _port(asked: int | None, usual: int, fix: str, *, not_this: int | None = None) -> int:
+    if asked is not None and asked == not_this:
+        raise UsageError(f"the UI and the API cannot both have port {asked}", fix=fix)
     if asked is not None:
         free = _free_port(asked)
         if free is None:
             raise UsageError(f"port {asked} is taken{_by_whom(asked)}", fix=fix)
         return free
-    tried = (_free_port(port) for port in range(usual, min(usual + NEXT_PORTS, 65536)))
+    tried = (_free_port(port) for port in range(usual, min(usual + NEXT_PORTS, 65536)) if port != not_this)
     return next((port for port in tried if port is not None), None) or _free_port(0) or usual
 
 

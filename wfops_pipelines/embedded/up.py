@@ -15,7 +15,7 @@ from wfops_pipelines.bootstrap import open_installation
 from wfops_pipelines.defs import launch
 from wfops_pipelines.embedded.host_clock import ClockWatch
 from wfops_pipelines.embedded.processes import Event, Supervisor
-from wfops_pipelines.embedded.system import System, choose_api_port, choose_port, only_system
+from wfops_pipelines.embedded.system import System, choose_ports, only_system
 from wfops_pipelines.settings import Settings
 
 
@@ -27,7 +27,7 @@ def run_up(settings: Settings, *, port: int | None = None) -> int:
     ``KeyboardInterrupt`` before everything is ready.
     """
     with only_system(settings.home) as tell_url:
-        chosen, api = choose_port(settings, port), choose_api_port(settings, port)
+        chosen, api = choose_ports(settings, port)
         say(f"Starting WorkflowOps in {settings.home}")
         with open_installation(settings) as installation, Supervisor(_on_event) as supervisor:
             system = System(installation, supervisor, port=chosen, api_port=api)

@@ -65,11 +65,13 @@ async def check_fleet(services: Services, *, actor: str) -> list[Finding]:
 @dataclass(frozen=True, slots=True)
 class _Source:
     """A branch of a repository, with the first of the environments that are read from it, and how to call it: the tenant's
-    own is named by the tenant, one that only some environments have by those."""
+    own is named by the tenant, one that only some environments have by those. ``last`` is the head that one of them was
+    read at, if any was."""
 
     context: Context
     environment: Row[Any]
     name: str
+    last: str | None
 
 
 def _targets(services: Services, actor: str) -> tuple[list[tuple[Context, Row[Any]]], list[_Source]]:
@@ -82,11 +84,12 @@ def _targets(services: Services, actor: str) -> tuple[list[tuple[Context, Row[An
         with services.store.read(context) as work:
             rows, repositories = work.fleet.environments(), work.fleet.repositories()
         targets += [(context, row) for row in rows]
-        sources += _sources(context, rows, repositories)
+        sources += _sources(services, context, rows, repositories)
     return targets, sources
 
 
-def _sources(context: Context, rows: Sequence[Row[Any]], repositories: Mapping[UUID, Row[Any]]) -> Iterator[_Source]:
+def _sources(services: Services, context: Context, rows: Sequence[Row[Any]],
+             repositories: Mapping[UUID, Row[Any]]) -> Iterator[_Source]:
     """The branches that a tenant's environments are read from, in the order of the environments."""
     read: dict[tuple[UUID, str], list[Row[Any]]] = {}
     for row in rows:
@@ -97,7 +100,9 @@ def _sources(context: Context, rows: Sequence[Row[Any]], repositories: Mapping[U
         repository = repositories[repository_id]
         shared = repository.name == DEFAULT_REPOSITORY and branch == repository.branch
         name = context.tenant_slug if shared else f"{context.tenant_slug}/{','.join(e.slug for e in environments)}"
-        yield _Source(context, environments[0], f"repository {name}")
+        last = next((row.git_commit for row in environments if row.git_commit is not None
+                     and row.git_source == services.source_key(row, repository)), None)
+        yield _Source(context, environments[0], f"repository {name}", last)
 
 
 def _name_of(context: Context, environment: Row[Any]) -> str:
@@ -144,5 +149,9 @@ def _read_head(services: Services, source: _Source) -> Finding:
             repository.close()
     except WfopsError as error:
         return Finding.of_error(source.name, error)
+    if head is None and source.last is not None:
+        return Finding(source.name, False,
+                       f"{repository.display_url} {branch}: the branch is gone (it was at {source.last[:12]})",
+                       "restore the branch, or name another one in fleet.yaml")
     state = f"readable, head {head[:10]}" if head else "readable, the branch is not there yet"
     return Finding(source.name, True, f"{repository.display_url} {branch}: {state}")

@@ -19,7 +19,8 @@ from sqlalchemy import Row
 
 from wfops_pipelines import failpoints
 from wfops_pipelines.domain.context import Context
-from wfops_pipelines.domain.errors import Broken, OperationRunning, TimedOut, WfopsError
+from wfops_pipelines.domain.drift import EnvironmentDriftStatus
+from wfops_pipelines.domain.errors import Broken, NotFound, OperationRunning, TimedOut, WfopsError
 from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.services.detect_drift import CheckType, DriftCheck, check_drift, compare_stored
 from wfops_pipelines.services.reconcile import reconcile
@@ -120,15 +121,28 @@ async def _inventory(services: Services, target: Target, parts: Collection[Part]
     if {Part.REPOSITORY, Part.ENVIRONMENT, Part.DRIFT} <= set(parts) and environment.repository_id is not None:
         await _drift_with_inventory(services, target, check_type, tell)
         return
+    read: list[Outcome] = []
     if Part.REPOSITORY in parts:
-        await _one(target, Part.REPOSITORY, lambda: sync_repository(services, context, environment), tell, holder_of)
+        await _one(target, Part.REPOSITORY, lambda: sync_repository(services, context, environment), read.append, holder_of)
+        tell(read[0])
     if Part.ENVIRONMENT in parts:
         await _one(target, Part.ENVIRONMENT, lambda: with_retries(
             services, context, environment, OperationKind.ENVIRONMENT_SYNC,
             lambda use: sync_environment(services, use, environment)), tell, holder_of)
     if Part.DRIFT in parts:
-        await _one(target, Part.DRIFT, lambda: compare_stored(services, context, environment, check_type=check_type), tell,
+        compare = check_drift if _is_gone_or_back(environment, read) else compare_stored
+        await _one(target, Part.DRIFT, lambda: compare(services, context, environment, check_type=check_type), tell,
                    holder_of)
+
+
+def _is_gone_or_back(environment: Row[Any], read: Sequence[Outcome]) -> bool:
+    """Whether what was just read says that the branch or its repository is not there, or is there again: no comparison of
+    what the store holds can tell that, and a check can (§9)."""
+    if not read:
+        return False
+    if read[0].error is not None:
+        return isinstance(read[0].error, NotFound)
+    return bool(environment.drift_status == EnvironmentDriftStatus.ERROR and environment.drift_reason == NotFound.kind)
 
 
 async def _drift_with_inventory(services: Services, target: Target, check_type: CheckType, tell: Report) -> None:

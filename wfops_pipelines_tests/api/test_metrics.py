@@ -67,4 +67,5 @@ def test_where_a_token_is_set_others_get_nothing(fleet: FleetUnderTest, given: s
 
 
 def test_who_has_the_token_reads(fleet: FleetUnderTest) -> None:
-    assert ask(fleet, token="s3cret", Authorization="Bearer s3cret").status_code == 200
+    for scheme in ("Bearer", "bearer", "BEARER"):  # RFC 7235: the scheme knows no case
+        assert ask(fleet, token="s3cret", Authorization=f"{scheme} s3cret").status_code == 200

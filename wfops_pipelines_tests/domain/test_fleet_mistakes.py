@@ -57,6 +57,8 @@ BAD_FIELDS: list[tuple[Path, Any, str]] = [
     ([*ACME, "repository", "provider"], "gitlab", "'git' or 'github'"),
     ([*ACME, "repository", "branch"], "a..b", "Git branch"),
     ([*ACME, "repository", "branch"], "-x", "Git branch"),
+    ([*ACME, "repository", "branch"], "refs/heads/main", "a branch alone"),
+    ([*ACME, "repository", "branch"], "HEAD", "a branch alone"),
     ([*ACME, "repository", "branch"], "main\n", "Git branch"),
     ([*DEV, "class"], "prod", "'dev', 'staging' or 'production'"),
     ([*DEV, "url"], "127.0.0.1:5701", "must begin with http"),

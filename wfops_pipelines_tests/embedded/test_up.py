@@ -14,7 +14,7 @@ import pytest
 
 from wfops_pipelines.domain.errors import Blocked, UsageError
 from wfops_pipelines.embedded.dagster_web import DagsterWeb
-from wfops_pipelines.embedded.system import LONGEST_SOCKET, _socket_path, choose_port, only_system
+from wfops_pipelines.embedded.system import LONGEST_SOCKET, _socket_path, choose_ports, only_system
 from wfops_pipelines.embedded.up import run_up
 from wfops_pipelines.postgres.embedded import EmbeddedPostgres
 from wfops_pipelines.settings import Settings
@@ -78,15 +78,25 @@ def test_a_killed_system_leaves_nothing_behind_and_starts_again(system_home: Pat
 
 def test_a_port_that_was_asked_for_and_is_taken_is_an_error(tmp_path: Path, taken_port: int) -> None:
     with pytest.raises(UsageError, match=f"port {taken_port} is taken") as asked:
-        choose_port(Settings(home=tmp_path), taken_port)
+        choose_ports(Settings(home=tmp_path), taken_port)
     assert f"process {os.getpid()}" in str(asked.value) or not _sees_owners()
     with pytest.raises(UsageError, match=f"port {taken_port} is taken"):
-        choose_port(Settings(home=tmp_path, ui_port=taken_port), None)
+        choose_ports(Settings(home=tmp_path, ui_port=taken_port), None)
 
 
 def test_the_next_port_is_taken_where_none_was_asked_for(tmp_path: Path, taken_port: int) -> None:
     usual = Settings.model_construct(_fields_set=set(), home=tmp_path, ui_port=taken_port)
-    assert choose_port(usual, None) > taken_port
+    assert choose_ports(usual, None)[0] > taken_port
+
+
+def test_the_ui_and_the_api_have_a_port_each(tmp_path: Path) -> None:
+    free_port, _ = choose_ports(Settings(home=tmp_path), 0)
+    usual = Settings.model_construct(_fields_set=set(), home=tmp_path, api_port=free_port)
+    ui, api = choose_ports(usual, free_port)
+    assert ui == free_port != api
+    with pytest.raises(UsageError, match=f"cannot both have port {free_port}"):
+        choose_ports(Settings(home=tmp_path, ui_port=free_port, api_port=free_port), None)
+    assert len(set(choose_ports(Settings(home=tmp_path), 0))) == 2
 
 
 def test_a_system_that_is_being_started_is_said_to_be_one(tmp_path: Path) -> None:

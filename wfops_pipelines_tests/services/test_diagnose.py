@@ -29,6 +29,18 @@ def test_environments_that_share_the_tenants_repository_are_one_line_under_its_n
     assert repositories(fleet)["repository acme"].message.startswith(f"{fleet.repository.url} main: readable, head ")
 
 
+def test_a_branch_that_was_read_and_is_gone_is_said_to_be(new_fleet: NewFleet) -> None:
+    fleet = new_fleet(("dev", "prod"))
+    fleet["prod"].push_files({"a.json": b"{}"})
+    fleet["prod"].read_git()
+    fleet.repository.git("update-ref", "-d", "refs/heads/main")
+    finding = repositories(fleet)["repository acme"]
+    assert not finding.ok and "main: the branch is gone (it was at" in finding.message
+    fleet.declared("prod")["branch"] = "other"
+    fleet.apply()
+    assert repositories(fleet)["repository acme/prod"].ok  # this one was never there
+
+
 def test_an_environment_with_a_repository_of_its_own_is_named(new_fleet: NewFleet, tmp_path: Path) -> None:
     fleet = new_fleet(("dev", "prod"))
     own = make_bare(tmp_path / "own.git")

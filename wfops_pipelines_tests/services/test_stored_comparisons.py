@@ -12,6 +12,11 @@ OF_A_PUSH = (Part.REPOSITORY, Part.DIFF, Part.DRIFT)
 def pushed(environment: Environment, number: int = 0) -> None:
     """Somebody pushed something into the environment's folder, and its run is over."""
     environment.fleet.repository.commit({f"{environment.slug}/notes-{number}.txt": b"%d" % number})
+    refreshed(environment)
+
+
+def refreshed(environment: Environment) -> None:
+    """The run of a push is over."""
     fleet = environment.fleet
     run(refresh(fleet.services, [Target(fleet.context, environment.row)], OF_A_PUSH, check_type="scheduled"))
 
@@ -46,6 +51,18 @@ def test_an_n8n_that_is_away_is_not_called_in_sync_for_a_push(new_fleet: NewFlee
     assert (row.drift_status, row.drift_reason, row.last_good_drift_at) == ("ERROR", "unreachable", well)
     fleet["eu"].sandbox.faults.clear()
     swept(fleet, hours=2)
+    assert fleet["eu"].row.drift_status == "IN_SYNC"
+
+
+def test_a_branch_that_is_gone_is_an_error_at_once_and_none_when_it_is_back(new_fleet: NewFleet) -> None:
+    fleet = new_fleet.as_left_by(three)
+    head = fleet.repository.git("rev-parse", "refs/heads/main").strip()
+    fleet.repository.git("update-ref", "-d", "refs/heads/main")
+    refreshed(fleet["eu"])
+    row = fleet["eu"].row
+    assert (row.drift_status, row.drift_reason, row.last_good_drift_status) == ("ERROR", "not_found", "IN_SYNC")
+    fleet.repository.git("update-ref", "refs/heads/main", head)
+    refreshed(fleet["eu"])
     assert fleet["eu"].row.drift_status == "IN_SYNC"
 
 
