@@ -33,6 +33,9 @@ def guarded(check: str, work: Callable[[], Finding]) -> Finding:
     except WfopsError as error:
         return Finding.of_error(check, error)
     except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None and error.strerror:
+            return Finding(check, False, f"{error.filename}: {error.strerror}",
+                           "is WFOPS_HOME right and writable for this user, and is there room on the disk?")
         text = next(iter(str(error).strip().splitlines()), "")
         return Finding(check, False, f"{type(error).__name__}{': ' + text if text else ''}", "WFOPS_DEBUG=1 shows more")
 
