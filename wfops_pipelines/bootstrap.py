@@ -73,8 +73,8 @@ def open_installation(settings: Settings | None = None, *, keep_running: bool = 
     each with the way out. ``keep_running`` leaves an embedded PostgreSQL running when this process ends.
     """
     settings = settings or process_settings()
-    _refuse_some_urls_of_roles(settings)
     box = read_keys(settings)
+    _refuse_some_urls_of_roles(settings)
     holder: Holder | None = None
     try:
         if settings.database_url is None and settings.database_owner_url is None:

@@ -101,8 +101,8 @@ def growth_rows(samples: Sequence[Sample], quiet: Sample) -> list[Row]:
         figures = [(each["minute"], each["processes"][name]["rss"]) for each in samples
                    if each["processes"].get(name, {}).get("pid") == first]
         rows += _growth(name, figures, warm, same=same)
-    before = min(each["postgres"]["uss"] for each in samples if warm - 0.5 <= each["minute"] < warm + 10)
-    own, shared = quiet["postgres"]["uss"], max(each["postgres"]["pss"] - each["postgres"]["uss"] for each in samples)
+    before = min(each["postgres"]["anon"] for each in samples if warm - 0.5 <= each["minute"] < warm + 10)
+    own, shared = quiet["postgres"]["anon"], max(each["postgres"]["pss"] - each["postgres"]["anon"] for each in samples)
     return [*rows, row("PostgreSQL's processes, each by itself, memory at the quiet end", own, "MB"),
             row(f"PostgreSQL's processes, each by itself, growth from the quietest of the ten minutes from {warm:.0f} on", own - before,
                 "MB", f"< {MAY_GROW_MB:.0f}", ok=own - before < MAY_GROW_MB),

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import random
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from wfops_pipelines_tests.servers.github import GitHubServer
 
 KEY, TOKEN, HOOK = "sandbox-key", "tok", "of the webhook"
 ON_GITHUB = 4  # tenants
+PATIENCE = 20.0  # seconds that somebody waits for an answer
 SIMPLE, LARGE = 6, 4  # workflows that are promoted, and larger ones around them
 
 
@@ -73,8 +75,15 @@ class N8n:
         httpx.delete(f"{self.url}/_sandbox/faults", timeout=30).raise_for_status()
 
     def _ask(self, method: str, path: str, **options: Any) -> httpx.Response:
-        return httpx.request(method, f"{self.url}/api/v1{path}", headers={"x-n8n-api-key": KEY}, timeout=5,
-                             **options).raise_for_status()
+        """Nobody waits longer than :data:`PATIENCE` for a whole answer, however it comes: ``httpx.ReadTimeout``."""
+        end = time.monotonic() + PATIENCE
+        with httpx.stream(method, f"{self.url}/api/v1{path}", headers={"x-n8n-api-key": KEY}, timeout=5, **options) as answer:
+            body = b""
+            for part in answer.iter_bytes():
+                body += part
+                if time.monotonic() > end:
+                    raise httpx.ReadTimeout(f"no whole answer within {PATIENCE} s")
+        return httpx.Response(answer.status_code, content=body, request=answer.request).raise_for_status()
 
 
 @dataclass(frozen=True, slots=True)

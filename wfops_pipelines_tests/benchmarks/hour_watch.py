@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -22,6 +23,7 @@ LONG_LIVED = {"code server": "run/code.sock", "daemon": "dagster._daemon", "webs
               "receiver": "wfops_pipelines.api", "keeper": "wfops_pipelines.embedded.keeper", "up": "import run_up"}
 OTHERS = {"leash": "leash.py", "worker": "multiprocessing.spawn", "tracker": "multiprocessing.resource_tracker",
           "submitter": "dagster job launch", "submitter's code server": "dagster api grpc"}  # of commands with --detach
+_MEMORY = re.compile(r"^(\w+): +(\d+) kB$", re.MULTILINE)
 UNENDED = ("NOT_STARTED", "QUEUED", "STARTING", "STARTED", "CANCELING")
 
 
@@ -113,14 +115,15 @@ def _process(process: psutil.Process) -> dict[str, Any]:
 
 
 def _postgres(watched: Watched) -> dict[str, Any]:
-    """All of it: what is shared is counted once (PSS), and what each has for itself."""
-    total = {"processes": 0, "pss": 0.0, "uss": 0.0}
+    """All of it in MB, what is shared counted once: what processes have for themselves (``anon``: a page of the cache that only
+    one of them has looked at is none of these), the cache and what else they share (``shmem``), and the program (``file``)."""
+    total = {"processes": 0, "pss": 0.0, "anon": 0.0, "shmem": 0.0, "file": 0.0}
     for process in postgres_processes(watched.home):
-        with suppress(psutil.Error):
-            memory = process.memory_full_info()
+        with suppress(OSError):  # it ended
+            said = dict(_MEMORY.findall(Path(f"/proc/{process.pid}/smaps_rollup").read_text()))
             total["processes"] += 1
-            total["pss"] += memory.pss / MB
-            total["uss"] += memory.uss / MB
+            for name, key in (("pss", "Pss"), ("anon", "Pss_Anon"), ("shmem", "Pss_Shmem"), ("file", "Pss_File")):
+                total[name] += int(said[key]) * 1024 / MB
     return {name: round(value, 1) for name, value in total.items()}
 
 
