@@ -24,6 +24,7 @@ from wfops_pipelines.domain.retention import KeepDays
 
 _FIELD = re.compile(r'field "(\w+)"')
 _BROKER = re.compile(r"[a-z][a-z0-9+_.-]*://.+", re.IGNORECASE | re.DOTALL)
+_SEE = "see the README's table of settings"
 _LONGEST = {"_seconds": 366 * 86_400, "_seconds_by_kind": 366 * 86_400, "_days": 36_600}
 
 
@@ -158,9 +159,6 @@ class Settings(BaseSettings):
         return self.n8n_cache or Path.home() / ".cache" / "wfops" / "n8n"
 
 
-SEE = "see the README's table of settings"
-
-
 def read_settings() -> Settings:
     """The settings as the environment says now; :class:`InvalidSetting` names the variable."""
     try:
@@ -169,11 +167,11 @@ def read_settings() -> Settings:
         first = error.errors(include_input=False, include_url=False)[0]
         field, *inner = (str(part) for part in first["loc"])
         where = "".join(f" {part!r}:" for part in inner if part != "[key]")
-        raise InvalidSetting(f"WFOPS_{field.upper()}:{where} {first['msg']}", fix=SEE) from None
+        raise InvalidSetting(f"WFOPS_{field.upper()}:{where} {first['msg']}", fix=_SEE) from None
     except SettingsError as error:  # what must be JSON and is none
         found = _FIELD.search(str(error))
         name = f"WFOPS_{found[1].upper()}" if found else "a WFOPS_ variable"
-        raise InvalidSetting(f"{name}: must be JSON", fix=SEE) from None
+        raise InvalidSetting(f"{name}: must be JSON", fix=_SEE) from None
     if settings.failpoints:
         failpoint_specifications.arm(settings.failpoints)
     return settings

@@ -48,7 +48,7 @@ class Commands(TyperGroup):
         except Exception as error:
             if hasattr(error, "format_message"):  # typer's own, about options and arguments
                 raise
-            report(_named(error), as_json=bool(ctx.meta.get(JSON)))
+            report(named(error), as_json=bool(ctx.meta.get(JSON)))
             raise typer.Exit(FAILED) from None
 
 
@@ -82,7 +82,7 @@ def exit_code_of(errors: Iterable[WfopsError]) -> int:
     return codes.pop() if len(codes) == 1 else FAILED
 
 
-def _named(error: Exception) -> WfopsError:
+def named(error: Exception) -> WfopsError:
     """An error that nobody expected, as one of ours: a file that the system refuses is named, anything else by its type."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return WfopsError(f"{error.filename}: {error.strerror}",

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from wfops_pipelines.cli.failures import named
 from wfops_pipelines.domain.errors import WfopsError
 from wfops_pipelines.domain.shown import one_line
 from wfops_pipelines.services.diagnose import Finding
@@ -30,14 +31,8 @@ def guarded(check: str, work: Callable[[], Finding]) -> Finding:
     """The finding of ``work``; whatever it raises is one, too."""
     try:
         return work()
-    except WfopsError as error:
-        return Finding.of_error(check, error)
     except Exception as error:
-        if isinstance(error, OSError) and error.filename is not None and error.strerror:
-            return Finding(check, False, f"{error.filename}: {error.strerror}",
-                           "is WFOPS_HOME right and writable for this user, and is there room on the disk?")
-        text = next(iter(str(error).strip().splitlines()), "")
-        return Finding(check, False, f"{type(error).__name__}{': ' + text if text else ''}", "WFOPS_DEBUG=1 shows more")
+        return Finding.of_error(check, error if isinstance(error, WfopsError) else named(error))
 
 
 def check_home(settings: Settings) -> Finding:
@@ -85,11 +80,11 @@ def check_key(settings: Settings) -> Finding:
 def check_broker(settings: Settings) -> Finding:
     """Celery's broker takes connections: without it no sweep comes to its end."""
     assert settings.celery_broker_url is not None  # noqa: S101 - asked only then
-    try:
-        from celery import Celery
-    except ImportError:
-        return Finding("broker", False, "WFOPS_CELERY_BROKER_URL is set, and dagster-celery is not installed",
-                       "install the extra: pip install 'wfops[celery]'")
+    from wfops_pipelines.defs.distributed.chosen import require_celery
+
+    require_celery()
+    from celery import Celery
+
     fix = "start the broker, or name the right one in WFOPS_CELERY_BROKER_URL; sweeps fail until then"
     url = settings.celery_broker_url.get_secret_value()
     shown = f"{url.partition(':')[0]}://…"

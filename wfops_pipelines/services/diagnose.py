@@ -19,6 +19,7 @@ from wfops_pipelines.domain.errors import Broken, WfopsError
 from wfops_pipelines.domain.fleet import DEFAULT_REPOSITORY
 from wfops_pipelines.n8n.provider import Health
 from wfops_pipelines.services.services import Services
+from wfops_pipelines.services.sync_repository import branch_gone
 from wfops_pipelines.unwaited import in_own_thread
 
 log = logging.getLogger("wfops.doctor")
@@ -150,8 +151,6 @@ def _read_head(services: Services, source: _Source) -> Finding:
     except WfopsError as error:
         return Finding.of_error(source.name, error)
     if head is None and source.last is not None:
-        return Finding(source.name, False,
-                       f"{repository.display_url} {branch}: the branch is gone (it was at {source.last[:12]})",
-                       "restore the branch, or name another one in fleet.yaml")
+        return Finding.of_error(source.name, branch_gone(repository, branch, source.last))
     state = f"readable, head {head[:10]}" if head else "readable, the branch is not there yet"
     return Finding(source.name, True, f"{repository.display_url} {branch}: {state}")

@@ -68,6 +68,12 @@ async def sync_repository(services: Services, context: Context, environment: Row
         return await read_repository(operation)
 
 
+def branch_gone(repository: Repository, branch: str, last: str) -> NotFound:
+    """The error of a branch that was read at the commit ``last`` and is not there any more."""
+    return NotFound(f"branch {branch} is gone (it was at {last[:12]})", target=repository.display_url,
+                    fix="restore the branch, or name another one in fleet.yaml; nothing was changed here")
+
+
 async def read_repository(operation: RunningOperation) -> RepositorySync:
     """The sync itself, inside whichever operation holds the environment. Git's calls block, for minutes at worst."""
     return await in_own_thread(_read_repository, operation)
@@ -162,9 +168,7 @@ class _Sync:
                 work.fleet.set_environment(self.environment.id, git_version=LOOK_AGAIN)
                 work.record("repository.branch_deleted", "environment", self.environment.slug,
                             environment=self.environment.slug, before=environment.git_commit, branch=branch)
-        raise NotFound(f"branch {branch} is gone (it was at {environment.git_commit[:12]})",
-                       target=repository.display_url,
-                       fix="restore the branch, or name another one in fleet.yaml; nothing was changed here")
+        raise branch_gone(repository, branch, environment.git_commit)
 
     def _leave_source(self, source: str, *, known: bool) -> None:
         """Another repository, branch or folder was declared, and nothing is there yet: what the old one held is gone."""

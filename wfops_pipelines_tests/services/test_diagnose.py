@@ -35,7 +35,7 @@ def test_a_branch_that_was_read_and_is_gone_is_said_to_be(new_fleet: NewFleet) -
     fleet["prod"].read_git()
     fleet.repository.git("update-ref", "-d", "refs/heads/main")
     finding = repositories(fleet)["repository acme"]
-    assert not finding.ok and "main: the branch is gone (it was at" in finding.message
+    assert not finding.ok and "branch main is gone (it was at" in finding.message and fleet.repository.url in finding.message
     fleet.declared("prod")["branch"] = "other"
     fleet.apply()
     assert repositories(fleet)["repository acme/prod"].ok  # this one was never there

@@ -17,12 +17,17 @@ def jobs() -> list[dg.JobDefinition]:
     """The job of a sweep in chunks; :class:`InvalidSetting` where the libraries are missing."""
     if not CHOSEN:
         return []
-    if importlib.util.find_spec("dagster_celery") is None:
-        raise InvalidSetting("WFOPS_CELERY_BROKER_URL is set, and dagster-celery is not installed",
-                             fix="install the extra: pip install 'wfops[celery]'")
+    require_celery()
     from wfops_pipelines.defs.distributed.jobs import distributed_sweep_job  # noqa: PLC0415 - an extra
 
     return [distributed_sweep_job]
+
+
+def require_celery() -> None:
+    """:class:`InvalidSetting` where a broker is set and the libraries for it are missing."""
+    if importlib.util.find_spec("dagster_celery") is None:
+        raise InvalidSetting("WFOPS_CELERY_BROKER_URL is set, and dagster-celery is not installed",
+                             fix="install the extra: pip install 'wfops[celery]'")
 
 
 def sweeping(schedule: dg.ScheduleDefinition) -> dg.ScheduleDefinition:
