@@ -2,11 +2,11 @@
 
 The supervisor of ``wfops up`` holds the server, and the last holder stops it. One that is killed (``kill -9``) stops
 nothing: the kernel takes its hold back, and the server would serve nobody. This program holds it too; it runs on a
-leash, so that it is told when the supervisor is gone, and then stays until it is the last.
+leash, which tells it by SIGHUP when the supervisor is gone, and then it stays until it is the last.
 
 Until then it watches the server: one that died, or ended itself because its disk was full, is started again.
 
-``python -m wfops_pipelines.embedded.keeper HOME SUPERVISOR_PID``, until SIGTERM.
+``python -m wfops_pipelines.embedded.keeper HOME``, until SIGTERM.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ from wfops_pipelines.domain.errors import WfopsError
 from wfops_pipelines.postgres.embedded import EmbeddedPostgres, Holder
 
 PATIENCE_SECONDS = 25.0  # the other programs of the supervisor have less time to end than this
-POLL_SECONDS = 0.1  # between two looks at a supervisor that is not our child, and at the server
+POLL_SECONDS = 0.1  # between two looks whether anybody holds the server still
 WATCH_SECONDS = 5.0  # between two looks whether the server lives
 RETRY_SECONDS = 30.0  # after a start that failed: what keeps it from starting does not go away by itself
-_ENDING = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+SUPERVISOR_GONE = signal.SIGHUP
+_ENDING = {signal.SIGTERM, signal.SIGINT, SUPERVISOR_GONE}
 
 
 def main(arguments: list[str]) -> int:
     """Hold the server of a home until a signal comes; without a supervisor, see to it that the last one stops it."""
-    postgres, supervisor = EmbeddedPostgres(Path(arguments[0])), psutil.Process(int(arguments[1]))
+    postgres = EmbeddedPostgres(Path(arguments[0]))
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # a signal waits until the hold is taken
     holder = postgres.acquire()
     over = threading.Event()
     watch = threading.Thread(target=_watch, args=(postgres, holder, over), name="watch", daemon=True)
     watch.start()
-    signal.sigwait(_ENDING)
+    number = signal.sigwait(_ENDING)
     over.set()
     watch.join()  # a server that it starts is one to let go of
     holder.close()
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while not _lives(supervisor) and postgres.status().lives and time.monotonic() < deadline:
-        if not postgres.status().held:  # whoever held it last was killed as well
-            postgres.acquire().close()
+    while SUPERVISOR_GONE in {number, *signal.sigpending()} and time.monotonic() < deadline:
+        if postgres.stop_if_unheld():  # whoever held it last was killed as well
             break
         time.sleep(POLL_SECONDS)
     return 0
@@ -73,13 +73,6 @@ def _say(text: str) -> None:
     with suppress(OSError):  # the disk may be full
         sys.stderr.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {text}\n")
         sys.stderr.flush()
-
-
-def _lives(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 if __name__ == "__main__":

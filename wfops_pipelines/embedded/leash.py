@@ -1,10 +1,10 @@
 """Runs one command and ends it, with all of its process group, when the process that started the leash is gone.
 
-``python -I -S leash.py PIPE GRACE COMMAND…``: PIPE is the descriptor of a pipe's reading end whose writing end only
-the supervisor holds, so that it closes when the supervisor dies, however it dies. (Linux's PR_SET_PDEATHSIG does
-less: it reaches the child alone, goes by the starting *thread*, and does not exist elsewhere.) The leash is the
-leader of a session and process group; its command and what that starts are members. It has the standard library only
-and stays small.
+``python -I -S leash.py PIPE SIGNAL GRACE COMMAND…``: PIPE is the descriptor of a pipe's reading end whose writing end
+only the supervisor holds, so that it closes when the supervisor dies, however it dies. (Linux's PR_SET_PDEATHSIG does
+less: it reaches the child alone, goes by the starting *thread*, and does not exist elsewhere.) SIGNAL is the number of
+the signal that says so, GRACE the seconds until SIGKILL. The leash is the leader of a session and process group; its
+command and what that starts are members. It has the standard library only and stays small.
 
 Exit code: the command's (128 + signal when it was killed), 127 when it cannot be started.
 """
@@ -23,7 +23,7 @@ CATCHABLE = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signa
 
 def main(arguments: list[str]) -> int:
     """Run the command; return the exit code."""
-    pipe, grace, command = int(arguments[0]), float(arguments[1]), arguments[2:]
+    pipe, farewell, grace, command = int(arguments[0]), int(arguments[1]), float(arguments[2]), arguments[3:]
     early: list[int] = []
     awake = _wake_on_signals(early)
     try:
@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
             with contextlib.suppress(BlockingIOError):
                 os.read(awake, 512)
         if pipe in readable:  # nobody writes to it: this is its end
-            _end_group(child, grace)
+            _end_group(child, farewell, grace)
     return child.returncode if child.returncode >= 0 else 128 - child.returncode
 
 
@@ -59,9 +59,9 @@ def _wake_on_signals(early: list[int]) -> int:
     return reading
 
 
-def _end_group(child: subprocess.Popen[bytes], grace: float) -> None:
-    """SIGTERM, then SIGKILL for everybody in the group, the leash included."""
-    os.killpg(0, signal.SIGTERM)
+def _end_group(child: subprocess.Popen[bytes], farewell: int, grace: float) -> None:
+    """The signal, then SIGKILL for everybody in the group, the leash included."""
+    os.killpg(0, farewell)
     with contextlib.suppress(subprocess.TimeoutExpired):
         child.wait(grace)
     os.killpg(0, signal.SIGKILL)

@@ -38,7 +38,9 @@ class Program:
     """What to run. ``environment`` is the whole environment (default: ours); ``log`` gets output and errors, appended.
 
     ``ready`` is asked again and again until it says True; ``restart`` starts the program anew, with a growing pause,
-    when it ends by itself; ``grace`` is how many seconds it has between SIGTERM and SIGKILL.
+    when it ends by itself; ``grace`` is how many seconds it has between SIGTERM and SIGKILL. ``orphaned`` is the signal
+    in place of SIGTERM when the supervisor is gone, for a program that has something to do then: a process that was
+    killed is seen as running for some time after what it held is given back, so that nobody can look for himself.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Program:
     ready_within: float = 60.0
     restart: bool = False
     grace: float = 10.0
+    orphaned: signal.Signals = signal.SIGTERM
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,8 @@ class Running:
         with program.log.open("ab") as output:
             self._log_start = output.tell()
             return subprocess.Popen(
-                [sys.executable, "-I", "-S", str(LEASH), str(life_line), str(program.grace), *program.command],
+                [sys.executable, "-I", "-S", str(LEASH), str(life_line), str(int(program.orphaned)), str(program.grace),
+                 *program.command],
                 cwd=program.directory, env=None if program.environment is None else dict(program.environment),
                 stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, pass_fds=(life_line,),
                 start_new_session=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from wfops_pipelines.defs.maintenance.dead_runs import report_dead_runs
 from wfops_pipelines.defs.maintenance.future_ticks import set_back_future_ticks
 from wfops_pipelines.defs.partitions import sync_partitions
 from wfops_pipelines.domain.errors import Blocked, ProcessFailed, UsageError
+from wfops_pipelines.embedded import keeper
 from wfops_pipelines.embedded.dagster_web import DagsterWeb
 from wfops_pipelines.embedded.processes import Program, Running, Supervisor
 from wfops_pipelines.postgres.locks import opened
@@ -67,7 +69,8 @@ class System:
         """Start what the others need, without waiting for it."""
         if self._holds_postgres:
             self._supervisor.launch(self._program(
-                "postgres-keeper", "wfops_pipelines.embedded.keeper", str(self._home), str(os.getpid()), grace=30.0))
+                "postgres-keeper", "wfops_pipelines.embedded.keeper", str(self._home), grace=30.0,
+                orphaned=keeper.SUPERVISOR_GONE))
         self._socket.unlink(missing_ok=True)
         self._workspace.write_text(json.dumps({  # JSON is YAML, and quotes any path
             "load_from": [{"grpc_server": {"socket": str(self._socket), "location_name": "wfops"}}]}))
@@ -108,13 +111,13 @@ class System:
             self._supervisor.launch(self._daemon)
 
     def _program(self, name: str, module: str, *arguments: str, ready: Callable[[], bool] | None = None,
-                 grace: float = 10.0) -> Program:
+                 grace: float = 10.0, orphaned: signal.Signals = signal.SIGTERM) -> Program:
         log = self.logs / f"{name}.log"
         with suppress(FileNotFoundError):
             if log.stat().st_size > LARGEST_LOG:
                 log.replace(log.with_suffix(".log.1"))
         return Program(name, [sys.executable, "-m", module, *arguments], log, environment=self._environment, ready=ready,
-                       ready_within=READY_SECONDS, restart=True, grace=grace)
+                       ready_within=READY_SECONDS, restart=True, grace=grace, orphaned=orphaned)
 
     def _wait(self, holds: Callable[[], bool], needed: Running, otherwise: str) -> None:
         deadline = time.monotonic() + READY_SECONDS

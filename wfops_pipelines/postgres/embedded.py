@@ -26,7 +26,7 @@ from types import TracebackType
 from typing import Self
 
 from wfops_pipelines.domain.errors import StoreUnavailable, WfopsError
-from wfops_pipelines.postgres.locks import LockFile, opened
+from wfops_pipelines.postgres.locks import LOOK_SECONDS, LockFile, opened
 from wfops_pipelines.postgres.place import Place, find_place
 from wfops_pipelines.postgres.server import START_SECONDS, Server
 
@@ -98,15 +98,21 @@ class EmbeddedPostgres:
             server.stop()
             server.remove()
 
+    def stop_if_unheld(self) -> bool:
+        """Stop the server unless somebody holds it; whether nobody did. Nobody begins to hold it between the look and the
+        deed."""
+        with self._alone() as server, _unheld(server) as unheld:
+            if unheld:
+                server.stop()
+            return unheld
+
     def destroy_if_unheld(self) -> bool:
-        """Stop the server and delete its data unless somebody holds it; whether that was done. Nobody begins to hold it
-        between the look and the deed."""
-        with self._alone() as server, opened(server.place.locks / "holders.lock") as lock:
-            if not lock.try_exclusive():
-                return False
-            server.stop()
-            server.remove()
-            return True
+        """As :meth:`stop_if_unheld`, and delete its data."""
+        with self._alone() as server, _unheld(server) as unheld:
+            if unheld:
+                server.stop()
+                server.remove()
+            return unheld
 
     def _server(self) -> Server:
         return Server(find_place(self._home, self._base), self._settings)
@@ -182,12 +188,18 @@ class _Hold:
         self.lock.release()
         if self.keep_running:
             return
-        with opened(self.server.place.locks / "holders.lock") as lock:
-            if not lock.try_exclusive():
-                return
-            self.server.stop()
-            if self.ephemeral:
+        with _unheld(self.server) as unheld:
+            if unheld:
+                self.server.stop()
+            if unheld and self.ephemeral:
                 self.server.remove()
+
+
+@contextmanager
+def _unheld(server: Server) -> Iterator[bool]:
+    """Whether nobody holds the server; called with the start lock, so that it stays so."""
+    with opened(server.place.locks / "holders.lock") as lock:
+        yield lock.exclusive(within=LOOK_SECONDS)
 
 
 @contextmanager

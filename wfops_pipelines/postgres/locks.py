@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 POLL_SECONDS = 0.02  # between two tries: a file lock that is awaited has no time limit of its own
+LOOK_SECONDS = POLL_SECONDS / 2  # whoever only looks has a lock for no longer: it is tried twice
 
 
 class LockFile:

@@ -29,7 +29,7 @@ import psycopg
 from wfops_pipelines.domain.errors import StoreNotReady, StoreUnavailable
 from wfops_pipelines.postgres import binaries as available
 from wfops_pipelines.postgres.binaries import Binaries
-from wfops_pipelines.postgres.locks import POLL_SECONDS, LockFile, opened
+from wfops_pipelines.postgres.locks import LOOK_SECONDS, POLL_SECONDS, LockFile, opened
 from wfops_pipelines.postgres.place import SOCKET_NAME, Place
 
 ADMIN = "postgres"
@@ -166,7 +166,7 @@ class Server:
                 binaries = available.copied_to(place.binaries, binaries)
             self._prepare(binaries)
             with opened(self._running_lock) as lock:
-                if not lock.try_exclusive():
+                if not lock.exclusive(within=LOOK_SECONDS):
                     raise StoreUnavailable(f"processes of an earlier PostgreSQL still use {place.data}",
                                            fix="end them, then try again")
                 self._remove_stale_files()

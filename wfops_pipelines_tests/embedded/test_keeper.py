@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from wfops_pipelines_tests.embedded.homes import ask, embedded, kill_postmaster
+from wfops_pipelines_tests.embedded.homes import Spawn, ask, embedded, kill_postmaster, pid_said_by
 from wfops_pipelines_tests.servers.processes import eventually
 
 KEEP = """
@@ -23,8 +23,9 @@ keeper.WATCH_SECONDS = 0.2
 
 def watched(home):
     postgres = embedded(home)
-    status = postgres.status
+    status, stop = postgres.status, postgres.stop_if_unheld
     postgres.status = lambda: print("looked", flush=True) or status()
+    postgres.stop_if_unheld = lambda: [stop(), print("asked", flush=True)][0]
     return postgres
 
 keeper.EmbeddedPostgres = watched
@@ -34,8 +35,8 @@ sys.exit(keeper.main(sys.argv[1:]))
 
 @pytest.fixture
 def keeper(home: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A keeper of the home's server, whose supervisor is this process."""
-    process = subprocess.Popen([sys.executable, "-c", KEEP, str(home), str(os.getpid())], stdout=subprocess.PIPE)
+    """A keeper of the home's server."""
+    process = subprocess.Popen([sys.executable, "-c", KEEP, str(home)], stdout=subprocess.PIPE)
     yield process
     process.terminate()
     process.communicate(timeout=60)
@@ -51,6 +52,35 @@ def test_a_server_that_was_killed_is_started_again_without_anybody_asking(home: 
     assert embedded(home).status().serves  # the keeper holds it
     keeper.terminate()
     assert keeper.wait(60) == 0
+    assert not embedded(home).status().lives
+
+
+def test_without_a_supervisor_it_stays_until_nobody_holds_the_server(
+        home: Path, keeper: subprocess.Popen[bytes], spawn_holder: Spawn) -> None:
+    """A supervisor that was killed may be seen as running for a moment: what counts is the signal that it is gone."""
+    eventually(lambda: embedded(home).status().serves)
+    other = spawn_holder()
+    pid_said_by(other)
+    keeper.send_signal(signal.SIGHUP)
+    said = keeper.stdout
+    assert said is not None
+    for _ in range(3):
+        eventually(lambda: said.readline() == b"asked\n")
+    assert embedded(home).status().serves
+    other.kill()
+    assert keeper.wait(60) == 0
+    assert not embedded(home).status().lives
+
+
+def test_with_a_supervisor_it_leaves_the_server_to_whoever_holds_it(
+        home: Path, keeper: subprocess.Popen[bytes], spawn_holder: Spawn) -> None:
+    eventually(lambda: embedded(home).status().serves)
+    other = spawn_holder()
+    pid_said_by(other)
+    keeper.terminate()
+    assert keeper.wait(60) == 0
+    assert embedded(home).status().serves
+    other.communicate()
     assert not embedded(home).status().lives
 
 

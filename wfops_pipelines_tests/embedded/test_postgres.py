@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psycopg
 import pytest
 
+from wfops_pipelines.postgres import locks
+from wfops_pipelines.postgres.locks import LockFile
+from wfops_pipelines.postgres.place import find_place
 from wfops_pipelines_tests.embedded.homes import (
     Spawn,
     ask,
@@ -16,6 +21,7 @@ from wfops_pipelines_tests.embedded.homes import (
     pid_said_by,
     run,
 )
+from wfops_pipelines_tests.servers.postgres import reachable_base
 
 
 def test_holders_share_one_server_and_the_last_one_stops_it(home: Path) -> None:
@@ -24,6 +30,16 @@ def test_holders_share_one_server_and_the_last_one_stops_it(home: Path) -> None:
     first.close()
     assert ask(second, "SELECT 1") == 1
     second.close()
+    assert not embedded(home).status().lives
+
+
+def test_somebody_who_looks_does_not_keep_the_last_holder_from_stopping_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To look whether anybody holds it is to lock it for a moment."""
+    holder = embedded(home).acquire()
+    looks = LockFile(find_place(home, reachable_base()).locks / "holders.lock")
+    monkeypatch.setattr(LockFile, "release", lambda lock: (lock.close(), looks.try_exclusive()))
+    monkeypatch.setattr(locks, "time", SimpleNamespace(monotonic=time.monotonic, sleep=lambda seconds: looks.close()))
+    holder.close()
     assert not embedded(home).status().lives
 
 

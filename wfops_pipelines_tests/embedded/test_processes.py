@@ -218,10 +218,12 @@ def test_what_a_dead_program_leaves_in_its_group_is_ended(make: Make, tmp_path: 
 SUPERVISE = """
 import sys
 from pathlib import Path
+from signal import SIGHUP, SIGTERM
 from wfops_pipelines.embedded.processes import Program, Supervisor
 with Supervisor() as supervisor:
     for name in sys.argv[2:]:
-        supervisor.start(Program(name, [sys.executable, "-S", "-c", sys.argv[1], name], Path("log"), ready=Path(name).exists, grace=30))
+        supervisor.start(Program(name, [sys.executable, "-S", "-c", sys.argv[1], name], Path("log"), ready=Path(name).exists, grace=30,
+                                 orphaned=SIGHUP if name == "orphaned" else SIGTERM))
     supervisor.about_to_wait()
     print("up", flush=True)
     supervisor.wait()
@@ -269,6 +271,16 @@ def test_a_killed_supervisor_leaves_no_orphans(make: Make, tmp_path: Path, scrip
         assert left_in(tmp_path)
         supervisor.kill()
     eventually(lambda: not left_in(tmp_path))
+
+
+def test_a_program_can_be_told_by_another_signal_that_its_supervisor_is_gone(make: Make, tmp_path: Path) -> None:
+    told_apart = POLITE.replace("signal.SIGTERM, stop", "signal.SIGHUP, stop")
+    with supervise(tmp_path, told_apart, "orphaned") as supervisor:
+        assert supervisor.stdout is not None
+        assert supervisor.stdout.readline() == "up\n"
+        supervisor.kill()
+    eventually(lambda: not left_in(tmp_path))
+    assert (tmp_path / "order").read_text().split() == ["orphaned"]
 
 
 def test_a_killed_leash_takes_its_program_along(make: Make, tmp_path: Path) -> None:
