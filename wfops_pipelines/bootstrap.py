@@ -6,9 +6,11 @@ up to date on the way; when there is nothing to do that costs a few queries.
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
@@ -21,7 +23,7 @@ from wfops_pipelines.n8n.provider import open_provider
 from wfops_pipelines.notify.apprise_sender import AppriseSender
 from wfops_pipelines.postgres.embedded import EmbeddedPostgres, Holder
 from wfops_pipelines.services.services import Limits, Services
-from wfops_pipelines.settings import Settings, process_settings
+from wfops_pipelines.settings import Settings, process_settings, system_record
 from wfops_pipelines.store import installation, migrate
 from wfops_pipelines.store.engine import StoreUrls, open_engine
 from wfops_pipelines.store.roles import Urls, bootstrap_roles, derived_passwords
@@ -40,6 +42,11 @@ class Installation:
     urls: Urls
     secrets: SecretBox
     holder: Holder | None
+
+    @property
+    def ui_url(self) -> str:
+        """Where links into the Dagster UI point, without a slash at the end."""
+        return self.services.base_url or self.settings.ui_url
 
     def close(self) -> None:
         """Give back connections, and the embedded server."""
@@ -107,8 +114,17 @@ def build_services(settings: Settings, store: Store) -> Services:
             longest_runs={str(kind): seconds for kind, seconds in settings.longest_run_seconds_by_kind.items()},
             send_lease=2 * settings.send_timeout_seconds + 30,  # a sender may wait for a place, then for the receiver
         ),
-        sender=AppriseSender(timeout=settings.send_timeout_seconds), base_url=settings.ui_url,
+        sender=AppriseSender(timeout=settings.send_timeout_seconds), base_url=_ui_url(settings),
     )
+
+
+def _ui_url(settings: Settings) -> str:
+    """As set; else where the home's system listens (what one that was killed left there is as good as the default)."""
+    url = settings.ui_url
+    if "ui_url" not in settings.model_fields_set:
+        with suppress(OSError, ValueError, LookupError, TypeError):
+            url = str(json.loads(system_record(settings.home).read_text("utf-8"))["url"])
+    return url.rstrip("/")
 
 
 def read_keys(settings: Settings) -> SecretBox:

@@ -83,7 +83,8 @@ class Settings(BaseSettings):
     sync_scheduler_enabled: bool = Field(default=False, description="environment syncs alone; a drift check syncs anyway")
     sync_interval_seconds: int = Field(default=900, ge=60)
     export_interval_seconds: int = Field(default=0, ge=0, description="canonical sync n8n -> Git of dev; off by default")
-    ui_url: str = Field(default="http://127.0.0.1:3000", description="where links into the Dagster UI point")
+    ui_url: str = Field(default="http://127.0.0.1:3000", description="where links into the Dagster UI point; "
+                        "unset, where `wfops up` of this home listens")
     ui_port: int = Field(default=3000, ge=0, le=65535)
     api_port: int = Field(default=3900, ge=0, le=65535, description="where `wfops up` takes webhooks")
     api_host: str = Field(default="127.0.0.1", description="address the API listens on; others belong behind TLS")
@@ -157,6 +158,11 @@ class Settings(BaseSettings):
     def n8n_cache_path(self) -> Path:
         """Where real n8n servers are installed, by version."""
         return self.n8n_cache or Path.home() / ".cache" / "wfops" / "n8n"
+
+
+def system_record(home: Path) -> Path:
+    """Where `wfops up` says, while it runs, where its UI is."""
+    return home / "run" / "up.json"
 
 
 def read_settings() -> Settings:

@@ -79,7 +79,7 @@ def submit(session: Session, tenant: str, slugs: Sequence[str], parts: Sequence[
 
 def tell_submitted(session: Session, run_id: str, *, as_json: bool, note: str = "") -> None:
     """The id of a submitted run, and its page; ``note`` says more of it to people."""
-    url = f"{session.installation.settings.ui_url.rstrip('/')}/runs/{run_id}"
+    url = f"{session.installation.ui_url}/runs/{run_id}"
     if as_json:
         terminal.write(terminal.json_text({"run_id": run_id, "url": url}))
     else:

@@ -30,7 +30,7 @@ from wfops_pipelines.embedded import keeper
 from wfops_pipelines.embedded.dagster_web import DagsterWeb
 from wfops_pipelines.embedded.processes import Program, Running, Supervisor
 from wfops_pipelines.postgres.locks import opened
-from wfops_pipelines.settings import Settings
+from wfops_pipelines.settings import Settings, system_record
 
 HOST = "127.0.0.1"
 NEXT_PORTS = 100         # how many ports after the usual one are tried
@@ -133,7 +133,7 @@ def only_system(home: Path) -> Iterator[Callable[[str], None]]:
     Raises :class:`Blocked` with that URL when there is one already.
     """
     folder = _run_folder(home)
-    record = folder / "up.json"
+    record = system_record(home)
     with opened(folder / "up.lock") as lock:
         if not lock.try_exclusive():
             with suppress(FileNotFoundError, ValueError):
@@ -155,12 +155,24 @@ def choose_ports(settings: Settings, asked: int | None) -> tuple[int, int]:
     """The ports for the UI and for the API: those asked for, else the usual ones or the next that are free.
 
     One that was asked for, here for the UI or by ``WFOPS_UI_PORT`` and ``WFOPS_API_PORT``, and is taken raises
-    :class:`UsageError`, and so does the same one for both; 0 is any free one, and for the UI alone it is so for both.
+    :class:`UsageError`, and so does the same one for both; 0 is any free one, and for the UI alone it is so for both. A
+    ``WFOPS_API_HOST`` where nothing can listen raises it, too.
     """
+    _refuse_elsewhere(settings.api_host)
     given = asked is None and "ui_port" in settings.model_fields_set
     ui = _port(settings.ui_port if given else asked, settings.ui_port, "choose another one with --port, or none at all")
     wanted = settings.api_port if "api_port" in settings.model_fields_set else 0 if asked == 0 else None
     return ui, _port(wanted, settings.api_port, "set WFOPS_API_PORT to another one", not_this=ui)
+
+
+def _refuse_elsewhere(host: str) -> None:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family) as probe:
+            probe.bind(address)
+    except (OSError, UnicodeError):  # the latter: no name of a host at all
+        raise UsageError(f"WFOPS_API_HOST: {host!r} is no address of this machine",
+                         fix="set it to 127.0.0.1, to 0.0.0.0 for all, or to one that this machine has") from None
 
 
 def _port(asked: int | None, usual: int, fix: str, *, not_this: int | None = None) -> int:

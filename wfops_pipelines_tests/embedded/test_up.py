@@ -99,6 +99,17 @@ def test_the_ui_and_the_api_have_a_port_each(tmp_path: Path) -> None:
     assert len(set(choose_ports(Settings(home=tmp_path), 0))) == 2
 
 
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "192.0.2.7", "a" * 300, "http://127.0.0.1"])
+def test_an_api_cannot_listen_where_this_machine_is_not(tmp_path: Path, host: str) -> None:
+    with pytest.raises(UsageError, match=r"WFOPS_API_HOST: .* is no address of this machine"):
+        choose_ports(Settings(home=tmp_path, api_host=host), 0)
+
+
+@pytest.mark.parametrize("host", ["localhost", "0.0.0.0", "127.0.0.1"])
+def test_an_api_can_listen_at_any_address_of_this_machine(tmp_path: Path, host: str) -> None:
+    assert all(choose_ports(Settings(home=tmp_path, api_host=host), 0))
+
+
 def test_a_system_that_is_being_started_is_said_to_be_one(tmp_path: Path) -> None:
     with (only_system(tmp_path), pytest.raises(Blocked, match="being started by another process"),
           only_system(tmp_path)):

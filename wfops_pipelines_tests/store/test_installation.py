@@ -18,7 +18,7 @@ from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import InvalidSetting, SecretUnreadable
 from wfops_pipelines.postgres.embedded import EmbeddedPostgres
 from wfops_pipelines.services.audit_trail import verify_tenant
-from wfops_pipelines.settings import Settings
+from wfops_pipelines.settings import Settings, system_record
 from wfops_pipelines.store.roles import Urls
 from wfops_pipelines.store.secrets import SecretBox, generate_key, key_id
 from wfops_pipelines.store.unit_of_work import Store
@@ -102,6 +102,21 @@ def test_opening_twice_changes_nothing(tmp_path: Path, database_url: str) -> Non
                                 " WHERE rolname LIKE 'wfops%'").fetchone()
             seen.add((installation.urls.app, installation.services.store.audit_key, row))
     assert len(seen) == 1
+
+
+def test_links_point_to_where_the_homes_system_listens_unless_a_setting_says_where(tmp_path: Path, database_url: str) -> None:
+    def link(**more: str) -> str:
+        with open_installation(settings_for(tmp_path, database_url, TEST_KEY).model_copy(update=more)) as installation:
+            return installation.ui_url
+
+    assert link() == "http://127.0.0.1:3000"
+    system_record(tmp_path).parent.mkdir()
+    system_record(tmp_path).write_text(json.dumps({"url": "http://127.0.0.1:3007", "pid": 1}))
+    assert link() == "http://127.0.0.1:3007"
+    assert link(ui_url="https://wfops.example/") == "https://wfops.example"
+    for broken in ("", "[]", '{"pid": 1}'):
+        system_record(tmp_path).write_text(broken)
+        assert link() == "http://127.0.0.1:3000"
 
 
 def test_two_processes_that_open_an_empty_server_at_once_agree(tmp_path: Path, database_url: str) -> None:
