@@ -12,11 +12,11 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from wfops_pipelines.bootstrap import Installation, open_installation
+from wfops_pipelines.bootstrap import Installation
 from wfops_pipelines.defs import launch
 from wfops_pipelines.defs.partitions import sync_partitions
 from wfops_pipelines.domain.errors import Broken, OperationRunning, UsageError, WfopsError
@@ -26,7 +26,7 @@ from wfops_pipelines.embedded import demo_fleet as fleet
 from wfops_pipelines.embedded.dagster_web import DagsterWeb, asset_page
 from wfops_pipelines.embedded.demo_screen import Screen
 from wfops_pipelines.embedded.processes import Event, Supervisor
-from wfops_pipelines.embedded.system import System, choose_ports, only_system
+from wfops_pipelines.embedded.system import System, choose_ports, kept_installation, only_system
 from wfops_pipelines.postgres.embedded import EmbeddedPostgres
 from wfops_pipelines.services.apply_fleet import apply_fleet
 from wfops_pipelines.services.matrix import MatrixRow, workflow_matrix
@@ -59,9 +59,9 @@ def run_demo(settings: Settings, *, once: bool, n8n: Literal["sandbox", "real"] 
         chosen, api = choose_ports(own, port)
         kind = "real n8n servers" if n8n == "real" else "sandbox n8n servers"
         screen.title(f"WorkflowOps demo: two tenants, six {kind}, a Git repository each", f"in {home}")
-        with screen.step("PostgreSQL with its roles, and the store's tables"):
-            installation = open_installation(own)
-        with installation, Supervisor(lambda event: _tell(screen, event)) as supervisor:
+        with Supervisor(lambda event: _tell(screen, event)) as supervisor, ExitStack() as opened:
+            with screen.step("PostgreSQL with its roles, and the store's tables"):
+                installation = opened.enter_context(kept_installation(own, supervisor))
             demo = _Demo(installation, supervisor, screen, chosen, api)
             demo.set_up(n8n, settings.n8n_cache_path)
             demo.baseline()

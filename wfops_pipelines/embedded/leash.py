@@ -3,7 +3,8 @@
 ``python -I -S leash.py PIPE SIGNAL GRACE COMMAND…``: PIPE is the descriptor of a pipe's reading end whose writing end
 only the supervisor holds, so that it closes when the supervisor dies, however it dies. (Linux's PR_SET_PDEATHSIG does
 less: it reaches the child alone, goes by the starting *thread*, and does not exist elsewhere.) SIGNAL is the number of
-the signal that says so, GRACE the seconds until SIGKILL. The leash is the leader of a session and process group; its
+the signal that says so (another one than SIGTERM is blocked when the command begins, so that it waits for whoever wants
+it), GRACE the seconds until SIGKILL. The leash is the leader of a session and process group; its
 command and what that starts are members. It has the standard library only and stays small.
 
 Exit code: the command's (128 + signal when it was killed), 127 when it cannot be started.
@@ -26,11 +27,15 @@ def main(arguments: list[str]) -> int:
     pipe, farewell, grace, command = int(arguments[0]), int(arguments[1]), float(arguments[2]), arguments[3:]
     early: list[int] = []
     awake = _wake_on_signals(early)
+    waits = {farewell} - {int(signal.SIGTERM)}
+    signal.pthread_sigmask(signal.SIG_BLOCK, waits)
     try:
         child = subprocess.Popen(command)
     except OSError as error:
         sys.stderr.write(f"{command[0]}: {error.strerror}\n")
         return 127
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, waits)
     for number in early:  # arrived before there was a command to get them
         child.send_signal(number)
     while child.poll() is None:

@@ -39,8 +39,9 @@ class Program:
 
     ``ready`` is asked again and again until it says True; ``restart`` starts the program anew, with a growing pause,
     when it ends by itself; ``grace`` is how many seconds it has between SIGTERM and SIGKILL. ``orphaned`` is the signal
-    in place of SIGTERM when the supervisor is gone, for a program that has something to do then: a process that was
-    killed is seen as running for some time after what it held is given back, so that nobody can look for himself.
+    in place of SIGTERM when the supervisor is gone, for a program that has something to do then; it begins with this one
+    blocked. (A process that was killed is seen as running for some time after what it held is given back, so that nobody
+    can look for himself.)
     """
 
     name: str

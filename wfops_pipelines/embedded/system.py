@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import sys
 import tempfile
@@ -20,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-from wfops_pipelines.bootstrap import Installation
+from wfops_pipelines.bootstrap import Installation, open_installation
 from wfops_pipelines.defs import launch
 from wfops_pipelines.defs.maintenance.dead_runs import report_dead_runs
 from wfops_pipelines.defs.maintenance.future_ticks import set_back_future_ticks
@@ -55,7 +54,6 @@ class System:
         self.logs = self._home / "logs"
         self._socket = _socket_path(_run_folder(self._home))
         self._environment = _environment(installation, self.url)
-        self._holds_postgres = installation.holder is not None
         self._workspace = _run_folder(self._home) / "workspace.yaml"
         self._code_server: Running | None = None
         self._daemon: Program | None = None
@@ -67,10 +65,6 @@ class System:
 
     def start_code_server(self) -> None:
         """Start what the others need, without waiting for it."""
-        if self._holds_postgres:
-            self._supervisor.launch(self._program(
-                "postgres-keeper", "wfops_pipelines.embedded.keeper", str(self._home), grace=30.0,
-                orphaned=keeper.SUPERVISOR_GONE))
         self._socket.unlink(missing_ok=True)
         self._workspace.write_text(json.dumps({  # JSON is YAML, and quotes any path
             "load_from": [{"grpc_server": {"socket": str(self._socket), "location_name": "wfops"}}]}))
@@ -110,20 +104,42 @@ class System:
         finally:
             self._supervisor.launch(self._daemon)
 
-    def _program(self, name: str, module: str, *arguments: str, ready: Callable[[], bool] | None = None,
-                 grace: float = 10.0, orphaned: signal.Signals = signal.SIGTERM) -> Program:
-        log = self.logs / f"{name}.log"
-        with suppress(FileNotFoundError):
-            if log.stat().st_size > LARGEST_LOG:
-                log.replace(log.with_suffix(".log.1"))
-        return Program(name, [sys.executable, "-m", module, *arguments], log, environment=self._environment, ready=ready,
-                       ready_within=READY_SECONDS, restart=True, grace=grace, orphaned=orphaned)
+    def _program(self, name: str, module: str, *arguments: str, ready: Callable[[], bool] | None = None) -> Program:
+        return Program(name, [sys.executable, "-m", module, *arguments], _log(self._home, name),
+                       environment=self._environment, ready=ready, ready_within=READY_SECONDS, restart=True)
 
     def _wait(self, holds: Callable[[], bool], needed: Running, otherwise: str) -> None:
         deadline = time.monotonic() + READY_SECONDS
         while not holds():
             if needed.ended.wait(_POLL_SECONDS) or time.monotonic() > deadline:
                 raise ProcessFailed(f"{otherwise}:\n{needed.log_tail()}", fix=f"see {needed.program.log}")
+
+
+@contextmanager
+def kept_installation(settings: Settings, supervisor: Supervisor) -> Iterator[Installation]:
+    """The installation of a supervisor that may be killed. What keeps an embedded PostgreSQL for it is launched before this
+    process holds it itself, and ended before it is closed, with all other programs: they use it.
+
+    Raises what ``open_installation`` raises.
+    """
+    if settings.database_url is None and settings.database_owner_url is None:
+        supervisor.launch(Program(
+            "postgres-keeper", [sys.executable, "-m", "wfops_pipelines.embedded.keeper", str(settings.home)],
+            _log(settings.home, "postgres-keeper"), restart=True, grace=30.0, orphaned=keeper.SUPERVISOR_GONE))
+    with open_installation(settings) as installation:
+        try:
+            yield installation
+        finally:
+            supervisor.stop_all()
+
+
+def _log(home: Path, program: str) -> Path:
+    """A program's log; one that has become large is set aside."""
+    log = home / "logs" / f"{program}.log"
+    with suppress(FileNotFoundError):
+        if log.stat().st_size > LARGEST_LOG:
+            log.replace(log.with_suffix(".log.1"))
+    return log
 
 
 @contextmanager

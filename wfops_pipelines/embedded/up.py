@@ -11,11 +11,10 @@ from datetime import timedelta
 
 from sqlalchemy.exc import DBAPIError
 
-from wfops_pipelines.bootstrap import open_installation
 from wfops_pipelines.defs import launch
 from wfops_pipelines.embedded.host_clock import ClockWatch
 from wfops_pipelines.embedded.processes import Event, Supervisor
-from wfops_pipelines.embedded.system import System, choose_ports, only_system
+from wfops_pipelines.embedded.system import System, choose_ports, kept_installation, only_system
 from wfops_pipelines.settings import Settings
 
 
@@ -29,7 +28,7 @@ def run_up(settings: Settings, *, port: int | None = None) -> int:
     with only_system(settings.home) as tell_url:
         chosen, api = choose_ports(settings, port)
         say(f"Starting WorkflowOps in {settings.home}")
-        with open_installation(settings) as installation, Supervisor(_on_event) as supervisor:
+        with Supervisor(_on_event) as supervisor, kept_installation(settings, supervisor) as installation:
             system = System(installation, supervisor, port=chosen, api_port=api)
             if system.dead_runs:
                 say(f"{len(system.dead_runs)} run(s) of an earlier system had no process any more: reported as failed")

@@ -274,8 +274,8 @@ def test_a_killed_supervisor_leaves_no_orphans(make: Make, tmp_path: Path, scrip
 
 
 def test_a_program_can_be_told_by_another_signal_that_its_supervisor_is_gone(make: Make, tmp_path: Path) -> None:
-    told_apart = POLITE.replace("signal.SIGTERM, stop", "signal.SIGHUP, stop")
-    with supervise(tmp_path, told_apart, "orphaned") as supervisor:
+    waiting = POLITE.replace("signal.pause()", "stop() if signal.sigwait({signal.SIGHUP}) else None")
+    with supervise(tmp_path, waiting, "orphaned") as supervisor:
         assert supervisor.stdout is not None
         assert supervisor.stdout.readline() == "up\n"
         supervisor.kill()
