@@ -80,11 +80,10 @@ def open_installation(settings: Settings | None = None, *, keep_running: bool = 
     each with the way out. ``keep_running`` leaves an embedded PostgreSQL running when this process ends.
     """
     settings = settings or process_settings()
-    box = read_keys(settings)
-    _refuse_some_urls_of_roles(settings)
+    box = fitting_keys(settings)
     holder: Holder | None = None
     try:
-        if settings.database_url is None and settings.database_owner_url is None:
+        if settings.embedded_database:
             holder = EmbeddedPostgres(settings.home).acquire(keep_running=keep_running)
         urls = _urls(settings, box, holder)
         migrate.upgrade(urls.owner, role_prefix=settings.role_prefix)
@@ -127,11 +126,18 @@ def _ui_url(settings: Settings) -> str:
     return url.rstrip("/")
 
 
+def fitting_keys(settings: Settings) -> SecretBox:
+    """The encryption keys, of settings that fit together: :class:`InvalidSetting` before anything is started."""
+    box = read_keys(settings)
+    _refuse_some_urls_of_roles(settings)
+    return box
+
+
 def read_keys(settings: Settings) -> SecretBox:
     """The encryption keys: from the setting, else, with the embedded database only, from a file made at first use."""
     if settings.secret_key is not None:
         return SecretBox.from_text(settings.secret_key.get_secret_value())
-    if settings.database_url is not None or settings.database_owner_url is not None:
+    if not settings.embedded_database:
         raise InvalidSetting("WFOPS_SECRET_KEY is not set, and the database is not the embedded one",
                              fix="set it to a Fernet key: `wfops secrets generate` prints one")
     path = settings.home / KEY_FILE

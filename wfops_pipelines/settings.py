@@ -139,6 +139,11 @@ class Settings(BaseSettings):
         return value.expanduser().absolute()
 
     @property
+    def embedded_database(self) -> bool:
+        """Whether no server is named, so that one is started in the home."""
+        return self.database_url is None and self.database_owner_url is None
+
+    @property
     def tenants_root(self) -> Path:
         """Artefacts and Git caches, one directory per tenant (§23)."""
         return self.home / "tenants"

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-from wfops_pipelines.bootstrap import Installation, open_installation
+from wfops_pipelines.bootstrap import Installation, fitting_keys, open_installation
 from wfops_pipelines.defs import launch
 from wfops_pipelines.defs.maintenance.dead_runs import report_dead_runs
 from wfops_pipelines.defs.maintenance.future_ticks import set_back_future_ticks
@@ -122,7 +122,8 @@ def kept_installation(settings: Settings, supervisor: Supervisor) -> Iterator[In
 
     Raises what ``open_installation`` raises.
     """
-    if settings.database_url is None and settings.database_owner_url is None:
+    fitting_keys(settings)
+    if settings.embedded_database:
         supervisor.launch(Program(
             "postgres-keeper", [sys.executable, "-m", "wfops_pipelines.embedded.keeper", str(settings.home)],
             _log(settings.home, "postgres-keeper"), restart=True, grace=30.0, orphaned=keeper.SUPERVISOR_GONE))

@@ -11,8 +11,9 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from pydantic import SecretStr
 
-from wfops_pipelines.domain.errors import Blocked, UsageError
+from wfops_pipelines.domain.errors import Blocked, InvalidSetting, UsageError
 from wfops_pipelines.embedded.dagster_web import DagsterWeb
 from wfops_pipelines.embedded.system import LONGEST_SOCKET, _socket_path, choose_ports, only_system
 from wfops_pipelines.embedded.up import run_up
@@ -106,6 +107,12 @@ def test_the_ui_and_the_api_have_a_port_each(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=f"cannot both have port {free_port}"):
         choose_ports(Settings(home=tmp_path, ui_port=free_port, api_port=free_port), None)
     assert len(set(choose_ports(Settings(home=tmp_path), 0))) == 2
+
+
+def test_settings_that_do_not_fit_are_refused_before_anything_is_started(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSetting, match="WFOPS_SECRET_KEY"):
+        run_up(Settings(home=tmp_path / "home", secret_key=SecretStr("no key")), port=0)
+    assert not (tmp_path / "home" / "logs").exists()
 
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "192.0.2.7", "a" * 300, "http://127.0.0.1"])
