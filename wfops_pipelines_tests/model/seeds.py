@@ -16,7 +16,7 @@ FIXED = 20261121
 def seed() -> int:
     """The seed of this process, told on its output where it is not the usual one."""
     chosen = os.environ.get("WFOPS_SEED")
-    if chosen is not None:
+    if chosen:
         return int(chosen)
     return random.SystemRandom().randrange(2**32) if os.environ.get("WFOPS_FRESH_SEED") else FIXED
 
