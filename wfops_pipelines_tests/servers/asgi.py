@@ -13,10 +13,12 @@ import uvicorn
 
 @contextmanager
 def serve(app: Any) -> Iterator[str]:
-    """The URL under which the app answers until the block is left."""
+    """The URL under which the app answers until the block is left. Answers that are still late then (a test's fault of a
+    minute) are waited for no longer than a second."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off", access_log=False))
+        server = uvicorn.Server(uvicorn.Config(
+            app, log_level="critical", lifespan="off", access_log=False, timeout_graceful_shutdown=1))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         listener.listen(128)
         thread.start()

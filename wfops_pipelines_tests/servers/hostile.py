@@ -116,6 +116,9 @@ class HostileServer:
             if self.tls:
                 connection = self.tls.wrap_socket(raw, server_side=True)
             with connection, connection.makefile("rb") as stream:
+                if not stream.peek(1)[:1].isalpha():
+                    connection.sendall(http(400, close=True))  # no HTTP, a client's TLS perhaps: as Node's servers answer it
+                    return
                 while (request := _read(stream, number)) is not None:
                     with self._lock:
                         self.requests.append(request)
