@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
+from itertools import pairwise
 from typing import Annotated, Any, Final, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -194,12 +195,21 @@ def is_open(windows: Iterable[FreezeWindow], now: datetime) -> bool:
 
 def next_open(windows: Iterable[FreezeWindow], now: datetime) -> datetime | None:
     """The first moment from ``now`` on at which it is open, in UTC; ``None`` where there is none within 400 days of ``now``
-    and of the end of every window that is once."""
-    given = list(windows)
-    at = now.astimezone(UTC)
+    and of the begin and end of every window that is once."""
+    given, at = list(windows), now.astimezone(UTC)
     deny, allow = _of_kind(given, WindowKind.DENY), _of_kind(given, WindowKind.ALLOW)
-    until = max([at, *(span[1] for window in given if not window.is_weekly for span in window.spans(at))]) + _HORIZON
-    while at <= until:
+    edges = {edge for window in given if not window.is_weekly for span in window.spans(at) for edge in span if edge > at}
+    # Between two of them the weeks are alike: what does not open within the horizon does not until the next of them.
+    for begin, end in pairwise([at, *sorted(edges), datetime.max.replace(tzinfo=UTC)]):
+        found = _first_open(deny, allow, begin, min(end, begin + _HORIZON))
+        if found is not None:
+            return found
+    return None
+
+
+def _first_open(deny: Sequence[FreezeWindow], allow: Sequence[FreezeWindow], at: datetime,
+                until: datetime) -> datetime | None:
+    while at < until:
         ends = [high for low, high in _spans(deny, at) if low <= at < high]
         if ends:
             at = max(ends)

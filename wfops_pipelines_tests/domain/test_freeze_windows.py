@@ -54,6 +54,17 @@ def test_a_window_that_is_once_has_a_first_moment_and_is_over_at_its_last() -> N
     assert is_open(windows, at("2027-01-04T07:00"))
 
 
+def test_what_does_not_open_for_a_century_is_not_walked_through_day_by_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[datetime] = []
+    spans = FreezeWindow.spans
+    monkeypatch.setattr(FreezeWindow, "spans", lambda window, at: looks.append(at) or spans(window, at))
+    never = weekly("00:00", "00:00", name="always")
+    assert next_open(read_windows([never, once("2199-01-01", "2199-02-01", "allow", name="far")]), at("2026-11-20T12:00")) is None
+    assert next_open(read_windows([weekly("09:00", "09:00", days=["mon", "tue"]), once("2199-01-01", "2199-02-01", "allow", name="far")]),
+                     at("2026-11-20T12:00")) == at("2199-01-02T09:00")
+    assert len(looks) < 10_000, "of 63,000 days"
+
+
 def test_a_date_is_its_first_moment_and_an_offset_is_taken_at_its_word() -> None:
     dates = read_windows([once("2026-12-24", "2026-12-27", **BERLIN)])
     moments = read_windows([once("2026-12-23T23:00Z", "2026-12-27T00:00+01:00", zone="Asia/Tokyo")])
