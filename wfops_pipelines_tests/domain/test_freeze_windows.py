@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -57,7 +58,12 @@ def test_a_window_that_is_once_has_a_first_moment_and_is_over_at_its_last() -> N
 def test_what_does_not_open_for_a_century_is_not_walked_through_day_by_day(monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[datetime] = []
     spans = FreezeWindow.spans
-    monkeypatch.setattr(FreezeWindow, "spans", lambda window, at: looks.append(at) or spans(window, at))
+
+    def counted(window: FreezeWindow, at: datetime) -> Iterator[tuple[datetime, datetime]]:
+        looks.append(at)
+        return spans(window, at)
+
+    monkeypatch.setattr(FreezeWindow, "spans", counted)
     never = weekly("00:00", "00:00", name="always")
     assert next_open(read_windows([never, once("2199-01-01", "2199-02-01", "allow", name="far")]), at("2026-11-20T12:00")) is None
     assert next_open(read_windows([weekly("09:00", "09:00", days=["mon", "tue"]), once("2199-01-01", "2199-02-01", "allow", name="far")]),
