@@ -128,6 +128,8 @@ def _ui_url(settings: Settings) -> str:
 
 def fitting_keys(settings: Settings) -> SecretBox:
     """The encryption keys, of settings that fit together: :class:`InvalidSetting` before anything is started."""
+    if settings.embedded_database:  # whose keys may be made by reading them
+        _refuse_some_urls_of_roles(settings)
     box = read_keys(settings)
     _refuse_some_urls_of_roles(settings)
     return box

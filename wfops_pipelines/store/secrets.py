@@ -187,7 +187,8 @@ def _read_key_file(path: Path) -> str:
             raise InvalidSetting(f"key file {path} can be read by others (mode {stat.S_IMODE(status.st_mode):04o})",
                                  fix=f"chmod 600 {path}, and rotate the key if somebody may have read it")
         if status.st_uid not in {os.geteuid(), 0}:
-            raise InvalidSetting(f"key file {path} belongs to another user (uid {status.st_uid})", fix=f"chown {path}")
+            raise InvalidSetting(f"key file {path} belongs to another user (uid {status.st_uid})",
+                                 fix=f"run wfops as that user, or chown {os.geteuid()} {path}")
         text = file.read(LARGEST_SECRET_FILE).decode("ascii", "replace").strip()
     parse_keys(text, source=f"key file {path}")
     return text
