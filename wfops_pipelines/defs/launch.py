@@ -213,7 +213,7 @@ def _submit(job: str, config: Mapping[str, Any], run_id: str, tags: Mapping[str,
         done = subprocess.run(
             [sys.executable, "-m", "dagster", "job", "launch", "-w", str(workspace), "-j", job, "--run-id", run_id,
              "--config-json", json.dumps(config), "--tags", json.dumps(dict(tags))],
-            env=os.environ, capture_output=True, text=True, timeout=_SUBMIT_SECONDS, check=False)
+            env={**os.environ, "PYTHONSAFEPATH": "1"}, capture_output=True, text=True, timeout=_SUBMIT_SECONDS, check=False)
     except subprocess.TimeoutExpired:
         raise WfopsError(f"the run {run_id} could not be submitted within {_SUBMIT_SECONDS:.0f} seconds",
                          fix="ask again when the machine is less busy, unless the UI shows a run of that id") from None

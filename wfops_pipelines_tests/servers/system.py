@@ -66,11 +66,12 @@ def clean_environment(home: Path, **settings: str) -> dict[str, str]:
 
 
 @contextmanager
-def system_up(home: Path, output: Path, settings: Mapping[str, str] | None = None) -> Iterator[Child]:
-    """``wfops up`` on a free port. However the block is left, nothing of it is left."""
+def system_up(home: Path, output: Path, settings: Mapping[str, str] | None = None, *,
+              directory: Path | None = None) -> Iterator[Child]:
+    """``wfops up`` on a free port, by somebody who is in ``directory``. However the block is left, nothing of it is left."""
     with output.open("wb") as file:
-        process = subprocess.Popen([sys.executable, "-c", _UP], env=clean_environment(home, **(settings or {})), stdout=file,
-                                   stderr=subprocess.STDOUT, start_new_session=True)
+        process = subprocess.Popen([sys.executable, "-P", "-c", _UP], env=clean_environment(home, **(settings or {})), stdout=file,
+                                   stderr=subprocess.STDOUT, start_new_session=True, cwd=directory)
     try:
         yield Child(process, home, output)
     finally:
