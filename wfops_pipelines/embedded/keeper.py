@@ -46,10 +46,14 @@ def main(arguments: list[str]) -> int:
     watch.join()  # a server that it starts is one to let go of
     holder.close()
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while SUPERVISOR_GONE in {number, *signal.sigpending()} and time.monotonic() < deadline:
+    while SUPERVISOR_GONE in {number, *signal.sigpending()} and holder.stands():
         if postgres.stop_if_unheld():  # whoever held it last was killed as well
             break
+        if signal.SIGTERM in signal.sigpending() or time.monotonic() > deadline:
+            break
         time.sleep(POLL_SECONDS)
+    if not holder.stands():
+        holder.interrupt()
     return 0
 
 
@@ -59,8 +63,8 @@ def _watch(postgres: EmbeddedPostgres, holder: Holder, over: threading.Event) ->
     while not over.wait(pause):
         pause = WATCH_SECONDS
         try:
-            # Without data somebody deleted the home: nobody wants an empty database in its place.
-            if holder.data.is_dir() and not postgres.status().lives:  # one that lives and is busy is left alone
+            # Where somebody deleted the home, or the data, nobody wants an empty database in its place.
+            if holder.stands() and holder.data.is_dir() and not postgres.status().lives:  # a busy one is left alone
                 _say("PostgreSQL is gone: it is started again")
                 postgres.acquire().close()  # we hold it still: this does not stop it
                 _say("PostgreSQL answers again")

@@ -35,7 +35,8 @@ _HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What to run. ``environment`` is the whole environment (default: ours); ``log`` gets output and errors, appended.
+    """What to run. ``environment`` is the whole environment (default: ours), but for PYTHONSAFEPATH: Python imports nothing
+    from the directory that the user happens to be in. ``log`` gets output and errors, appended.
 
     ``ready`` is asked again and again until it says True; ``restart`` starts the program anew, with a growing pause,
     when it ends by itself; ``grace`` is how many seconds it has between SIGTERM and SIGKILL. ``orphaned`` is the signal
@@ -86,15 +87,15 @@ class Running:
 
     def _spawn(self, life_line: int) -> subprocess.Popen[bytes]:
         program = self.program
+        environment = os.environ if program.environment is None else program.environment
         program.log.parent.mkdir(parents=True, exist_ok=True)
         with program.log.open("ab") as output:
             self._log_start = output.tell()
             return subprocess.Popen(
                 [sys.executable, "-I", "-S", str(LEASH), str(life_line), str(int(program.orphaned)), str(program.grace),
                  *program.command],
-                cwd=program.directory, env=None if program.environment is None else dict(program.environment),
-                stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, pass_fds=(life_line,),
-                start_new_session=True)
+                cwd=program.directory, env={**environment, "PYTHONSAFEPATH": "1"}, stdin=subprocess.DEVNULL, stdout=output,
+                stderr=subprocess.STDOUT, pass_fds=(life_line,), start_new_session=True)
 
     @property
     def pid(self) -> int:
@@ -170,8 +171,8 @@ class Supervisor:
     """Runs programs. Leaving its ``with`` block stops all of them, the last started first.
 
     Inside the block, in the main thread, SIGTERM and SIGHUP end the block like Ctrl-C does
-    (:class:`KeyboardInterrupt`), except in :meth:`wait`, which returns. A second signal while programs are being
-    stopped kills them at once.
+    (:class:`KeyboardInterrupt`), except in :meth:`wait`, which returns. Further signals do not interrupt what ends
+    things then: while programs are being stopped, one kills them at once.
     """
 
     def __init__(self, on_event: Callable[[Event], None] = lambda event: None) -> None:
@@ -241,7 +242,7 @@ class Supervisor:
                 elif self._running.get(news.program.name) is news:
                     due[news.program.name] = (time.monotonic() + self._pause_after(news), news.program)
         finally:
-            self._phase = "working"
+            self._phase = "stopping"
 
     def _launch_again(self, program: Program) -> None:
         """What the machine has no room for now, it has later: the others go on meanwhile."""
@@ -262,11 +263,11 @@ class Supervisor:
             running.stop(lambda: self._hurry)
             self._tell(Event("stopped", name))
 
-    def stop_all(self) -> None:
-        """Stop all programs, the last started first."""
+    def stop_all(self, *, but: str | None = None) -> None:
+        """Stop all programs, the last started first, ``but`` the one of that name."""
         before, self._phase = self._phase, "stopping"
         try:
-            for name in reversed(list(self._running)):
+            for name in reversed([name for name in self._running if name != but]):
                 self.stop(name)
         finally:
             self._phase, self._hurry = before, False
@@ -309,6 +310,7 @@ class Supervisor:
         elif self._phase == "stopping":
             self._hurry = True
         else:
+            self._phase = "stopping"
             raise KeyboardInterrupt
 
 

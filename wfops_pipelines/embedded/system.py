@@ -28,10 +28,13 @@ from wfops_pipelines.domain.errors import Blocked, ProcessFailed, UsageError
 from wfops_pipelines.embedded import keeper
 from wfops_pipelines.embedded.dagster_web import DagsterWeb
 from wfops_pipelines.embedded.processes import Program, Running, Supervisor
+from wfops_pipelines.postgres.embedded import EmbeddedPostgres
 from wfops_pipelines.postgres.locks import opened
+from wfops_pipelines.postgres.place import find_place
 from wfops_pipelines.settings import Settings, system_record
 
 HOST = "127.0.0.1"
+_KEEPER = "postgres-keeper"
 NEXT_PORTS = 100         # how many ports after the usual one are tried
 LARGEST_LOG = 5_000_000  # bytes; a log that is larger at the start is set aside
 LONGEST_SOCKET = 100     # characters that a socket's address holds everywhere
@@ -71,6 +74,7 @@ class System:
         self._code_server = self._supervisor.launch(self._program(
             "code-server", "dagster", "api", "grpc", "--socket", str(self._socket), "--module-name",
             "wfops_pipelines.definitions", "--location-name", "wfops", "--log-level", "warning",
+            "--working-directory", str(self._workspace.parent),  # where Dagster imports from, before all else
             ready=lambda: _listens(self._socket)))
 
     def start(self) -> DagsterWeb:
@@ -115,23 +119,35 @@ class System:
                 raise ProcessFailed(f"{otherwise}:\n{needed.log_tail()}", fix=f"see {needed.program.log}")
 
 
+def refuse_what_cannot_run(settings: Settings) -> None:
+    """Raises what :func:`kept_installation` would, of keys and of a home of somebody else, before anything is made."""
+    fitting_keys(settings)
+    if settings.embedded_database:
+        find_place(settings.home)
+
+
 @contextmanager
 def kept_installation(settings: Settings, supervisor: Supervisor) -> Iterator[Installation]:
-    """The installation of a supervisor that may be killed. What keeps an embedded PostgreSQL for it is launched before this
-    process holds it itself, and ended before it is closed, with all other programs: they use it.
+    """The installation of a supervisor that may be killed, and at its end all programs stopped, which use it. What keeps an
+    embedded PostgreSQL for it is launched before this process holds it itself, and stopped when it holds it no more.
 
     Raises what ``open_installation`` raises.
     """
-    fitting_keys(settings)
+    refuse_what_cannot_run(settings)
     if settings.embedded_database:
         supervisor.launch(Program(
-            "postgres-keeper", [sys.executable, "-m", "wfops_pipelines.embedded.keeper", str(settings.home)],
-            _log(settings.home, "postgres-keeper"), restart=True, grace=30.0, orphaned=keeper.SUPERVISOR_GONE))
-    with open_installation(settings) as installation:
-        try:
-            yield installation
-        finally:
+            _KEEPER, [sys.executable, "-m", "wfops_pipelines.embedded.keeper", str(settings.home)],
+            _log(settings.home, _KEEPER), restart=True, grace=30.0, orphaned=keeper.SUPERVISOR_GONE))
+    try:
+        with open_installation(settings) as installation:
+            try:
+                yield installation
+            finally:
+                supervisor.stop_all(but=_KEEPER)
+    finally:
+        if settings.embedded_database:
             supervisor.stop_all()
+            EmbeddedPostgres(settings.home).stop_if_unheld()  # somebody in a hurry had the keeper killed
 
 
 def _log(home: Path, program: str) -> Path:
@@ -158,6 +174,7 @@ def only_system(home: Path) -> Iterator[Callable[[str], None]]:
                 raise Blocked(f"the system of {home} runs already at {where['url']} (process {where['pid']})",
                               fix="use it, or stop it first")
             raise Blocked(f"the system of {home} is being started by another process", fix="wait for it, or stop it first")
+        record.unlink(missing_ok=True)  # of one that was killed
 
         def tell(url: str) -> None:
             record.write_text(json.dumps({"url": url, "pid": os.getpid()}))
@@ -175,40 +192,42 @@ def choose_ports(settings: Settings, asked: int | None) -> tuple[int, int]:
     :class:`UsageError`, and so does the same one for both; 0 is any free one, and for the UI alone it is so for both. A
     ``WFOPS_API_HOST`` where nothing can listen raises it, too.
     """
-    _refuse_elsewhere(settings.api_host)
+    host = _of_this_machine(settings.api_host)
     given = asked is None and "ui_port" in settings.model_fields_set
     ui = _port(settings.ui_port if given else asked, settings.ui_port, "choose another one with --port, or none at all")
     wanted = settings.api_port if "api_port" in settings.model_fields_set else 0 if asked == 0 else None
-    return ui, _port(wanted, settings.api_port, "set WFOPS_API_PORT to another one", not_this=ui)
+    return ui, _port(wanted, settings.api_port, "set WFOPS_API_PORT to another one", not_this=ui, host=host)
 
 
-def _refuse_elsewhere(host: str) -> None:
+def _of_this_machine(host: str) -> str:
+    """The address of a host, at which something here can listen."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
         with socket.socket(family) as probe:
             probe.bind(address)
+            return str(address[0])
     except (OSError, UnicodeError):  # the latter: no name of a host at all
         raise UsageError(f"WFOPS_API_HOST: {host!r} is no address of this machine",
                          fix="set it to 127.0.0.1, to 0.0.0.0 for all, or to one that this machine has") from None
 
 
-def _port(asked: int | None, usual: int, fix: str, *, not_this: int | None = None) -> int:
+def _port(asked: int | None, usual: int, fix: str, *, not_this: int | None = None, host: str = HOST) -> int:
     if asked is not None and asked == not_this:
         raise UsageError(f"the UI and the API cannot both have port {asked}", fix=fix)
     if asked is not None:
-        free = _free_port(asked)
+        free = _free_port(asked, host)
         if free is None:
             raise UsageError(f"port {asked} is taken{_by_whom(asked)}", fix=fix)
         return free
-    tried = (_free_port(port) for port in range(usual, min(usual + NEXT_PORTS, 65536)) if port != not_this)
-    return next((port for port in tried if port is not None), None) or _free_port(0) or usual
+    tried = (_free_port(port, host) for port in range(usual, min(usual + NEXT_PORTS, 65536)) if port != not_this)
+    return next((port for port in tried if port is not None), None) or _free_port(0, host) or usual
 
 
-def _free_port(port: int) -> int | None:
-    with socket.socket() as probe:
+def _free_port(port: int, host: str) -> int | None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: closed connections do not count
         try:
-            probe.bind((HOST, port))
+            probe.bind((host, port))
         except OSError:
             return None
         return int(probe.getsockname()[1])

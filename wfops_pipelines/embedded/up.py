@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from wfops_pipelines.defs import launch
 from wfops_pipelines.embedded.host_clock import ClockWatch
 from wfops_pipelines.embedded.processes import Event, Supervisor
-from wfops_pipelines.embedded.system import System, choose_ports, kept_installation, only_system
+from wfops_pipelines.embedded.system import System, choose_ports, kept_installation, only_system, refuse_what_cannot_run
 from wfops_pipelines.settings import Settings
 
 
@@ -25,6 +25,7 @@ def run_up(settings: Settings, *, port: int | None = None) -> int:
     :class:`ProcessFailed` when a program does not come up, and what ``open_installation`` raises.
     ``KeyboardInterrupt`` before everything is ready.
     """
+    refuse_what_cannot_run(settings)
     with only_system(settings.home) as tell_url:
         chosen, api = choose_ports(settings, port)
         say(f"Starting WorkflowOps in {settings.home}")

@@ -31,6 +31,7 @@ from wfops_pipelines.postgres.place import Place, find_place
 from wfops_pipelines.postgres.server import START_SECONDS, Server
 
 LOCK_SECONDS = START_SECONDS + 60
+HOLDERS = "holders.lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class EmbeddedPostgres:
         :class:`InvalidSetting` (not installed).
         """
         with self._alone() as server:
-            lock = LockFile(server.place.locks / "holders.lock")
+            lock = LockFile(server.place.locks / HOLDERS)
             lock.shared()
             hold = _Hold(server, lock, keep_running=keep_running, ephemeral=ephemeral)
             try:
@@ -81,7 +82,7 @@ class EmbeddedPostgres:
     def status(self) -> Status:
         """How the server is, without starting it."""
         server = self._server()
-        with opened(server.place.locks / "holders.lock") as lock:
+        with opened(server.place.locks / HOLDERS) as lock:
             held = not lock.try_exclusive()
         lives, postmaster = server.lives(), server.postmaster()
         return Status(lives, lives and server.serves(), postmaster.pid if postmaster else None, held,
@@ -100,7 +101,9 @@ class EmbeddedPostgres:
 
     def stop_if_unheld(self) -> bool:
         """Stop the server unless somebody holds it; whether nobody did. Nobody begins to hold it between the look and the
-        deed."""
+        deed. Where there is none, nothing is made."""
+        if not (self._home / "postgres" / HOLDERS).exists():
+            return True
         with self._alone() as server, _unheld(server) as unheld:
             if unheld:
                 server.stop()
@@ -128,6 +131,7 @@ class Holder:
 
     def __init__(self, hold: _Hold) -> None:
         self._server = hold.server
+        self._stands = hold.stands
         self._finalizer = weakref.finalize(self, hold.let_go)
 
     def admin_url(self, database: str = "postgres") -> str:
@@ -150,6 +154,14 @@ class Holder:
         process = self._server.postmaster()
         return process.pid if process else None
 
+    def stands(self) -> bool:
+        """Whether the home is the one whose server is held: not deleted, nor made anew since."""
+        return self._stands()
+
+    def interrupt(self) -> None:
+        """Tell the server to end, whoever holds it, without waiting: that of a home that was deleted."""
+        self._server.interrupt()
+
     def close(self) -> None:
         """Give the server back; the last holder that does so stops it. Closing twice is allowed."""
         self._finalizer()
@@ -171,12 +183,23 @@ class _Hold:
     keep_running: bool
     ephemeral: bool
     process: int = field(default_factory=os.getpid)
+    file: os.stat_result = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.file = os.fstat(self.lock.fileno())
+
+    def stands(self) -> bool:
+        """Whether the home has the file still whose lock is the hold."""
+        try:
+            return os.path.samestat(self.file, (self.server.place.locks / HOLDERS).stat())
+        except OSError:
+            return False
 
     def let_go(self) -> None:
         """Give the hold back, unless this process was forked off: then it is the parent's."""
         if self.process != os.getpid():
             self.lock.close()
-        elif not self.server.place.locks.is_dir():  # the home was deleted under the running server
+        elif not self.stands():  # the home was deleted under the running server
             self.lock.release()
             self.server.interrupt()
         else:
@@ -198,7 +221,7 @@ class _Hold:
 @contextmanager
 def _unheld(server: Server) -> Iterator[bool]:
     """Whether nobody holds the server; called with the start lock, so that it stays so."""
-    with opened(server.place.locks / "holders.lock") as lock:
+    with opened(server.place.locks / HOLDERS) as lock:
         yield lock.exclusive(within=LOOK_SECONDS)
 
 

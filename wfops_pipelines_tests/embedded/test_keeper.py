@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 
-from wfops_pipelines_tests.embedded.homes import Spawn, ask, embedded, kill_postmaster, pid_said_by
+from wfops_pipelines_tests.embedded.homes import ROOT, Spawn, ask, embedded, kill_postmaster, pid_said_by
 from wfops_pipelines_tests.servers.processes import eventually
 
 KEEP = """
 import sys
 from pathlib import Path
 from wfops_pipelines.embedded import keeper
+from wfops_pipelines.postgres.embedded import Holder
 from wfops_pipelines_tests.embedded.homes import embedded
-keeper.WATCH_SECONDS = 0.2
+keeper.WATCH_SECONDS, keeper.PATIENCE_SECONDS = 0.2, 600.0
 
 def watched(home):
     postgres = embedded(home)
@@ -28,6 +32,8 @@ def watched(home):
     postgres.stop_if_unheld = lambda: [stop(), print("asked", flush=True)][0]
     return postgres
 
+stands = Holder.stands
+Holder.stands = lambda holder: stands(holder) or bool(print("gone", flush=True))
 keeper.EmbeddedPostgres = watched
 sys.exit(keeper.main(sys.argv[1:]))
 """
@@ -70,6 +76,37 @@ def test_without_a_supervisor_it_stays_until_nobody_holds_the_server(
     other.kill()
     assert keeper.wait(60) == 0
     assert not embedded(home).status().lives
+
+
+def test_while_it_stays_it_can_be_told_to_end(home: Path, keeper: subprocess.Popen[bytes], spawn_holder: Spawn) -> None:
+    eventually(lambda: embedded(home).status().serves)
+    pid_said_by(spawn_holder())
+    keeper.send_signal(signal.SIGHUP)
+    said = keeper.stdout
+    assert said is not None
+    eventually(lambda: said.readline() == b"asked\n")
+    keeper.terminate()
+    assert keeper.wait(60) == 0
+    assert embedded(home).status().serves
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_a_home_that_was_deleted_is_not_made_again(home: Path, keeper: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    eventually(lambda: embedded(home).status().serves)
+    pid = embedded(home).status().pid
+    assert pid is not None
+    said = keeper.stdout
+    assert said is not None and said.readline() == b"looked\n"
+    shutil.rmtree(home)
+    for _ in range(3):
+        eventually(lambda: said.readline() == b"gone\n")
+    assert not home.exists()
+    keeper.send_signal(number)
+    assert keeper.wait(60) == 0
+    assert not home.exists()
+    if not ROOT:  # what names the server's process went with the home; PostgreSQL sees within a minute that it is gone
+        os.kill(pid, signal.SIGINT)
+    eventually(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
 
 
 def test_with_a_supervisor_it_leaves_the_server_to_whoever_holds_it(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -41,6 +42,24 @@ def test_somebody_who_looks_does_not_keep_the_last_holder_from_stopping_it(home:
     monkeypatch.setattr(locks, "time", SimpleNamespace(monotonic=time.monotonic, sleep=lambda seconds: looks.close()))
     holder.close()
     assert not embedded(home).status().lives
+
+
+def test_a_home_that_is_made_anew_in_the_place_of_another_is_not_the_one_that_is_held(home: Path, tmp_path: Path) -> None:
+    holder = embedded(home).acquire()
+    aside = home.rename(tmp_path / "aside")
+    assert not holder.stands()
+    assert not embedded(home).status().held
+    assert not holder.stands()
+    shutil.rmtree(home)
+    aside.rename(home)
+    assert holder.stands()
+    holder.close()
+    assert not embedded(home).status().lives
+
+
+def test_where_there_is_no_server_none_is_stopped_and_nothing_made(home: Path) -> None:
+    assert embedded(home).stop_if_unheld()
+    assert not home.exists()
 
 
 def test_what_was_written_is_there_after_the_next_start(home: Path) -> None:

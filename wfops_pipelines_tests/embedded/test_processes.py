@@ -86,7 +86,36 @@ def test_output_goes_to_the_log_and_the_environment_is_the_given_one(make: Make,
         running.ended.wait()
         assert running.code == 0
     assert "'ONLY'" in (tmp_path / "log" / "one.log").read_text()
-    assert "PATH" not in (tmp_path / "log" / "one.log").read_text()
+    assert "'PATH'" not in (tmp_path / "log" / "one.log").read_text()
+
+
+def test_nothing_is_imported_from_the_directory_somebody_happens_to_be_in(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "queue.py").write_text("raise SystemExit(9)")
+    with Supervisor() as supervisor:
+        running = supervisor.start(make("one", "import queue", ready=None))
+        running.ended.wait()
+        assert running.code == 0
+
+
+def test_a_second_signal_does_not_interrupt_what_the_first_one_ends() -> None:
+    ended = []
+    with pytest.raises(KeyboardInterrupt), Supervisor():
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+            ended.append("all of it")
+    assert ended == ["all of it"]
+
+
+def test_nor_does_one_after_the_wait() -> None:
+    with Supervisor() as supervisor:
+        supervisor.about_to_wait()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert supervisor.wait() is signal.SIGTERM
+        os.kill(os.getpid(), signal.SIGTERM)
+        supervisor.stop_all()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_one_that_ends_before_it_is_ready_fails_with_its_own_words(make: Make) -> None:

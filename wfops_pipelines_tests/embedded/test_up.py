@@ -13,12 +13,14 @@ import psutil
 import pytest
 from pydantic import SecretStr
 
-from wfops_pipelines.domain.errors import Blocked, InvalidSetting, UsageError
+from wfops_pipelines.domain.errors import Blocked, InvalidSetting, StoreUnavailable, UsageError
 from wfops_pipelines.embedded.dagster_web import DagsterWeb
-from wfops_pipelines.embedded.system import LONGEST_SOCKET, _socket_path, choose_ports, only_system
+from wfops_pipelines.embedded.processes import Event, Running, Supervisor
+from wfops_pipelines.embedded.system import LONGEST_SOCKET, _socket_path, choose_ports, kept_installation, only_system
 from wfops_pipelines.embedded.up import run_up
 from wfops_pipelines.postgres.embedded import EmbeddedPostgres
-from wfops_pipelines.settings import Settings
+from wfops_pipelines.settings import Settings, system_record
+from wfops_pipelines_tests.servers.postgres import TEST_KEY
 from wfops_pipelines_tests.servers.processes import eventually
 from wfops_pipelines_tests.servers.system import START_SECONDS, processes_of, program, system_up, temporary_home
 
@@ -39,7 +41,11 @@ def taken_port() -> Iterator[int]:
 
 @pytest.mark.system
 def test_the_system_is_watched_and_stops_whole(system_home: Path, tmp_path: Path) -> None:
-    with system_up(system_home, tmp_path / "output") as child:
+    elsewhere = tmp_path / "scripts"
+    elsewhere.mkdir()
+    for name in ("dagster", "wfops_pipelines", "queue", "secrets"):
+        (elsewhere / f"{name}.py").write_text("raise SystemExit(9)  # somebody's own, by chance of this name")
+    with system_up(system_home, tmp_path / "output", directory=elsewhere) as child:
         url = child.url()
         assert "There are no tenants yet" in child.text
         web = DagsterWeb(url)
@@ -86,6 +92,27 @@ def test_a_system_that_is_killed_while_it_starts_leaves_nothing_behind(system_ho
         eventually(lambda: not EmbeddedPostgres(system_home).status().lives)
 
 
+@pytest.mark.system
+@pytest.mark.parametrize("patience", ["with time", "in a hurry"])
+def test_postgresql_is_stopped_by_its_keeper_as_the_last_one_and_without_it_all_the_same(
+        system_home: Path, monkeypatch: pytest.MonkeyPatch, patience: str) -> None:
+    postgres, lived = EmbeddedPostgres(system_home), []
+    stop = Running.stop
+    if patience == "in a hurry":
+        monkeypatch.setattr(Running, "stop", lambda running, hurry: stop(running, lambda: True))
+
+    def tell(event: Event) -> None:
+        if event == Event("stopped", "postgres-keeper"):
+            lived.append(postgres.status().lives)
+
+    with Supervisor(tell) as supervisor, kept_installation(Settings(home=system_home), supervisor):
+        kept = program(system_home, "embedded.keeper")
+        eventually(lambda: any(file.path.endswith("holders.lock") for file in kept.open_files()))
+    assert lived == [False] or patience == "in a hurry"
+    assert not postgres.status().lives
+    assert processes_of(system_home) == []
+
+
 def test_a_port_that_was_asked_for_and_is_taken_is_an_error(tmp_path: Path, taken_port: int) -> None:
     with pytest.raises(UsageError, match=f"port {taken_port} is taken") as asked:
         choose_ports(Settings(home=tmp_path), taken_port)
@@ -115,6 +142,29 @@ def test_settings_that_do_not_fit_are_refused_before_anything_is_started(tmp_pat
     assert not (tmp_path / "home" / "logs").exists()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can look into homes of others")
+def test_of_a_home_of_somebody_else_nothing_is_made(tmp_path: Path) -> None:
+    locks = tmp_path / "home" / "postgres"
+    locks.mkdir(parents=True)
+    os.chown(locks, 65534, -1)
+    with pytest.raises(StoreUnavailable, match="belongs to another user"):
+        run_up(Settings(home=tmp_path / "home", secret_key=SecretStr(TEST_KEY)), port=0)
+    assert [path.name for path in (tmp_path / "home").iterdir()] == ["postgres"]
+
+
+def test_a_port_of_the_api_is_free_where_the_api_listens(tmp_path: Path) -> None:
+    with socket.socket() as listener:
+        try:
+            listener.bind(("127.0.0.2", 0))
+        except OSError:
+            pytest.skip("this machine has no second loopback address")
+        listener.listen()
+        port = listener.getsockname()[1]
+        with pytest.raises(UsageError, match=f"port {port} is taken"):
+            choose_ports(Settings(home=tmp_path, api_host="127.0.0.2", api_port=port), 0)
+        assert choose_ports(Settings(home=tmp_path, api_port=port), 0)[1] == port
+
+
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "192.0.2.7", "a" * 300, "http://127.0.0.1"])
 def test_an_api_cannot_listen_where_this_machine_is_not(tmp_path: Path, host: str) -> None:
     with pytest.raises(UsageError, match=r"WFOPS_API_HOST: .* is no address of this machine"):
@@ -132,6 +182,11 @@ def test_a_system_that_is_being_started_is_said_to_be_one(tmp_path: Path) -> Non
         pass
     with only_system(tmp_path) as tell:
         tell("http://127.0.0.1:1")
+        told = system_record(tmp_path).read_text()
+    system_record(tmp_path).write_text(told)  # one that was killed leaves it
+    with (only_system(tmp_path), pytest.raises(Blocked, match="being started by another process"),
+          only_system(tmp_path)):
+        pass
     with only_system(tmp_path):
         pass
 
