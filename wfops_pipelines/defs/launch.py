@@ -34,6 +34,7 @@ from wfops_pipelines.defs.run_process import process_tags
 from wfops_pipelines.defs.storage import STORAGE_VARIABLE
 from wfops_pipelines.domain.errors import QueueFull, WfopsError
 from wfops_pipelines.domain.run_tags import REQUEST_TAG, TENANT_TAG
+from wfops_pipelines.services.command_runs import living_run
 
 EVEN_PAUSED_TAG = _EVEN_PAUSED
 Interrupted = dg.DagsterExecutionInterruptedError
@@ -115,9 +116,10 @@ def run_job(installation: Installation, job: str, ops: Mapping[str, Mapping[str,
                 waiting = _waiting(instance, job, config, proved, installation.settings.longest_queue)
                 return waiting or _submit(job, config, run_id, proved | {REQUEST_TAG: _request(job, config, proved)})
         config["loggers"] = {"console": {"config": {"log_level": "CRITICAL"}}}  # the screen is the caller's
-        result = defs.resolve_job_def(job).execute_in_process(
-            instance=instance, run_config=config, raise_on_error=False,
-            run_id=run_id, tags={**proved, **process_tags()})
+        with living_run(installation.services.store, run_id):
+            result = defs.resolve_job_def(job).execute_in_process(
+                instance=instance, run_config=config, raise_on_error=False,
+                run_id=run_id, tags={**proved, **process_tags()})
     outputs: list[dict[str, Any]] = []
     for name in ops:
         if any(event.is_successful_output and event.node_name == name for event in result.all_events):

@@ -27,6 +27,7 @@ from wfops_pipelines.domain.errors import Broken
 from wfops_pipelines.store import installation, tenancy
 from wfops_pipelines.store.alerts import Alerts
 from wfops_pipelines.store.audit import AuditTrail
+from wfops_pipelines.store.command_runs import CommandRuns
 from wfops_pipelines.store.deployments import Deployments
 from wfops_pipelines.store.drift import DriftRows
 from wfops_pipelines.store.engine import StoreUrls, connected, open_engine
@@ -196,6 +197,14 @@ class Store:
         with connected(self._app) as connection, connection.begin() as transaction:
             yield InstallationWrites(connection, key)
             failpoints.reach("installation.before_commit")
+            transaction.commit()
+
+    @contextmanager
+    def command_runs(self) -> Iterator[CommandRuns]:
+        """The runs that commands do in their own process; what is said of them waits for no disk."""
+        with connected(self._app) as connection, connection.begin() as transaction:
+            connection.execute(_UNFLUSHED)
+            yield CommandRuns(connection)
             transaction.commit()
 
     @contextmanager

@@ -1,4 +1,5 @@
-"""A job whose op says that it is at work, and then never ends: ``python hanging.py DAGSTER_HOME`` runs it in this process.
+"""A job whose op says that it is at work, and then never ends: ``python hanging.py DAGSTER_HOME DATABASE_URL`` runs it in this
+process, as a command does.
 
 It is a code location, too.
 """
@@ -6,6 +7,7 @@ It is a code location, too.
 import os
 import signal
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,11 @@ from dagster._serdes import ConfigurableClassData
 
 from wfops_pipelines.defs.maintenance.dead_workers import keep_noticing_dead_workers
 from wfops_pipelines.defs.run_process import process_tags
+from wfops_pipelines.services.command_runs import living_run
+from wfops_pipelines.store.engine import StoreUrls
+from wfops_pipelines.store.secrets import SecretBox
+from wfops_pipelines.store.unit_of_work import Store
+from wfops_pipelines_tests.servers.postgres import TEST_KEY
 
 AT_WORK = "WFOPS_TEST_AT_WORK"  # the file that says so, with the process that is
 AWAY, REFUSED = "away", "refused"  # files beside the database: the one says that it is away, the other that somebody noticed
@@ -56,8 +63,10 @@ defs = dg.Definitions(jobs=[hanging])
 
 def main() -> None:
     """Run it here, as a command does."""
-    with dg.DagsterInstance.from_config(sys.argv[1]) as instance:
-        hanging.execute_in_process(instance=instance, tags=dict(process_tags()))
+    home, url = sys.argv[1:]
+    run_id, store = str(uuid.uuid4()), Store(StoreUrls(url, url, url), SecretBox([TEST_KEY]))
+    with dg.DagsterInstance.from_config(home) as instance, living_run(store, run_id, every=0.05):
+        hanging.execute_in_process(instance=instance, run_id=run_id, tags=dict(process_tags()))
 
 
 if __name__ == "__main__":

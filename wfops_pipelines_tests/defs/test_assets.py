@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import dagster as dg
@@ -9,7 +10,7 @@ import pytest
 
 from wfops_pipelines.defs.drift.checks import inventory_complete, no_drift, no_unmanaged_workflows
 from wfops_pipelines.defs.inventory.assets import environment_assets
-from wfops_pipelines.defs.launch import Interrupted, run_job
+from wfops_pipelines.defs.launch import Interrupted, dagster_instance, run_job
 from wfops_pipelines.defs.location import defs
 from wfops_pipelines.defs.observability.assets import workflow_matrix
 from wfops_pipelines.defs.resources import Wfops
@@ -164,6 +165,29 @@ def test_a_run_that_is_interrupted_beside_its_steps_is_told_as_such(given: Given
     monkeypatch.setattr(Wfops, "setup_for_execution", ctrl_c)
     with pytest.raises(Interrupted):
         run_job(given.installation, "refresh", {"refresh_environments": {"partitions": ["dev|acme"]}}, actor="local:ada")
+
+
+@pytest.mark.parametrize("end", [RuntimeError("no"), dg.DagsterExecutionInterruptedError()])
+def test_a_command_says_that_its_run_lives_until_it_ends(given: Given, fresh_dagster_url: str, monkeypatch: pytest.MonkeyPatch,
+                                                         end: BaseException) -> None:
+    seen: list[str] = []
+
+    def living() -> list[str]:
+        with given.installation.services.store.command_runs() as runs:
+            return runs.look(silent_after=1)
+
+    def ending(*_: Any) -> None:
+        seen.extend(living())
+        raise end
+
+    monkeypatch.setattr(type(given.installation), "dagster_url",
+                        lambda _: fresh_dagster_url.replace("postgresql://", "postgresql+psycopg2://"))
+    monkeypatch.setattr(Wfops, "setup_for_execution", ending)
+    with suppress(Interrupted):
+        run_job(given.installation, "refresh", {"refresh_environments": {"partitions": ["dev|acme"]}}, actor="local:ada")
+    with dagster_instance(given.installation) as instance:
+        assert [run.run_id for run in instance.get_runs()] == seen
+    assert living() == []
 
 
 def test_a_command_runs_a_job_in_this_process_and_reads_its_answer(given: Given, fresh_dagster_url: str,

@@ -86,6 +86,23 @@ def test_runs_at_work_and_runs_elsewhere_stay(instance: dg.DagsterInstance) -> N
     assert report_dead_runs(instance, gone_code_server="/here.sock") == []
 
 
+def test_a_run_elsewhere_is_failed_when_it_is_silent_and_one_that_was_being_cancelled_is_cancelled(
+        instance: dg.DagsterInstance) -> None:
+    elsewhere = here(os.getpid(), **{HOST_TAG: "another"})
+    silent, speaking = started(instance, elsewhere), started(instance, elsewhere)
+    stopping = instance.create_run_for_job(nothing, tags=elsewhere, status=dg.DagsterRunStatus.CANCELING).run_id
+    assert set(report_dead_runs(instance, silent=[silent, stopping])) == {silent, stopping}
+    assert [run.status.value for run_id in (silent, speaking, stopping) if (run := instance.get_run_by_id(run_id))] == [
+        "FAILURE", "STARTED", "CANCELED"]
+
+
+def test_silence_says_nothing_of_a_process_that_can_be_looked_up(instance: dg.DagsterInstance) -> None:
+    started(instance, here(os.getpid()))  # stopped for a while, say
+    queued = started(instance, {CODE_SERVER_TAG: json.dumps({"host": "localhost", "socket": "/elsewhere.sock"})})
+    ours = instance.get_runs()
+    assert report_dead_runs(instance, silent=[run.run_id for run in ours]) == [] and queued
+
+
 @pytest.mark.parametrize("tags", [here(0, **{PID_TAG: "mine"}), {CODE_SERVER_TAG: "no JSON"}, {CODE_SERVER_TAG: "[]"},
                                   {CODE_SERVER_TAG: "{}"}])
 def test_tags_that_somebody_made_up_say_nothing(instance: dg.DagsterInstance, tags: dict[str, str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -12,13 +13,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
+import psycopg
 import pytest
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import GrpcServerTarget
 from dagster._grpc.client import DagsterGrpcClient
 
 from wfops_pipelines.defs.maintenance.sensors import dead_runs
+from wfops_pipelines.defs.resources import Wfops
+from wfops_pipelines.services.command_runs import SILENT_LOOKS
 from wfops_pipelines_tests.defs import hanging
+from wfops_pipelines_tests.defs.conftest import Given
 from wfops_pipelines_tests.servers.processes import child_environment, eventually
 
 LIVES = "every run at work has its process"
@@ -58,7 +63,7 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 def tick(instance: dg.DagsterInstance) -> str:
     """What the sensor says. It asks for no runs."""
-    answer = dead_runs(dg.build_sensor_context(instance=instance))
+    answer = dead_runs(dg.build_sensor_context(instance=instance, resources={"wfops": Wfops()}))
     assert isinstance(answer, dg.SkipReason)
     return str(answer.skip_message)
 
@@ -69,10 +74,10 @@ def status(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
     return run.status
 
 
-def test_a_run_of_a_killed_command_is_failed_at_the_next_tick(instance: dg.DagsterInstance, tmp_path: Path,
+def test_a_run_of_a_killed_command_is_failed_at_the_next_tick(given: Given, instance: dg.DagsterInstance, tmp_path: Path,
                                                               at_work: Path) -> None:
     home = tmp_path / "dagster"
-    with started([sys.executable, hanging.__file__, str(home)], at_work, home) as command:
+    with started(hanging_command(given, home), at_work, home) as command:
         eventually(at_work.exists)
         (run,) = instance.get_runs()
         assert tick(instance) == LIVES
@@ -83,6 +88,28 @@ def test_a_run_of_a_killed_command_is_failed_at_the_next_tick(instance: dg.Dagst
     assert len(instance.get_runs()) == 1
 
 
+def test_a_run_of_a_killed_command_on_another_host_is_failed_when_it_was_silent_for_long(
+        given: Given, instance: dg.DagsterInstance, tmp_path: Path, at_work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "dagster"
+    with started(hanging_command(given, home), at_work, home) as command:
+        eventually(at_work.exists)
+        (run,) = instance.get_runs()
+        monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")  # of whoever looks
+        for _ in range(2 * SILENT_LOOKS):
+            assert tick(instance) == LIVES
+            eventually(lambda: looks(given) == {run.run_id: 0})  # it spoke
+        kill(command)
+    for _ in range(SILENT_LOOKS - 1):
+        assert tick(instance) == LIVES
+    assert status(instance, run.run_id) is dg.DagsterRunStatus.STARTED
+    assert run.run_id in tick(instance)
+    assert status(instance, run.run_id) is dg.DagsterRunStatus.FAILURE
+    assert looks(given) == {}
+    (told,) = [e.message for e in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)]
+    assert "has not been heard of" in told
+
+
+@pytest.mark.usefixtures("given")
 def test_a_run_whose_code_server_died_with_it_is_failed_once_the_server_is_back(
         instance: dg.DagsterInstance, tmp_path: Path, at_work: Path) -> None:
     home = tmp_path / "dagster"
@@ -103,6 +130,7 @@ def test_a_run_whose_code_server_died_with_it_is_failed_once_the_server_is_back(
     assert status(instance, run_id) is dg.DagsterRunStatus.FAILURE
 
 
+@pytest.mark.usefixtures("given")
 def test_a_worker_that_died_while_the_database_was_away_is_noticed_when_it_is_back(tmp_path: Path, at_work: Path) -> None:
     home = tmp_path / "leaving"
     home.mkdir()
@@ -118,6 +146,16 @@ def test_a_worker_that_died_while_the_database_was_away_is_noticed_when_it_is_ba
         assert tick(instance) == LIVES  # the server could not tell anybody, and names the run as its own
         (home / hanging.AWAY).unlink()
         eventually(lambda: status(instance, run_id) is dg.DagsterRunStatus.FAILURE)
+
+
+def hanging_command(given: Given, home: Path) -> list[str]:
+    return [sys.executable, hanging.__file__, str(home), given.installation.urls.app]
+
+
+def looks(given: Given) -> dict[str, int]:
+    """How often it was looked at each command's run since its process spoke."""
+    with psycopg.connect(given.installation.urls.owner) as owner:
+        return dict(owner.execute("SELECT run_id, looks FROM command_runs").fetchall())
 
 
 @contextmanager

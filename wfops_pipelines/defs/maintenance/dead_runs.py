@@ -1,14 +1,14 @@
 """Runs whose process is gone: Dagster would show them as started for ever (``facts/dagster`` §6).
 
-A run that a command did in its own process says host, boot, pid and when that process began in its tags. One from the
-queue says at which code server it was started; its process is a child of that one and does not outlive it. Dagster notices
-when a worker dies and its code server lives; when both died and the server was started anew, the new one does not know the
-run.
+A run that a command did in its own process says host, boot, pid and when that process began in its tags; on another host
+its silence speaks (``services.command_runs``). One from the queue says at which code server it was started; its process is a
+child of that one and does not outlive it. Dagster notices when a worker dies and its code server lives; when both died and
+the server was started anew, the new one does not know the run.
 """
 
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import dagster as dg
@@ -24,15 +24,16 @@ CODE_SERVER_TAG = ".dagster/grpc_info"  # what Dagster's default launcher writes
 _AT_WORK = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
-def report_dead_runs(instance: dg.DagsterInstance, *, gone_code_server: str | None = None) -> list[str]:
+def report_dead_runs(instance: dg.DagsterInstance, *, gone_code_server: str | None = None,
+                     silent: Collection[str] = ()) -> list[str]:
     """End runs at work whose process is gone, and return their ids: those that were being cancelled as cancelled, others
     as failed, which Dagster tries again if they came from the queue. ``gone_code_server`` is the socket of a code server
-    that is known not to run."""
+    that is known not to run; ``silent`` are runs of commands whose processes have not said for long that they live."""
     dead = []
     servers = _CodeServers()
     for record in instance.get_run_records(dg.RunsFilter(statuses=_AT_WORK)):
         run = record.dagster_run
-        why = _why_dead(run, gone_code_server, servers, started_at=record.start_time)
+        why = _why_dead(run, gone_code_server, servers, started_at=record.start_time, silent=run.run_id in silent)
         if why is None:
             continue
         now = instance.get_run_by_id(run.run_id)
@@ -74,10 +75,10 @@ def _runs_at(server: Mapping[str, Any]) -> set[str] | None:
 
 
 def _why_dead(run: dg.DagsterRun, gone_code_server: str | None, servers: _CodeServers, *,
-              started_at: float | None) -> str | None:
+              started_at: float | None, silent: bool) -> str | None:
     """Why a run cannot be at work any more; nothing when it may be, or when nobody here can know."""
     if PID_TAG in run.tags:
-        return _why_ended(run.tags)
+        return _why_ended(run.tags, silent=silent)
     server = _code_server(run.tags)
     if server is None:
         return None
@@ -98,13 +99,16 @@ def _code_server(tags: Mapping[str, str]) -> dict[str, Any] | None:
     return server if isinstance(server, dict) and (server.get("socket") or server.get("port")) else None
 
 
-def _why_ended(tags: Mapping[str, str]) -> str | None:
-    """Why the process that a run's tags name is none any more; only this host's are known here. People can write tags."""
+def _why_ended(tags: Mapping[str, str], *, silent: bool) -> str | None:
+    """Why the process that a run's tags name is none any more. One of this host is looked up; of another's, its silence
+    alone is known. People can write tags."""
     try:
         pid, began_at = tags[PID_TAG], float(tags.get(BEGAN_TAG, ""))
     except ValueError:
         return None
-    if tags.get(HOST_TAG) != socket.gethostname() or not pid.isdecimal():
+    if tags.get(HOST_TAG) != socket.gethostname():
+        return f"process {pid} of {tags.get(HOST_TAG)} has not been heard of" if silent else None
+    if not pid.isdecimal():
         return None
     if tags.get(BOOT_TAG) != boot_id():
         return "the machine was started anew"

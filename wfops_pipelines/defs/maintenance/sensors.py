@@ -11,6 +11,7 @@ from wfops_pipelines.defs.maintenance.old_files import remove_old_files
 from wfops_pipelines.defs.ownership import OWNERS, TAGS
 from wfops_pipelines.defs.partitions import sync_partitions
 from wfops_pipelines.defs.resources import Wfops
+from wfops_pipelines.services.command_runs import forget, silent_runs
 from wfops_pipelines.settings import process_settings
 
 
@@ -33,8 +34,11 @@ def partitions(context: dg.SensorEvaluationContext, wfops: Wfops) -> dg.SkipReas
            description="Reports runs whose process is gone as failed (WFOPS_DEAD_RUN_CHECK_INTERVAL_SECONDS, default 30), "
                        "or as cancelled where they were being cancelled; Dagster then tries those that failed and came from "
                        "the queue again. Launches no runs.")
-def dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    dead = report_dead_runs(context.instance)
+def dead_runs(context: dg.SensorEvaluationContext, wfops: Wfops) -> dg.SkipReason:
+    store = wfops.services.store
+    silent = silent_runs(store)
+    dead = report_dead_runs(context.instance, silent=silent)
+    forget(store, silent)  # not before they are reported: a tick may be killed in between
     for run_id in dead:
         context.log.warning(f"run {run_id} had no process any more: ended")
     return dg.SkipReason(f"ended: {dead}" if dead else "every run at work has its process")

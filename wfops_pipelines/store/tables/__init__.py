@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wfops_pipelines.store.tables import (
     audit,
+    command_runs,
     deployments,
     drift,
     fleet,
@@ -27,6 +28,7 @@ TENANT_TABLES: tuple[str, ...] = tuple(
 )
 
 __all__ = [
-    "TENANT_TABLES", "audit", "deployments", "drift", "fleet", "git_states", "incidents", "mappings", "metadata", "notices",
-    "operations", "pauses", "payloads", "promotions", "pushes", "reconciliation", "snapshots", "sweeps",
+    "TENANT_TABLES", "audit", "command_runs", "deployments", "drift", "fleet", "git_states", "incidents", "mappings",
+    "metadata", "notices", "operations", "pauses", "payloads", "promotions", "pushes", "reconciliation", "snapshots",
+    "sweeps",
 ]
