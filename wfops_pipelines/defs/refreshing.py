@@ -4,6 +4,7 @@ What a run over several partitions does, its environments do concurrently, each 
 check on its partition and an error in the log, and no failure of its neighbours.
 """
 
+import logging
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ from wfops_pipelines.defs.failures import error_metadata
 from wfops_pipelines.defs.interrupts import run_interruptibly
 from wfops_pipelines.defs.partitions import Key
 from wfops_pipelines.defs.resources import Wfops
-from wfops_pipelines.domain.errors import StoreUnavailable, UnknownEnvironment, UnknownTenant
+from wfops_pipelines.domain.errors import Paused, StoreUnavailable, UnknownEnvironment, UnknownTenant
 from wfops_pipelines.services.detect_drift import CheckType, DriftCheck
 from wfops_pipelines.services.refresh import Outcome, Part, Target, refresh
 from wfops_pipelines.services.sweep_reports import SweepReport
@@ -61,7 +62,9 @@ def refresh_targets(wfops: Wfops, log: dg.DagsterLogManager, targets: Sequence[T
         if isinstance(outcome.error, StoreUnavailable):
             return  # the run's log is in the same server: each line would wait some ten seconds for it
         if outcome.error is not None:
-            log.error(f"{outcome.part} of {outcome.target.name}: {outcome.error.kind}: {outcome.error}")
+            level = logging.INFO if isinstance(outcome.error, Paused) else logging.ERROR
+            log.log(level, f"{outcome.part} of {outcome.target.name}: {outcome.error.kind}: {outcome.error}")
+
     async def in_time() -> list[Outcome]:
         begin_by = None if git_seconds is None else time.monotonic() + git_seconds
         if git_seconds is not None:
@@ -98,8 +101,10 @@ def materialization(outcome: Outcome, wfops: Wfops) -> dg.AssetMaterialization:
 
 
 def evaluations(outcomes: Sequence[Outcome]) -> Iterator[dg.AssetCheckEvaluation]:
-    """The checks that the outcomes decide, per partition."""
+    """The checks that the outcomes decide, per partition. A pause decides none: nobody looked."""
     for outcome in outcomes:
+        if isinstance(outcome.error, Paused):
+            continue
         key = key_of(outcome)
         if outcome.part is Part.ENVIRONMENT:
             yield _evaluation(Part.ENVIRONMENT, COMPLETE, outcome, key, passed=outcome.error is None and _no_errors(outcome))

@@ -32,6 +32,7 @@ class Context:
     base_url: str | None = None
     even_paused: bool = False  # a person begins this although the tenant is paused (§20)
     resumes: UUID | None = None  # the failed operation that is gone on with
+    nothing_else: bool = False  # where that one went on or ended meanwhile, no other begins in its place
 
     def within(self, operation_id: UUID) -> Context:
         """The same context as part of an operation."""

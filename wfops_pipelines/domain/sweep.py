@@ -68,10 +68,11 @@ def is_due(last: datetime | None, now: datetime, *, interval: float, phase: floa
     return due is None or due <= now + timedelta(seconds=jitter_of(interval))
 
 
-def lag(last: datetime | None, now: datetime, *, interval: float, phase: float) -> float:
-    """Seconds that a check made now is behind its due time."""
+def lag(last: datetime | None, now: datetime, *, interval: float, phase: float,
+        since: Callable[[datetime], datetime] = lambda due: due) -> float:
+    """Seconds that a check made now is behind its due time, or behind what ``since`` makes of that: the end of a pause."""
     due = next_due(last, interval=interval, phase=phase)
-    return 0.0 if due is None else max(0.0, (now - due).total_seconds())
+    return 0.0 if due is None else max(0.0, (now - since(due)).total_seconds())
 
 
 def whole_check_due(environment_id: UUID, checked_at: datetime, now: datetime) -> bool:

@@ -22,7 +22,7 @@ from wfops_pipelines.domain.snapshot import SnapshotKind
 from wfops_pipelines.services import recovery
 from wfops_pipelines.services.detect_drift import check_drift
 from wfops_pipelines.services.export_environment import export_environment
-from wfops_pipelines.services.operations import declare_dead, is_running
+from wfops_pipelines.services.operations import declare_dead, is_running, refuse_to_begin
 from wfops_pipelines.services.promotion_recovery import recover_environment
 from wfops_pipelines.services.reconcile import reconcile
 from wfops_pipelines.services.services import Services
@@ -211,6 +211,7 @@ async def resume_operation(services: Services, context: Context, operation_id: U
         if kind in recovery.WRITING:
             _has_something_left(work, row, kind)
         else:
+            refuse_to_begin(work, kind)
             _has_checkpoint(work, row, afresh=afresh)
             declare_dead(work, row.id, context.now())  # if its process died, whoever goes on says so first
             if afresh:
@@ -221,7 +222,8 @@ async def resume_operation(services: Services, context: Context, operation_id: U
     if kind in recovery.WRITING:
         done = await recover_environment(services, context, place)
     else:
-        done = await _RESUMED[kind](services, replace(context, resumes=operation_id), place, row.request or {})
+        use = replace(context, resumes=operation_id, nothing_else=True)
+        done = await _RESUMED[kind](services, use, place, row.request or {})
     with services.store.read(context) as work:
         after = _named(work, operation_id)
     return ResumeReport(str(operation_id), str(kind), context.tenant_slug, place.slug, after.state, after.attempts, afresh,

@@ -22,7 +22,7 @@ from sqlalchemy import Row, func, select
 
 from wfops_pipelines import calls
 from wfops_pipelines.domain.context import Context
-from wfops_pipelines.domain.errors import Cancelled, OperationRunning, StoreError, TimedOut, WfopsError
+from wfops_pipelines.domain.errors import Cancelled, ForbiddenTransition, OperationRunning, StoreError, TimedOut, WfopsError
 from wfops_pipelines.domain.operation import OperationKind, OperationState
 from wfops_pipelines.services import holder as holders
 from wfops_pipelines.services import recovery
@@ -236,7 +236,7 @@ def _take(services: Services, context: Context, kind: OperationKind, environment
           request: dict[str, Any] | None, stop: Stop, taken: list[RunningOperation]) -> RunningOperation | UUID:
     now = context.now()
     with services.store.bookkeeping(context, "operation.acquire") as work:
-        _refuse_to_begin(work, kind)
+        refuse_to_begin(work, kind)
         lease = work.leases.lock(environment.id)
         if lease is not None and lease.released_at is None:
             alive = holders.is_alive(lease.holder, lease.heartbeat_at, _database_time(work), services.limits.lease_stale)
@@ -258,9 +258,9 @@ def _take(services: Services, context: Context, kind: OperationKind, environment
     return taken[0]
 
 
-def _refuse_to_begin(work: UnitOfWork, kind: OperationKind) -> None:
-    """Nothing begins in a run that was cancelled, and nothing but recovery while the tenant is paused, unless it is part of
-    what has begun, or a person says so."""
+def refuse_to_begin(work: UnitOfWork, kind: OperationKind) -> None:
+    """Raise what refuses an operation: nothing begins in a run that was cancelled, and nothing but recovery while the tenant
+    is paused, unless it is part of what has begun, or a person says so."""
     cancelled = work.pause.cancelled_run(work.context.run_id)
     if cancelled is not None:
         raise _cancelled(f"run {work.context.run_id}", cancelled.requested_by, cancelled.reason)
@@ -282,7 +282,12 @@ def _asked_for(work: UnitOfWork, environment: Row[Any], kind: OperationKind) -> 
     row = work.operations.get(work.context.resumes)
     if row is None or row.kind != kind or row.environment_id != environment.id:
         return None
-    return row if row.state == OperationState.FAILED else None
+    if row.state == OperationState.FAILED:
+        return row
+    if work.context.nothing_else:
+        raise ForbiddenTransition(f"operation {row.id} is {row.state}: somebody else went on with it", before=row.state,
+                                  after=OperationState.RUNNING, fix="give its command again")
+    return None
 
 
 def declare_dead(work: UnitOfWork, operation_id: UUID, now: datetime) -> None:

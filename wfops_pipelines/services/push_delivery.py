@@ -91,7 +91,8 @@ def receive(services: Services, delivery: Delivery, *, app_secret: str | None = 
 
 def _denied() -> Denied:
     return Denied("the signature is missing or not that of a webhook of this installation",
-                  fix="check the webhook's secret and URL, and webhook_secret in fleet.yaml")
+                  fix="check the webhook's secret and URL, and webhook_secret and url in fleet.yaml: a repository that was "
+                      "renamed or moved has another address")
 
 
 def _candidates(services: Services, delivery: Delivery) -> list[tuple[Row[Any], Context]]:

@@ -19,7 +19,7 @@ from sqlalchemy import Row
 
 from wfops_pipelines import failpoints
 from wfops_pipelines.domain import pushes
-from wfops_pipelines.domain.errors import OutsideError
+from wfops_pipelines.domain.errors import OutsideError, Paused
 from wfops_pipelines.domain.pushes import Partition
 from wfops_pipelines.services.refresh import Outcome, Part
 from wfops_pipelines.services.services import Services
@@ -121,6 +121,18 @@ def note_branches(services: Services, outcomes: Sequence[Outcome]) -> None:
                     work.pushes.was_read(row.repository_id, branch)
                 else:
                     work.pushes.could_not_read(row.repository_id, branch, context.now())
+
+
+def hand_back(services: Services, outcomes: Sequence[Outcome], run_id: str) -> None:
+    """A run that a pause refused looked at nothing: what it was launched for waits for the end of that, and is launched then
+    (§20)."""
+    refused: dict[UUID, list[Outcome]] = {}
+    for outcome in outcomes:
+        if isinstance(outcome.error, Paused):
+            refused.setdefault(outcome.target.context.tenant_id, []).append(outcome)
+    for ones in refused.values():
+        with services.store.bookkeeping(ones[0].target.context, "push.handed_back") as work:
+            work.pushes.hand_back(run_id, {one.target.environment.id for one in ones})
 
 
 def note_launched(services: Services, waiting: Sequence[Row[Any]], runs: Mapping[Partition, str]) -> None:

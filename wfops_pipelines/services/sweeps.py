@@ -23,6 +23,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from math import inf
 from typing import Any
 from uuid import UUID
@@ -34,6 +35,7 @@ from wfops_pipelines.domain.circuit import Circuit, CircuitState, Passage, is_le
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.errors import Broken, Paused, StoreBusy, StoreError, StoreRefusal, WfopsError
 from wfops_pipelines.domain.operation import OperationKind
+from wfops_pipelines.domain.pause import Pauses
 from wfops_pipelines.domain.sweep import Done, fair_order, is_due, lag, next_due, phase_of
 from wfops_pipelines.services import holder
 from wfops_pipelines.services.detect_drift import note_unseen
@@ -111,6 +113,7 @@ class _Sweep:
         self._done: list[UUID] = []
         self._lost: Exception | None = None
         self._visiting: Visits | None = None
+        self._pauses = Pauses()
         self.result = SweepReport(sweep_id=services.new_id(), started_at=services.now())
 
     # -- the record of the sweep ---------------------------------------------------------------------------------------
@@ -194,7 +197,7 @@ class _Sweep:
             rows, clock = system.environments(), system.clock()
         found: list[Visit] = []
         contexts: dict[UUID, Context] = {}
-        pauses = pauses_now(services)
+        pauses = self._pauses = pauses_now(services)
         for row in rows:
             if row.tenant_id in pauses:  # §20: they stay due
                 continue
@@ -232,8 +235,9 @@ class _Sweep:
 
     async def _visit(self, visiting: Visits, visit: Visit) -> None:
         row, now = visit.environment, self._services.now()
-        self.result.lags.append(lag(row.last_drift_check_at, now, interval=self._interval,
-                                    phase=phase_of(row.id, self._interval)))
+        self.result.lags.append(lag(
+            row.last_drift_check_at, now, interval=self._interval, phase=phase_of(row.id, self._interval),
+            since=partial(self._pauses.due_since, row.tenant_id)))
         await self._settled(visit, visiting.visit(visit))
 
     async def _settled(self, visit: Visit, work: Coroutine[Any, Any, Seen | None]) -> None:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, and_, case, func, literal, or_, select, text, update
+from sqlalchemy import Connection, Row, and_, case, delete, func, literal, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from wfops_pipelines.store.any_of import any_of
@@ -49,6 +49,14 @@ class Pushes:
         self._connection.execute(update(deliveries).where(
             deliveries.c.tenant_id == self._tenant_id, any_of(deliveries.c.id, list(ids)), deliveries.c.status == "received",
         ).values(status="launched", run_id=run_id, launched_at=now))
+
+    def hand_back(self, run_id: str, environment_ids: Collection[UUID]) -> None:
+        """A run was refused for these environments: its deliveries wait for another one, and what was asked for was not."""
+        self._connection.execute(update(deliveries).where(
+            deliveries.c.tenant_id == self._tenant_id, deliveries.c.run_id == run_id, deliveries.c.status == "launched",
+        ).values(status="received", run_id=None, launched_at=None))
+        self._connection.execute(delete(requests).where(
+            requests.c.tenant_id == self._tenant_id, any_of(requests.c.environment_id, list(environment_ids))))
 
     def ask(self, asked: Mapping[UUID, str | None], *, by: str, now: datetime, run_id: str | None) -> None:
         """Note that refreshes of environments were asked for, each with the head its branch is to be read at."""

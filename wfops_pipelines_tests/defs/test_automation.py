@@ -35,6 +35,7 @@ from wfops_pipelines.git.open import open_repository
 from wfops_pipelines.git.repository import Repository, RepositorySource
 from wfops_pipelines.services import operations
 from wfops_pipelines.services.operations import run_operation
+from wfops_pipelines.services.pausing import pause
 from wfops_pipelines_tests.defs.conftest import Given
 from wfops_pipelines_tests.servers.hostile import HostileServer, drop_by_drop, http
 
@@ -216,6 +217,21 @@ def test_an_environment_that_was_deleted_while_a_run_of_pushes_waited_fails_it_f
         run = defs.resolve_job_def("refresh").execute_in_process(instance=given.instance, run_config=dg.RunConfig(
             {"refresh_environments": push_runs.config_of(asked, "push")}))
         assert {outcome["environment"] for outcome in run.output_for_node("refresh_environments")} == environments
+
+
+def test_a_run_of_pushes_that_a_pause_refuses_decides_nothing_and_is_asked_for_again_when_that_is_over(given: Given) -> None:
+    services = given.installation.services
+    context = services.context("acme", actor="local:test")
+    prod = services.environment(context, "prod")
+    with services.store.bookkeeping(context, "test.asked") as work:
+        work.pushes.ask({prod.id: "a" * 40}, by="webhook", now=services.now(), run_id=None)
+    pause(services, "acme", actor="local:ada")
+    run = defs.resolve_job_def("refresh").execute_in_process(instance=given.instance, run_config=dg.RunConfig(
+        {"refresh_environments": push_runs.config_of([("acme", "prod")], "push")}))
+    assert [str(outcome["error"].kind) for outcome in run.output_for_node("refresh_environments")] == ["paused"] * 3
+    assert not [event for event in run.all_events if event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION]
+    with services.store.system() as system:
+        assert {row.asked_at for row in system.pushes.watched()} == {None}
 
 
 def test_a_run_of_pushes_waits_for_an_environment_that_is_held(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -163,6 +163,7 @@ def test_what_changed_is_what_the_commits_list() -> None:
     pytest.param(pushed(*[commit(added=["x"])] * 21), id="more commits than are listed for sure"),
     pytest.param(pushed(commit(added=[f"{n}" for n in range(3000)])), id="more files than are listed for sure"),
     pytest.param(pushed({"id": B}), id="commits without lists"),
+    pytest.param(pushed(commit(added=["x"]), commit()), id="a merge, of which no files are listed"),
     pytest.param(pushed(commit(added=[1])), id="lists of something else"),  # type: ignore[list-item]
     pytest.param(pushed("x"), id="commits that are none"), pytest.param(pushed(commits=None), id="no list")])
 def test_where_it_is_not_known_what_changed_everything_may_have(document: dict[str, Any]) -> None:

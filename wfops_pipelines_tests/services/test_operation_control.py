@@ -22,6 +22,7 @@ from wfops_pipelines.domain.errors import (
     ForbiddenTransition,
     IncompleteRead,
     OperationRunning,
+    Paused,
     TimedOut,
     Unreachable,
     UsageError,
@@ -30,6 +31,7 @@ from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.services import operations, runtime_writes
 from wfops_pipelines.services.operation_control import cancel_operation, cancel_run, resume_operation
 from wfops_pipelines.services.operations import run_operation
+from wfops_pipelines.services.pausing import pause, resume
 from wfops_pipelines.services.promotion_execution import execute_promotion
 from wfops_pipelines.services.promotion_recovery import recover_environment
 from wfops_pipelines.services.refresh import Part, Target, refresh
@@ -275,6 +277,29 @@ def test_a_sync_that_failed_is_gone_on_with_under_its_id(fleet: FleetUnderTest) 
         run(resume_operation(fleet.services, fleet.context, failed))
     assert len(fleet.events("operation.resumed")) == 1
     assert fleet.chain_verifies()
+
+
+def test_two_who_go_on_with_it_at_once_are_one_who_does(fleet: FleetUnderTest) -> None:
+    failed = fails_after_a_batch(fleet)
+    fleet.with_limits(lease_wait=60)
+
+    async def both() -> list[Any]:
+        return await asyncio.gather(*(resume_operation(fleet.services, fleet.context, failed) for _ in range(2)),
+                                    return_exceptions=True)
+
+    done = run(both())
+    assert sorted(type(one).__name__ for one in done) == ["ForbiddenTransition", "ResumeReport"]
+    assert [(row.state, row.attempts) for row in fleet.operations() if row.kind == "environment_sync"] == [("completed", 2)]
+
+
+def test_nothing_is_gone_on_with_while_the_tenant_is_paused(fleet: FleetUnderTest) -> None:
+    failed = fails_after_a_batch(fleet)
+    pause(fleet.services, "acme", actor="local:ada")
+    with pytest.raises(Paused):
+        run(resume_operation(fleet.services, fleet.context, failed))
+    assert (fleet.operations()[-1].state, len(fleet.events("operation.resumed"))) == ("failed", 0)
+    resume(fleet.services, "acme", actor="local:ada")
+    assert run(resume_operation(fleet.services, fleet.context, failed)).state == "completed"
 
 
 def test_a_wish_to_cancel_that_came_too_late_cancels_nothing_that_is_gone_on_with(fleet: FleetUnderTest) -> None:

@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 
 from wfops_pipelines import failpoints
-from wfops_pipelines.domain.errors import StoreUnavailable, Unreachable
+from wfops_pipelines.domain.errors import Paused, StoreUnavailable, Unreachable
 from wfops_pipelines.failpoints import FailpointReached
 from wfops_pipelines.services import push_dispatch
+from wfops_pipelines.services.pausing import pause, resume
 from wfops_pipelines.services.push_delivery import receive
-from wfops_pipelines.services.push_dispatch import dispatch, left_behind, note_branches
+from wfops_pipelines.services.push_dispatch import dispatch, hand_back, left_behind, note_branches
 from wfops_pipelines.services.refresh import Outcome, Part, Target
 from wfops_pipelines.services.sync_repository import RepositorySync
 from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet
@@ -54,6 +55,42 @@ def test_an_environment_whose_git_did_not_answer_lately_is_waited_for_apart_unti
     receive(fleet.services, delivered(push_document("prod/a.json", after="c" * 40)))
     dispatch(fleet.services, queue)
     assert [run.lane for run in queue.queued] == ["push"]
+
+
+def test_what_a_pause_refused_is_launched_when_it_is_over_once(fleet: FleetUnderTest) -> None:
+    queue, prod = NotedQueue(), fleet["prod"].row
+    receive(fleet.services, delivered(push_document("prod/a.json")))
+    receive(fleet.services, delivered(push_document("dev/a.json", after="c" * 40)))
+    dispatch(fleet.services, queue)
+    queue.queued.clear()  # they work
+    receive(fleet.services, delivered(push_document("prod/b.json", after="d" * 40)))
+    dispatch(fleet.services, queue)
+    queue.queued.clear()
+    pause(fleet.services, "acme", actor="local:ada")
+    refused = Outcome(Target(fleet.context, prod), Part.REPOSITORY, None, Paused("acme is paused"))
+    hand_back(fleet.services, [refused, replace(refused, part=Part.DRIFT)], "run-0")
+    assert asked(fleet) == {"dev"}  # the poll does not take it for asked for
+    assert dispatch(fleet.services, queue).deliveries == 0
+    resume(fleet.services, "acme", actor="local:ada")
+    assert dispatch(fleet.services, queue).deliveries == 2
+    assert queue.submitted[2:] == [{("acme", "prod"), ("acme", "dev")}]
+    assert dispatch(fleet.services, queue).deliveries == 0
+    assert [row.run_id for row in deliveries(fleet)] == ["run-1", "run-2", "run-2"]
+
+
+def test_what_failed_for_another_reason_is_not_launched_again(fleet: FleetUnderTest) -> None:
+    queue = NotedQueue()
+    receive(fleet.services, delivered(push_document("prod/a.json")))
+    dispatch(fleet.services, queue)
+    failed = Outcome(Target(fleet.context, fleet["prod"].row), Part.REPOSITORY, None, Unreachable("no answer", target="there"))
+    hand_back(fleet.services, [failed], "run-0")
+    assert [row.status for row in deliveries(fleet)] == ["launched"]
+
+
+def asked(fleet: FleetUnderTest) -> set[str]:
+    """Environments of which a refresh was asked for."""
+    with fleet.services.store.system() as system:
+        return {row.slug for row in system.pushes.watched() if row.asked_at is not None}
 
 
 @pytest.mark.parametrize(("point", "noted"), [("branches.noted.before_commit", False), ("branches.noted.after_commit", True)])

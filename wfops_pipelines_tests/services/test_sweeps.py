@@ -14,6 +14,7 @@ from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.domain.sweep import whole_check_due
 from wfops_pipelines.services.listings import environment_listing
 from wfops_pipelines.services.operations import run_operation
+from wfops_pipelines.services.pausing import pause, resume
 from wfops_pipelines.services.refresh import Outcome
 from wfops_pipelines.services.sweep_reports import SweepReport
 from wfops_pipelines.services.sweeps import due, sweep
@@ -282,6 +283,17 @@ def test_a_sweep_is_stored_with_what_it_did(new_fleet: NewFleet) -> None:
         report.sweep_id, "completed", 3, {"unchanged": 3}, {"IN_SYNC": 3})
     assert stored.ended_at >= stored.started_at
     assert 0 < stored.mean_lag_ms <= stored.lag_ms < 200_000
+
+
+def test_what_waited_for_the_end_of_a_pause_is_late_from_then_on(new_fleet: NewFleet) -> None:
+    fleet = new_fleet.as_left_by(three)
+    pause(fleet.services, "acme", actor="local:ada")
+    fleet.clock.pass_time(hours=5)
+    resume(fleet.services, "acme", actor="local:ada")
+    swept(fleet, seconds=20)
+    with fleet.services.store.sweep_reads() as system:
+        stored = system.recent()[0]
+    assert stored.due == 3 and 20_000 <= stored.mean_lag_ms <= stored.lag_ms < 21_000
 
 
 def test_an_open_circuit_is_listed_with_its_reason_and_since_when(new_fleet: NewFleet) -> None:

@@ -18,7 +18,7 @@ from wfops_pipelines.defs.refreshing import log_events, refresh_targets, targets
 from wfops_pipelines.defs.resources import DISCARDING, Wfops
 from wfops_pipelines.domain.errors import Cancelled
 from wfops_pipelines.services.detect_drift import CheckType, DriftCheck
-from wfops_pipelines.services.push_dispatch import note_branches
+from wfops_pipelines.services.push_dispatch import hand_back, note_branches
 from wfops_pipelines.services.refresh import Outcome, Part
 
 
@@ -57,6 +57,7 @@ def refresh_environments(context: dg.OpExecutionContext, wfops: Wfops, config: R
     log_events(context, wfops, told)
     if by_a_push:
         note_branches(wfops.services, outcomes)
+        hand_back(wfops.services, outcomes, context.run_id)
     failed = sum(o.error is not None for o in outcomes)
     context.add_output_metadata({"environments": len(targets), "absent": len(absent), "failed": failed, "events": len(told)})
     yield dg.Output([_told(outcome) for outcome in outcomes])
