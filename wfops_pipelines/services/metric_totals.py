@@ -21,7 +21,7 @@ from wfops_pipelines.domain.sweep import Done
 LONGEST: Final = timedelta(hours=2)
 """Longer than an operation takes as a rule (§20: an hour, and then it is cancelled)."""
 _SKEW: Final = timedelta(minutes=10)  # between clocks of hosts, or a commit that took long
-_ENDS: Final = ("completed", "failed", "cancelled")
+_ENDS: Final = ("completed", "failed", "cancelled", "compensated")
 _SWEEP_ENDS: Final = ("completed", "failed", "died")
 
 Key = tuple[str, ...]

@@ -60,6 +60,25 @@ def test_a_tenant_with_all_its_environments_is_one_run(given: Given) -> None:
     assert len(given.instance.get_runs()) == 1
 
 
+@pytest.mark.parametrize(("tags", "told"), [({}, set()), ({"dagster/backfill": "one"}, {"staging|acme"})])
+def test_a_backfill_over_a_pair_that_is_none_gets_an_event_that_says_so(given: Given, tags: dict[str, str], told: set[str]) -> None:
+    deleted(given, "staging")
+    assert materialize(given, tags=RANGE | tags).success
+    assert partitions_of(given, "drift_report") == {"dev|acme", "prod|acme"} | told
+    assert materialize(given, key="staging|acme", tags=tags).success
+    assert {"staging|acme"} & partitions_of(given, "workflow_diff") == told
+    for partition in told:
+        assert latest(given, "environment_workflows", partition)["environment"] == "there is none: nothing was read"
+
+
+def deleted(given: Given, environment: str) -> None:
+    """An environment is pruned, and Dagster's partitions have not followed yet."""
+    services = given.installation.services
+    context = services.context("acme", actor="local:test")
+    with services.store.bookkeeping(context, "test.deleted") as work:
+        work.fleet.set_environment(services.environment(context, environment).id, deleted_at=services.now())
+
+
 def test_an_environment_that_is_down_fails_none_of_its_neighbours(given: Given) -> None:
     given.sandboxes["staging"].faults.add("refuse")
     result = materialize(given, tags=RANGE)
@@ -119,6 +138,17 @@ def test_the_matrix_shows_each_workflow_in_each_environment(given: Given) -> Non
                             selection=dg.AssetSelection.assets("workflow_matrix"), resources={"wfops": Wfops()})
     assert result.success
     assert latest(given, "workflow_matrix", "acme")["workflows"] == 2
+
+
+def test_a_tenant_that_is_gone_keeps_no_other_from_its_matrix(given: Given) -> None:
+    given.instance.add_dynamic_partitions("tenants", ["aaa"])
+    tags = {"dagster/asset_partition_range_start": "aaa", "dagster/asset_partition_range_end": "acme"}
+    given.instance.delete_dynamic_partition("tenants", "acme")
+    given.instance.add_dynamic_partitions("tenants", ["acme"])  # after the one that is gone
+    result = dg.materialize([environment_assets, workflow_matrix], tags=tags, instance=given.instance,
+                            selection=dg.AssetSelection.assets("workflow_matrix"), resources={"wfops": Wfops()})
+    assert result.success
+    assert partitions_of(given, "workflow_matrix") == {"acme"}
 
 
 def test_a_job_over_an_unknown_partition_says_what_a_partition_is(given: Given) -> None:

@@ -107,6 +107,21 @@ def test_a_run_that_dies_while_it_notes_a_branch_has_noted_it_or_not_and_the_nex
     assert push_dispatch.in_trouble(fleet.services) == both
 
 
+@pytest.mark.parametrize(("point", "status"), [("push.handed_back.before_commit", "launched"),
+                                               ("push.handed_back.after_commit", "received")])
+def test_a_run_that_dies_while_it_hands_back_has_done_so_or_not_and_its_retry_does(
+        fleet: FleetUnderTest, point: str, status: str) -> None:
+    receive(fleet.services, delivered(push_document("prod/a.json")))
+    dispatch(fleet.services, NotedQueue())
+    refused = Outcome(Target(fleet.context, fleet["prod"].row), Part.REPOSITORY, None, Paused("acme is paused"))
+    failpoints.arm(f"{point}=raise")
+    with pytest.raises(FailpointReached):
+        hand_back(fleet.services, [refused], "run-0")
+    assert [row.status for row in deliveries(fleet)] == [status]
+    hand_back(fleet.services, [refused], "run-0")
+    assert [row.status for row in deliveries(fleet)] == ["received"]
+
+
 def test_a_flood_of_one_tenant_puts_nobody_off_and_is_worked_off_in_parts(
         fleet: FleetUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(push_dispatch, "AT_ONCE", 2)

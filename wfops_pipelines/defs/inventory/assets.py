@@ -4,7 +4,7 @@ They are one computation that can be subset: per environment Git, n8n, compariso
 a range run side by side. Each is a partitioned asset of its own in the graph, and can be materialised alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import dagster as dg
@@ -25,6 +25,7 @@ from wfops_pipelines.domain.errors import Blocked
 from wfops_pipelines.domain.normalize import NORMALIZER_VERSION
 from wfops_pipelines.services.refresh import Outcome, Part
 
+BACKFILL_TAG = "dagster/backfill"  # what Dagster gives each run of one
 CODE_VERSION = f"normalizer-{NORMALIZER_VERSION}"
 
 
@@ -50,6 +51,7 @@ SPECS = [
           "Drift: live content against Git. Materialised alone it compares what the store holds and says how old that is; "
           "with its upstream assets it refreshes both sides first.", [Part.ENVIRONMENT, Part.REPOSITORY]),
 ]
+ORDER = [Part(spec.key.to_user_string()) for spec in SPECS]
 
 
 @dg.multi_asset(
@@ -62,6 +64,8 @@ def environment_assets(context: dg.AssetExecutionContext, wfops: Wfops) -> Itera
     targets, absent = targets_of(wfops, context.run, keys, step=context.op_execution_context.op.name)
     if absent:
         context.log.info(f"no environment stands behind {', '.join(map(str, absent))}: nothing to do")
+        if BACKFILL_TAG in context.run.tags:
+            yield from _nothing(context, parts, absent)
     outcomes = refresh_targets(wfops, context.log, targets, parts, check_type="manual")
     for evaluation in evaluations(outcomes):
         context.log_event(evaluation)
@@ -71,10 +75,20 @@ def environment_assets(context: dg.AssetExecutionContext, wfops: Wfops) -> Itera
         yield from (materialization(outcome, wfops) for outcome in outcomes if _succeeded(outcome))
 
 
+def _nothing(context: dg.AssetExecutionContext, parts: Collection[Part], absent: Sequence[Key]) -> Iterator[Any]:
+    """A backfill takes what it asked for and did not get for failed, and asks for every pair of a tenant and an environment
+    that anybody has: the pairs that are none have their event, which says so."""
+    metadata = {"environment": "there is none: nothing was read"}
+    for part in sorted(parts, key=ORDER.index):
+        if len(context.partition_keys) == 1:
+            yield dg.MaterializeResult(asset_key=str(part), metadata=metadata)
+        else:
+            yield from (dg.AssetMaterialization(str(part), partition=str(key), metadata=metadata) for key in absent)
+
+
 def _single(context: dg.AssetExecutionContext, wfops: Wfops, outcomes: list[Outcome]) -> Iterator[Any]:
     """One partition: outputs in topological order, and a failure when something failed."""
-    order = [spec.key.to_user_string() for spec in SPECS]
-    for outcome in sorted(outcomes, key=lambda o: order.index(str(o.part))):
+    for outcome in sorted(outcomes, key=lambda o: ORDER.index(o.part)):
         if _succeeded(outcome):
             yield dg.MaterializeResult(asset_key=str(outcome.part), metadata=metadata.of_outcome(outcome, wfops.services))
     failed = [o.error for o in outcomes if o.error is not None]

@@ -11,6 +11,7 @@ from wfops_pipelines.defs.partitions import tenants
 from wfops_pipelines.defs.resources import Wfops
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.diff_text import visible
+from wfops_pipelines.domain.errors import UnknownTenant
 from wfops_pipelines.services.matrix import workflow_matrix as read_matrix
 from wfops_pipelines.services.refresh import Part
 from wfops_pipelines.services.services import Services
@@ -24,7 +25,11 @@ from wfops_pipelines.services.services import Services
 def workflow_matrix(context: dg.AssetExecutionContext, wfops: Wfops) -> Iterator[Any]:
     several = len(context.partition_keys) > 1
     for tenant in context.partition_keys:
-        metadata = _matrix(wfops.services, wfops.context_of(tenant, context.run))
+        try:
+            metadata = _matrix(wfops.services, wfops.context_of(tenant, context.run))
+        except UnknownTenant:  # deleted while the run waited: the others are none the worse
+            context.log.info(f"there is no tenant {tenant}: nothing to do")
+            continue
         if several:  # one result of a range would stand on each of its partitions
             yield dg.AssetMaterialization("workflow_matrix", partition=tenant, metadata=metadata)
         else:
