@@ -109,8 +109,8 @@ def materialization(outcome: Outcome, wfops: Wfops) -> dg.AssetMaterialization:
 
 
 def evaluations(outcomes: Sequence[Outcome]) -> Iterator[dg.AssetCheckEvaluation]:
-    """The checks that the outcomes decide, per partition. What was refused, stopped or not begun in time decides none: nobody
-    looked, and the next event of a partition that stays as it is may be a day away."""
+    """The checks that the outcomes decide, per partition. What was refused, stopped or not begun in time decides none:
+    nobody looked, and the next event of a partition that stays as it is may be a day away."""
     for outcome in outcomes:
         if isinstance(outcome.error, Blocked | Cancelled | TimedOut):
             continue

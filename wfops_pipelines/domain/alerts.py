@@ -60,7 +60,9 @@ class Metric(StrEnum):
     FAILED_CHECKS_IN_A_ROW = (
         "failed_checks_in_a_row", "most drift checks in a row that ended in ERROR, of any environment", "checks")
     ENVIRONMENTS_IN_ERROR = ("environments_in_error", "environments whose last drift check ended in ERROR", "environments")
-    SYNC_AGE = ("sync_age", "time since the last complete sync, of the environment where it is longest", "hours")
+    SYNC_AGE = (
+        "sync_age", "time since the last complete sync, of the environment where it is longest; of dev only if it is named",
+        "hours")
     UNTRACKED_WORKFLOWS = ("untracked_workflows", "live workflows without a canonical workflow", "workflows")
     OUTBOX_DEAD_LETTERS = ("outbox_dead_letters", "notifications given up after the last attempt", "messages")
     OUTBOX_AGE = ("outbox_age", "age of the oldest notification that is due and not delivered", "hours")

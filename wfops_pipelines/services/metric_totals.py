@@ -14,14 +14,16 @@ from typing import Any, Final
 
 from sqlalchemy import Row
 
+from wfops_pipelines.domain.errors import Blocked
 from wfops_pipelines.domain.metrics import BY_NAME, Durations
-from wfops_pipelines.domain.operation import OperationKind
+from wfops_pipelines.domain.operation import OperationKind, OperationState
 from wfops_pipelines.domain.sweep import Done
 
 LONGEST: Final = timedelta(hours=2)
 """Longer than an operation takes as a rule (§20: an hour, and then it is cancelled)."""
 _SKEW: Final = timedelta(minutes=10)  # between clocks of hosts, or a commit that took long
-_ENDS: Final = ("completed", "failed", "cancelled", "compensated")
+_BLOCKED: Final = "blocked"  # that is a gate's no, and nothing that broke (§11.2)
+_ENDS: Final = ("completed", "failed", "cancelled", "compensated", _BLOCKED)
 _SWEEP_ENDS: Final = ("completed", "failed", "died")
 
 Key = tuple[str, ...]
@@ -66,7 +68,7 @@ class Totals:
         """Count those that ended since counting began, each attempt's end once."""
         for row in self._new(rows, lambda row: (row.id, row.attempts, row.state), now):
             kind = str(row.kind)
-            self._counters["wfops_operations"][kind, str(row.state)] += 1
+            self._counters["wfops_operations"][kind, _outcome(row)] += 1
             if row.error_kind is not None:
                 self._counters["wfops_operation_errors"][kind, str(row.error_kind)] += 1
             if row.started_at is not None:
@@ -104,6 +106,11 @@ class Totals:
     def _observe(self, name: str, kind: str, seconds: float) -> None:
         measured = self._durations[name].setdefault((kind,), Durations(BY_NAME[name].buckets))
         measured.add(seconds)
+
+
+def _outcome(row: Row[Any]) -> str:
+    """How an operation ended: its state, but for one that was refused."""
+    return _BLOCKED if row.state == OperationState.FAILED and row.error_kind == Blocked.kind else str(row.state)
 
 
 def _together(steps: Iterable[Mapping[str, int]]) -> Counter[str]:

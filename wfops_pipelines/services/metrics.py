@@ -31,10 +31,11 @@ from wfops_pipelines.domain.sweep import jitter_of, next_due, phase_of
 from wfops_pipelines.services.metric_totals import Totals
 from wfops_pipelines.services.services import Services
 from wfops_pipelines.store.exposition import ExpositionReads
+from wfops_pipelines.store.sweeps import KEPT_SWEEPS
 
 RunCounts = Callable[[], Mapping[str, int]]
 Values = dict[tuple[str, ...], float]
-_LAST_SWEEP = timedelta(days=1)
+_LAST_SWEEP = timedelta(hours=1)
 _SKEW = timedelta(minutes=10)  # between clocks of hosts; what is later was written by a clock that was wrong
 _ALWAYS: Mapping[str, Iterable[tuple[str, ...]]] = {
     "wfops_open_incidents": [(severity,) for severity in ("critical", "high", "medium", "low")],
@@ -115,7 +116,8 @@ class Exposition(Collector):
             self._gauges(system.exposition, values)
             values["wfops_repository_branches_failing"] = {(): float(len(system.pushes.unreadable()))}
             self._due(system.exposition, system.pauses(), values)
-            last = system.exposition.last_sweeps(now - _LAST_SWEEP, now + _SKEW)
+            last = (system.exposition.last_sweeps(now - _LAST_SWEEP, now + _SKEW)
+                    or system.exposition.last_sweeps(now - KEPT_SWEEPS, now + _SKEW))  # long ago: somebody wants to know
             operations = system.exposition.ended_operations(self._totals.since, self._totals.ended)
             sweeps = system.exposition.ended_sweeps(self._totals.since)  # both since the scrape before, however long ago
         self._totals.add_operations(operations, now)

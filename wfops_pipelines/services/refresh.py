@@ -21,6 +21,7 @@ from wfops_pipelines import failpoints
 from wfops_pipelines.domain.context import Context
 from wfops_pipelines.domain.drift import EnvironmentDriftStatus
 from wfops_pipelines.domain.errors import Broken, NotFound, OperationRunning, TimedOut, WfopsError
+from wfops_pipelines.domain.fleet_fields import EnvironmentClass
 from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.services.detect_drift import CheckType, DriftCheck, check_drift, compare_stored
 from wfops_pipelines.services.reconcile import reconcile
@@ -129,10 +130,17 @@ async def _inventory(services: Services, target: Target, parts: Collection[Part]
         await _one(target, Part.ENVIRONMENT, lambda: with_retries(
             services, context, environment, OperationKind.ENVIRONMENT_SYNC,
             lambda use: sync_environment(services, use, environment)), tell, holder_of)
-    if Part.DRIFT in parts:
-        compare = check_drift if _is_gone_or_back(environment, read) else compare_stored
+    gone_or_back = _is_gone_or_back(environment, read)
+    if Part.DRIFT in parts and (gone_or_back or not _is_left_alone(environment, check_type)):
+        compare = check_drift if gone_or_back else compare_stored
         await _one(target, Part.DRIFT, lambda: compare(services, context, environment, check_type=check_type), tell,
                    holder_of)
+
+
+def _is_left_alone(environment: Row[Any], check_type: CheckType) -> bool:
+    """Whether nobody but people compares the environment: in dev n8n is the truth, and no schedule looks at it (§1, §9), so
+    what a push made of its status would stand for ever."""
+    return check_type == "scheduled" and environment._mapping["class"] == EnvironmentClass.DEV
 
 
 def _is_gone_or_back(environment: Row[Any], read: Sequence[Outcome]) -> bool:

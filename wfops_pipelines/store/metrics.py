@@ -20,6 +20,13 @@ _NEVER_SYNCED: Final = "no environment has been synced yet"
 _HOURS: Final = "extract(epoch FROM CAST(:now AS timestamptz) - {0}) / 3600.0"
 
 
+# Nobody syncs dev but by hand, or where that is switched on (§24): it counts where a rule names it.
+_SYNCED: Final = "e.class <> 'dev' OR e.id = :environment"
+# Nothing is late on account of a pause (§20).
+_RESTED: Final = ("(SELECT max(coalesce(p.resumed_at, CAST(:now AS timestamptz))) FROM (SELECT resumed_at FROM tenant_pauses"
+                  " WHERE tenant_id = :tenant UNION ALL SELECT resumed_at FROM installation_pause) p)")
+
+
 @dataclass(frozen=True, slots=True)
 class Figure:
     """A figure in its metric's unit, or why there is none."""
@@ -66,8 +73,9 @@ QUERIES: Final[dict[str, tuple[str, str]]] = {
         " FROM drift_check_history g WHERE g.tenant_id = e.tenant_id AND g.environment_id = e.id"
         " AND g.status <> 'ERROR'), '-infinity')) failed ON true"),
     "environments_in_error": _of_environments("count(*) FILTER (WHERE e.drift_status = 'ERROR')", _CHECKED, _NEVER_CHECKED),
-    "sync_age": _of_environments(f"max({_HOURS.format('coalesce(e.last_sync_at, e.created_at)')})", "count(*)",
-                                 "there are no environments"),
+    "sync_age": _of_environments(
+        f"max({_HOURS.format(f'greatest(coalesce(e.last_sync_at, e.created_at), {_RESTED})')}) FILTER (WHERE {_SYNCED})",
+        f"count(*) FILTER (WHERE {_SYNCED})", "there are no environments that are synced by themselves"),
     "untracked_workflows": _of_environments(
         "count(m.id)", "count(DISTINCT e.id) FILTER (WHERE e.last_sync_at IS NOT NULL)", _NEVER_SYNCED,
         "LEFT JOIN workflow_env_map m ON m.tenant_id = e.tenant_id AND m.environment_id = e.id"

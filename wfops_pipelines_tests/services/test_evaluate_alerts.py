@@ -21,6 +21,7 @@ from wfops_pipelines.services.alert_rules import (
     try_rules,
 )
 from wfops_pipelines.services.evaluate_alerts import Evaluated, evaluate_alerts
+from wfops_pipelines.services.pausing import pause, resume
 from wfops_pipelines.store.metrics import QUERIES
 from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, workflow
 from wfops_pipelines_tests.services.incidents import POLICY, drifted
@@ -51,6 +52,31 @@ def test_every_metric_has_its_query_and_is_answered(fleet: FleetUnderTest) -> No
     for metric in Metric:
         for environment in (None, "prod"):
             value_of(fleet, metric.value, environment)
+
+
+def test_dev_is_overdue_for_a_sync_only_where_it_is_named(new_fleet: NewFleet) -> None:
+    fleet = new_fleet(("dev", "prod"))
+    fleet["dev"].sync()
+    fleet.clock.pass_time(hours=13)
+    fleet["prod"].sync()
+    fleet.clock.pass_time(hours=1)
+    assert [value_of(fleet, "sync_age", where) for where in (None, "prod", "dev")] == pytest.approx([1, 1, 14], abs=0.1)
+    only_dev = new_fleet(("dev",))
+    only_dev["dev"].sync()
+    assert (value_of(only_dev, "sync_age"), value_of(only_dev, "sync_age", "dev")) == (None, pytest.approx(0, abs=0.1))
+
+
+@pytest.mark.parametrize("scope", ["acme", None])
+def test_no_sync_is_overdue_on_account_of_a_pause(new_fleet: NewFleet, scope: str | None) -> None:
+    fleet = new_fleet(("prod",))
+    fleet["prod"].sync()
+    fleet.clock.pass_time(hours=1)
+    pause(fleet.services, scope, actor="local:ada")
+    fleet.clock.pass_time(hours=5)
+    assert value_of(fleet, "sync_age") == 0
+    resume(fleet.services, scope, actor="local:ada")
+    fleet.clock.pass_time(hours=2)
+    assert value_of(fleet, "sync_age") == pytest.approx(2, abs=0.1)
 
 
 @pytest.mark.parametrize(("metric", "reason"), [

@@ -12,9 +12,11 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
-from wfops_pipelines.domain.errors import StoreUnavailable
+from wfops_pipelines.domain.errors import Blocked, Refused, StoreUnavailable
 from wfops_pipelines.domain.metrics import METRICS
+from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.services.metrics import Exposition, MetricOptions, known_samples
+from wfops_pipelines.services.operations import run_operation
 from wfops_pipelines.services.pausing import pause, resume
 from wfops_pipelines.services.push_delivery import receive
 from wfops_pipelines.services.push_health import check_pushes
@@ -120,6 +122,32 @@ def test_a_sweep_is_told_with_its_duration_and_what_it_did(fleet: FleetUnderTest
     assert value(after, "wfops_sweep_environments_total", kind="drift", outcome="checked") == 1
     assert value(after, "wfops_sweep_duration_seconds_count", kind="drift") == 1
     assert value(after, "wfops_sweep_last_lag_seconds", kind="drift") == 0
+
+
+def test_when_the_last_sweep_was_is_told_days_after_it(fleet: FleetUnderTest) -> None:
+    figures = exposition(fleet)
+    drifting(fleet)
+    run(sweep(fleet.services, interval=300.0, actor="system:test"))
+    ended = fleet.clock.time.timestamp()
+    fleet.clock.pass_time(days=3)
+    assert value(samples(figures), "wfops_sweep_last_end_timestamp_seconds", kind="drift") == pytest.approx(ended, abs=60)
+
+
+def test_what_was_refused_is_not_counted_as_failed(fleet: FleetUnderTest) -> None:
+    figures = exposition(fleet)
+    before = samples(figures)
+    assert value(before, "wfops_operations_total", kind="export", outcome="blocked") == 0
+    for error in (Blocked("a gate says no"), Refused("n8n says no", target="there")):
+        with pytest.raises(type(error)):
+            run(ended_by(fleet, error))
+    after = samples(figures)
+    assert value(after, "wfops_operations_total", kind="export", outcome="blocked") == 1
+    assert value(after, "wfops_operations_total", kind="export", outcome="failed") == 1
+
+
+async def ended_by(fleet: FleetUnderTest, error: Exception) -> None:
+    async with run_operation(fleet.services, fleet.context, OperationKind.EXPORT, fleet["prod"].row):
+        raise error
 
 
 def test_an_operation_that_is_gone_on_with_the_next_day_is_counted_when_it_ends(fleet: FleetUnderTest) -> None:

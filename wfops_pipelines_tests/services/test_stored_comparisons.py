@@ -40,6 +40,17 @@ def test_pushes_that_change_nothing_are_no_entries_of_the_history(new_fleet: New
     assert [each.type for each in history(fleet["eu"])[entries - 1:]] == ["scheduled"]
 
 
+def test_a_push_leaves_the_status_of_dev_to_whoever_asks_for_it(new_fleet: NewFleet) -> None:
+    """In dev n8n is the truth, and no schedule would ever look again."""
+    fleet = new_fleet(("dev", "prod"))
+    for slug in ("dev", "prod"):
+        fleet[slug].in_sync(workflow("Orders"))
+        fleet[slug].push_workflow("new.json", workflow("New in Git"))
+        refreshed(fleet[slug])
+    assert [fleet[slug].row.drift_status for slug in ("dev", "prod")] == ["IN_SYNC", "DRIFT_DETECTED"]
+    assert fleet["dev"].check().status == "DRIFT_DETECTED"
+
+
 def test_an_n8n_that_is_away_is_not_called_in_sync_for_a_push(new_fleet: NewFleet) -> None:
     fleet = new_fleet.as_left_by(three)
     impatient(fleet)
