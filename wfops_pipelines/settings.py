@@ -80,6 +80,7 @@ class Settings(BaseSettings):
     message_retention_days: int = Field(default=30, ge=1, description="messages that were sent or dropped")
     dead_message_retention_days: int = Field(default=90, ge=1, description="messages that could not be sent")
     log_retention_days: int = Field(default=14, ge=0, description="files of runs and ticks; 0 keeps them")
+    run_retention_days: int = Field(default=90, ge=0, description="runs of sweeps and pushes; 0 keeps them")
     sync_scheduler_enabled: bool = Field(default=False, description="environment syncs alone; a drift check syncs anyway")
     sync_interval_seconds: int = Field(default=900, ge=60)
     export_interval_seconds: int = Field(default=0, ge=0, description="canonical sync n8n -> Git of dev; off by default")

@@ -18,7 +18,7 @@ from wfops_pipelines.defs.maintenance.dead_workers import keep_noticing_dead_wor
 from wfops_pipelines.defs.maintenance.incident_ttl import incident_ttl
 from wfops_pipelines.defs.maintenance.resuming import resume_operation_job
 from wfops_pipelines.defs.maintenance.retention import retention, retention_job
-from wfops_pipelines.defs.maintenance.sensors import dead_runs, old_files, partitions
+from wfops_pipelines.defs.maintenance.sensors import dead_runs, old_files, old_runs, partitions
 from wfops_pipelines.defs.notifications.sensors import alert_rules, outbox
 from wfops_pipelines.defs.observability.assets import workflow_matrix
 from wfops_pipelines.defs.promotion.jobs import promote_job, recover_job, rollback_job
@@ -38,7 +38,7 @@ defs = dg.Definitions(
           promote_job, rollback_job, recover_job, deployment_job, resume_operation_job,
           *chosen.jobs()],
     schedules=[chosen.sweeping(drift_detection), environment_sync, canonical_sync],
-    sensors=[repository_poll, partitions, dead_runs, old_files, incident_ttl, retention, outbox, alert_rules,
+    sensors=[repository_poll, partitions, dead_runs, old_files, old_runs, incident_ttl, retention, outbox, alert_rules,
              scheduled_snapshots, approved_promotions, unfinished_promotions,
              scheduled_deployments],
     resources={"wfops": Wfops(), DISCARDING: Discarding(), WITHIN_RUN: WithinRun(),

@@ -17,7 +17,7 @@ CHECKS = {"inventory_complete", "no_drift", "no_unmanaged_workflows"}
 JOBS = {"refresh", "drift_sweep", "export", "reconcile_incident", "incident_step", "retention", "snapshot", "restore", "promote", "rollback", "recover", "run_deployment",
         "resume_operation"}
 SCHEDULES = {"drift_detection", "environment_sync", "canonical_sync"}
-SENSORS = {"repository_poll", "partitions", "dead_runs", "old_files", "incident_ttl", "retention", "outbox", "alert_rules",
+SENSORS = {"repository_poll", "partitions", "dead_runs", "old_files", "old_runs", "incident_ttl", "retention", "outbox", "alert_rules",
            "scheduled_snapshots", "approved_promotions", "unfinished_promotions", "scheduled_deployments"}
 
 

@@ -1,6 +1,6 @@
 """Files that runs and ticks left in ``$DAGSTER_HOME/storage``: removed by age.
 
-The event log keeps every run; what goes is captured output of runs (of a ``dagster.yaml`` of the user's own, or of an
+What goes is captured output of runs (of a ``dagster.yaml`` of the user's own, or of an
 earlier version of ours) and the logs of ticks.
 """
 
