@@ -93,6 +93,7 @@ def schedule(
             report = schedule_promotion(session.services, session.context(named.tenant), named.number, at=starts_at,
                                         dry_run=dry_run)
         now = session.services.now()
+        session.tell_pause(report.tenant)
     shown = report.as_json()
     terminal.write(terminal.json_text(shown) if as_json else scheduled_text(shown, now=now))
 
@@ -119,6 +120,8 @@ def list_(
 
         rows = list_deployments(session.services, session.context(tenant) if tenant is not None else None,
                                 statuses=[str(each) for each in status] if status else None, before=before, limit=limit)
+        if tenant is not None:
+            session.tell_pause(tenant)
     if as_json:
         terminal.write(terminal.json_text(rows))
     else:
@@ -273,6 +276,7 @@ def _looking(session: Session, name: str) -> Callable[[], dict[str, Any]]:
         batch_id = found.batch_id
         return lambda: batch_report(services, batch_id).as_json()
     context, deployment_id = session.context(found.tenant), found.deployment_id
+    session.tell_pause(found.tenant)
 
     def one() -> dict[str, Any]:
         report: DeploymentReport = report_of(services, context, deployment_id)

@@ -43,6 +43,7 @@ def environments(tenant: Tenant, as_json: Json = False) -> None:
         from wfops_pipelines.services.listings import environment_listing
 
         rows = environment_listing(session.services, session.context(tenant))
+        session.tell_pause(tenant)
     if as_json:
         terminal.write(terminal.json_text(rows))
         return

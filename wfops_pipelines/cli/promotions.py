@@ -61,6 +61,7 @@ def list_(
         cursor = named_promotion(session.services, before).number if before is not None else None
         rows, further = list_promotions(session.services, context, target=to, statuses=[str(each) for each in status or ()],
                                         before=cursor, limit=limit)
+        session.tell_pause(tenant)
     if as_json:
         terminal.write(terminal.json_text(rows))
     elif rows:
@@ -98,6 +99,7 @@ def show(
 
         named = named_promotion(session.services, name)
         found = show_promotion(session.services, session.context(named.tenant), named.number)
+        session.tell_pause(named.tenant)
     if svg is not None and _draw(svg, found):
         return
     terminal.write(terminal.json_text(found) if as_json else promotion_text(found, colour=terminal.colours()))

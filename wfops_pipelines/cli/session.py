@@ -49,6 +49,14 @@ class Session:
         """The context of a tenant, by slug; :class:`UnknownTenant` names those there are."""
         return replace(self.services.context(tenant, actor=self.actor), even_paused=self.even_paused)
 
+    def tell_pause(self, tenant: str) -> None:
+        """Say beside what is shown of a tenant that it is paused: what is due, or was checked long ago, waits for it."""
+        from wfops_pipelines.services.pausing import pauses_now
+
+        pause = pauses_now(self.services).of(self.context(tenant).tenant_id)
+        if pause is not None:
+            terminal.note(f"{pause}: what is due waits until it is resumed")
+
     def environments(self, tenant: str, slugs: Sequence[str] | None) -> list[Row[Any]]:
         """The environments named, or all; :class:`UnknownTenant`, :class:`UnknownEnvironment`: before anything is run."""
         return self.services.environments(self.context(tenant), list(slugs or ()))

@@ -36,9 +36,13 @@ def test_a_tenant_is_paused_shown_refused_and_resumed(applied: Fleet) -> None:
     assert refused.code == 4 and '"kind": "paused"' in refused.err and "wfops resume acme" in refused.err
     assert wfops("matrix", "acme").code == 0  # reading is allowed
     assert wfops("operation", "list", "acme").code == 0
+    for shown in (("environments", "acme"), ("promotion", "list", "acme"), ("deploy", "list", "acme", "--json")):
+        looked = wfops(*shown)
+        assert looked.code == 0 and "n8n moves" in looked.err and "waits until it is resumed" in looked.err
     assert wfops("--even-paused", "sync", "acme", "dev").code == 0
     assert wfops("pause", "nobody").code == 2
     assert wfops("resume", "acme").out == "acme is resumed\n"
+    assert wfops("environments", "acme").err == ""
     assert wfops("sync", "acme", "dev").code == 0
     assert wfops("audit", "verify", "acme").code == 0
 
