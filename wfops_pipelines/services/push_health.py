@@ -14,7 +14,7 @@ def check_pushes(services: Services) -> Finding:
     """No delivery waits for a run, and the poll can read every branch. Asks the store alone."""
     left = left_behind(services, older_than=LEFT_SECONDS)
     with services.store.system() as system:
-        signed, unreadable = system.pushes.signed(), system.pushes.unreadable()
+        signed, unreadable, unheard = system.pushes.signed(), system.pushes.unreadable(), system.pushes.unheard()
     if left.rows:
         return Finding("pushes", False, f"{len(left.rows)} deliveries of webhooks wait for a run since "
                                         f"{left.rows[0].received_at:%Y-%m-%d %H:%M:%S} UTC",
@@ -25,4 +25,11 @@ def check_pushes(services: Services) -> Finding:
         more = f"; and {len(unreadable) - _SHOWN} more" if len(unreadable) > _SHOWN else ""
         return Finding("pushes", False, f"the poll cannot read {shown}{more}",
                        "is the repository there, and its token valid? `wfops doctor` asks each now, without --offline")
-    return Finding("pushes", True, f"{signed} repositories tell of pushes by webhook; the poll could read every branch")
+    silent = ""
+    if unheard:
+        shown = ", ".join(f"{row.tenant_slug} {row.name}" for row in unheard[:_SHOWN])
+        more = f" and {len(unheard) - _SHOWN} more" if len(unheard) > _SHOWN else ""
+        silent = (f" (of {shown}{more} no delivery is kept: where somebody pushes there, is the webhook active, and its "
+                  "address that of fleet.yaml, also after a rename?)")
+    return Finding("pushes", True,
+                   f"{signed} repositories tell of pushes by webhook{silent}; the poll could read every branch")

@@ -172,6 +172,16 @@ class PushReads:
             select(func.count()).select_from(repositories).join(tenants, tenants.c.tenant_id == repositories.c.tenant_id)
             .where(repositories.c.webhook_secret.is_not(None), tenants.c.deleted_at.is_(None))).scalar_one())
 
+    def unheard(self) -> list[Row[Any]]:
+        """Repositories that have such a secret and of which no delivery is kept: ``tenant_slug``, ``name``."""
+        heard = select(literal(1)).where(deliveries.c.tenant_id == repositories.c.tenant_id,
+                                         deliveries.c.repository_id == repositories.c.id).correlate(repositories)
+        return list(self._connection.execute(
+            select(tenants.c.slug.label("tenant_slug"), repositories.c.name)
+            .join(tenants, tenants.c.tenant_id == repositories.c.tenant_id)
+            .where(repositories.c.webhook_secret.is_not(None), tenants.c.deleted_at.is_(None), ~heard.exists())
+            .order_by(tenants.c.slug, repositories.c.name)))
+
     def in_trouble(self) -> list[Row[Any]]:
         """Environments whose branch, or whose head, could not be read when that was last tried: ``tenant_slug`` and
         ``slug``."""

@@ -290,6 +290,14 @@ def test_deliveries_are_removed_by_age_but_for_those_that_wait_and_a_replay_is_a
     assert (again.status, again.known) == ("received", False)
 
 
+def test_doctor_names_repositories_from_whose_webhooks_nothing_came(fleet: FleetUnderTest) -> None:
+    """A renamed repository's name another address, and are refused: the sender alone sees that."""
+    found = check_pushes(fleet.services)
+    assert found.ok and "of acme default no delivery is kept" in found.message
+    receive(fleet.services, delivered(push_document("prod/a.json")))
+    assert "no delivery is kept" not in check_pushes(fleet.services).message
+
+
 def test_doctor_says_what_waits_for_a_run_and_what_the_poll_cannot_read(fleet: FleetUnderTest) -> None:
     assert check_pushes(fleet.services).ok
     fleet.writing(lambda work: work.pushes.save_head(
