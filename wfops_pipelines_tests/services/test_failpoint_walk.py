@@ -46,6 +46,7 @@ ELSEWHERE = {
     "retention.payloads.*": "services/test_payload_retention.py",
     "runtime.*": "services/test_promotion_walk.py",
     "push.launch.*": "services/test_push_dispatch.py",
+    "push.handed_back.*": "services/test_push_dispatch.py",
     "push.*": "services/test_push_delivery.py",
     "poll.*": "services/test_repository_poll.py",
     "sweep.*": "services/test_sweeps.py",
