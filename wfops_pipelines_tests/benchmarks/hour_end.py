@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from wfops_pipelines_tests.benchmarks.hour_watch import LONG_LIVED, MB, UNENDED, Sample, Watched
+from wfops_pipelines_tests.benchmarks.hour_watch import LONG_LIVED, MB, UNENDED, Sample, Watched, sample
 from wfops_pipelines_tests.benchmarks.rows import Row, row
 from wfops_pipelines_tests.cli.fleet import CommandLine
 
@@ -75,6 +75,17 @@ def wait_until_quiet(watched: Watched, interval: float, patience: float) -> tupl
         if (not found and not unended_runs(watched)) or time.monotonic() > began + patience:
             return time.monotonic() - began, found
         time.sleep(2)
+
+
+def quiet_sample(watched: Watched, began: float, patience: float = 120.0) -> Sample:
+    """How the processes are between two runs: each that is at work has pipes and connections in the others. The last look
+    where there is always one."""
+    deadline = time.monotonic() + patience
+    while True:
+        one = sample(watched, began)
+        if not {"worker", "submitter"} & set(one["counts"]) or time.monotonic() > deadline:
+            return one
+        time.sleep(0.5)
 
 
 def broken_chains(wfops: CommandLine) -> tuple[int, Any]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import random
 import re
 import signal
@@ -20,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ from wfops_pipelines_tests.benchmarks.hour_watch import (
 )
 from wfops_pipelines_tests.benchmarks.rows import Row, row, show
 from wfops_pipelines_tests.end_to_end.real_fleet import own_home
+from wfops_pipelines_tests.servers import forks
 from wfops_pipelines_tests.servers.system import Child, processes_of, system_up
 
 TAKES = "an hour"
@@ -99,14 +101,15 @@ def _hour(folder: Path, asked: Asked) -> dict[str, Any]:
         wfops.variables["TMPDIR"] = str(temporary)
         watched = _watched(stack, Path(wfops.variables["WFOPS_HOME"]), temporary)
         _fill(watched.home, folder, tenants)
+        ours = {each.pid for each in psutil.Process().children(recursive=True)}  # which serve what stands for n8n
         with system_up(watched.home, folder / "up.log", SETTINGS | {"TMPDIR": str(temporary)}) as child:
             events = Events(tenants, wfops, watched, child.url(), _api(child), rng)
             samples, quiet, checks = _lived(events, watched, asked)
             stop_code = child.end()
             said = child.text
         left = {"processes": [" ".join(each.cmdline())[:200] for each in processes_of(watched.home)],
-                "commands": [each.pid for each in psutil.Process().children(recursive=True) if "wfops" in " ".join(each.cmdline()[:3])
-                             and "forks" not in " ".join(each.cmdline())],
+                "commands": [command for each in psutil.Process().children(recursive=True) if each.pid not in ours
+                             and (command := _command(each))],
                 "temporary files": [str(path) for path in temporary_files(watched)], "connections": connections(watched)}
         servers = postgres_processes(watched.home)
         stack.close()
@@ -117,6 +120,14 @@ def _hour(folder: Path, asked: Asked) -> dict[str, Any]:
         "done": {name: dict(counts) for name, counts in sorted(events.done.items())}, "faults": dict(events.faults),
         "surprises": events.surprises, "checks": checks, "left": left, "stop_code": stop_code, "said": said[-4000:],
         "quiet": quiet, "samples": samples, "rows": rows}
+
+
+def _command(process: psutil.Process) -> str:
+    """What one of our children is; nothing for the one that forks commands, and for one that has ended."""
+    with suppress(psutil.NoSuchProcess):
+        line = process.cmdline()
+        return "" if process.ppid() == os.getpid() and forks.__name__ in line else " ".join(line)[:200] or process.name()
+    return ""
 
 
 def _watched(stack: ExitStack, home: Path, temporary: Path) -> Watched:
@@ -170,7 +181,7 @@ def _lived(events: Events, watched: Watched, asked: Asked) -> tuple[list[Sample]
     broken, chains = end.broken_chains(events.wfops)
     checks = {"seconds until quiet": round(seconds, 1), "stuck": stuck, "broken chains": broken, "chains": chains,
               "runs not ended": end.unended_runs(watched, OLD_RUN)}
-    return samples, sample(watched, began), checks
+    return samples, end.quiet_sample(watched, began), checks
 
 
 def _tell(one: Sample, events: Events) -> None:
