@@ -79,6 +79,8 @@ class Settings(BaseSettings):
     drift_check_retention_days: int = Field(default=90, ge=1, description="history of drift checks; the newest stays")
     message_retention_days: int = Field(default=30, ge=1, description="messages that were sent or dropped")
     dead_message_retention_days: int = Field(default=90, ge=1, description="messages that could not be sent")
+    operation_retention_days: int = Field(default=90, ge=1, description="operations that nothing refers to any more")
+    deleted_retention_days: int = Field(default=90, ge=1, description="what belongs to deleted tenants and environments")
     log_retention_days: int = Field(default=14, ge=0, description="files of runs and ticks; 0 keeps them")
     run_retention_days: int = Field(default=90, ge=0, description="runs of sweeps and pushes; 0 keeps them")
     sync_scheduler_enabled: bool = Field(default=False, description="environment syncs alone; a drift check syncs anyway")
@@ -152,8 +154,9 @@ class Settings(BaseSettings):
     @property
     def keep_days(self) -> KeepDays:
         """How long rows are kept that no drift policy speaks of (§18)."""
-        return KeepDays(self.drift_check_retention_days, self.message_retention_days, self.dead_message_retention_days,
-                        self.webhook_retention_days)
+        return KeepDays(drift_checks=self.drift_check_retention_days, messages=self.message_retention_days,
+                        dead_messages=self.dead_message_retention_days, operations=self.operation_retention_days,
+                        deleted=self.deleted_retention_days, deliveries=self.webhook_retention_days)
 
     @property
     def dagster_home(self) -> Path:

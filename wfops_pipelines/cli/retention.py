@@ -23,10 +23,11 @@ def run(tenants: Tenants = None, dry_run: DryRun = False, as_json: Json = False)
 
     Payloads of ended incidents, the journal of writes, and snapshots that nobody took by hand go by the drift policy
     (`closed_incident_retention_days`, `reconciliation_artifact_retention_days`, `snapshot_retention_days`), the history of
-    drift checks and messages by settings (`WFOPS_DRIFT_CHECK_RETENTION_DAYS`, `WFOPS_MESSAGE_RETENTION_DAYS`,
-    `WFOPS_DEAD_MESSAGE_RETENTION_DAYS`). Contents go when nothing refers to them any more. Open incidents and audit events
-    stay, and of snapshots each environment's newest and those that a promotion may be rolled back to. What was cut off goes
-    on with the next run.
+    drift checks, operations and messages by settings (`WFOPS_DRIFT_CHECK_RETENTION_DAYS`, `WFOPS_OPERATION_RETENTION_DAYS`,
+    `WFOPS_MESSAGE_RETENTION_DAYS`, `WFOPS_DEAD_MESSAGE_RETENTION_DAYS`). What belongs to deleted environments goes by
+    `WFOPS_DELETED_RETENTION_DAYS`: secrets, what was known of n8n and Git; without TENANT, deleted tenants' too. Contents go
+    when nothing refers to them any more. Open incidents and audit events stay, and of snapshots each environment's newest
+    and those that a promotion may be rolled back to. What was cut off goes on with the next run.
 
     Exit codes: 0 done, 1 a tenant failed (the others are done), 2 no such tenant, 4 one that was named is paused,
     5 database unreachable.

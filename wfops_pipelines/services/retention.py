@@ -1,9 +1,10 @@
 """Retention (§18): what has been kept long enough goes, tenant by tenant, in batches that each are one unit of work.
 
 How long: payloads of ended incidents, the journal of writes, and snapshots that nobody took by hand as the drift policy
-says, by environment; the history of drift checks, messages and deliveries of webhooks as the installation's settings say.
-Workflow contents go last, when nothing refers to them any more (``payload_retention``). Never touched: open incidents, what
-unfinished work needs, and audit events.
+says, by environment; the history of drift checks, operations, messages and deliveries of webhooks as the installation's
+settings say. What belongs to tenants and environments that were deleted goes some time after that (§2.7): secrets, what was
+known of n8n and Git, contents; their own rows stay, for what tells of them. Workflow contents go last, when nothing refers
+to them any more (``payload_retention``). Never touched: open incidents, what unfinished work needs, and audit events.
 
 What a run did is not found by the next one, so one that was cut off goes on where it stopped.
 """
@@ -32,6 +33,8 @@ log = logging.getLogger("wfops.retention")
 BATCH: Final = 500
 INCIDENT_PAYLOADS: Final = "incident_payloads"
 UNREFERENCED: Final = "payloads"
+SECRETS: Final = "secrets"  # that nothing declared refers to any more
+INVENTORY: Final = "inventory"  # of a deleted environment: what was known of its n8n and of Git, and its snapshots
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +57,8 @@ class Removed:
 @dataclass(frozen=True, slots=True)
 class RetentionRun:
     """What went, by tenant, environment and kind (those of which nothing did are left out), and who failed. ``waiting``:
-    by tenant, contents that were not removed because operations ran; the next run removes them. With ``dry_run`` contents
-    are counted as they are now: what goes before them may free more."""
+    by tenant, contents that were not removed because operations ran; the next run removes them. With ``dry_run`` operations
+    and contents are counted as they are now: what goes before them may free more."""
 
     dry_run: bool
     removed: list[Removed] = field(default_factory=list)
@@ -97,12 +100,15 @@ def run_retention(services: Services, tenants: Sequence[str] = (), *, actor: str
     :class:`UnknownTenant` before anything is removed, :class:`StoreUnavailable` when the database is gone.
     """
     with services.store.system() as system:
+        deleted = [] if tenants else [row for row in system.tenants(deleted=True) if row.deleted_at is not None]
         tenants = tenants or [row.slug for row in system.tenants()]
         pauses = system.pauses()
     run = RetentionRun(dry_run)
     contexts = [services.context(slug, actor=actor, run_id=run_id) for slug in dict.fromkeys(tenants)]
+    contexts += [services.context_of(row.tenant_id, row.slug, actor, run_id=run_id) for row in deleted]
+    gone = {row.tenant_id for row in deleted}
     for context in contexts:
-        if not dry_run and not even_paused and context.tenant_id in pauses:
+        if not dry_run and not even_paused and context.tenant_id in pauses and context.tenant_id not in gone:
             run.paused.append(context.tenant_slug)
             continue
         try:
@@ -158,7 +164,10 @@ def _parts(work: UnitOfWork, now: datetime, keep: KeepDays) -> list[_Part]:
             _rows(Kept.SNAPSHOTS, now, policy.snapshot_retention_days, environment),
             _rows(Kept.DRIFT_CHECKS, now, keep.drift_checks, environment),
         ]
-    return [*parts, _rows(Kept.MESSAGES, now, keep.messages), _rows(Kept.DEAD_MESSAGES, now, keep.dead_messages),
+        if environment.deleted_at is not None and environment.deleted_at < now - timedelta(days=keep.deleted):
+            parts.append(_inventory(environment))
+    return [_secrets(now - timedelta(days=keep.deleted)), *parts, _rows(Kept.OPERATIONS, now, keep.operations),
+            _rows(Kept.MESSAGES, now, keep.messages), _rows(Kept.DEAD_MESSAGES, now, keep.dead_messages),
             _rows(Kept.DELIVERIES, now, keep.deliveries)]
 
 
@@ -167,6 +176,20 @@ def _rows(kind: Kept, now: datetime, days: int, environment: Row[Any] | None = N
     return _Part(str(kind), before, environment,
                  lambda work: work.retention.count(kind, before, environment_id=of),
                  lambda work, limit: (work.retention.remove(kind, before, environment_id=of, limit=limit), {}))
+
+
+def _secrets(before: datetime) -> _Part:
+    def take(work: UnitOfWork, limit: int) -> tuple[int, dict[str, Any]]:
+        names = work.retention.purge.remove_secrets(before, limit)
+        return len(names), {"names": sorted(names)}
+
+    return _Part(SECRETS, before, None, lambda work: work.retention.purge.count_secrets(before), take)
+
+
+def _inventory(environment: Row[Any]) -> _Part:
+    return _Part(INVENTORY, environment.deleted_at, environment,
+                 lambda work: work.retention.purge.count_inventory(environment.id),
+                 lambda work, limit: (work.retention.purge.remove_inventory(environment.id, limit), {}))
 
 
 def _incident_payloads(environment: Row[Any], now: datetime, days: int) -> _Part:

@@ -14,17 +14,21 @@ from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, and_, delete, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, delete, exists, func, or_, select, text, update
 
 from wfops_pipelines.store.any_of import any_of
+from wfops_pipelines.store.purge import Purge
 from wfops_pipelines.store.tables.drift import drift_check_history as history
 from wfops_pipelines.store.tables.incidents import runtime_journal as journal
 from wfops_pipelines.store.tables.notices import outbox
-from wfops_pipelines.store.tables.operations import operations
+from wfops_pipelines.store.tables.operations import environment_leases, operations
 from wfops_pipelines.store.tables.promotions import promotions
 from wfops_pipelines.store.tables.pushes import webhook_deliveries as deliveries
 from wfops_pipelines.store.tables.snapshots import snapshots
 from wfops_pipelines.store.unreferenced import UnreferencedPayloads
+
+# From the eleventh batch on PostgreSQL would plan for any tenant, time and limit: 25 s for 500 of 100,000 operations.
+_PLANNED_ANEW: Final = text("SELECT set_config('plan_cache_mode', 'force_custom_plan', true)")
 
 
 class Kept(StrEnum):
@@ -36,6 +40,7 @@ class Kept(StrEnum):
     MESSAGES = "messages"  # sent or dropped
     DEAD_MESSAGES = "dead_messages"  # that could not be sent
     DELIVERIES = "webhook_deliveries"  # that were launched, or left alone
+    OPERATIONS = "operations"  # that have ended, with their steps, and that nothing refers to
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,7 @@ class Retention:
         self._connection = connection
         self._tenant_id = tenant_id
         self.payloads = UnreferencedPayloads(connection, tenant_id)
+        self.purge = Purge(connection, tenant_id)
 
     def count(self, kind: Kept, before: datetime, *, environment_id: UUID | None = None) -> int:
         """How many there are to remove; of the journal, how many operations."""
@@ -62,6 +68,7 @@ class Retention:
 
     def remove(self, kind: Kept, before: datetime, *, limit: int, environment_id: UUID | None = None) -> int:
         """Remove at most ``limit``, the oldest first; returns how many."""
+        self._connection.execute(_PLANNED_ANEW)
         query = _FOUND[kind](_Asked(self._tenant_id, before, environment_id)).limit(limit)
         if kind is not Kept.SNAPSHOTS:  # they never change, and so nobody may lock them
             query = query.with_for_update(skip_locked=True)
@@ -128,6 +135,18 @@ def _checks(asked: _Asked) -> Select[Any]:
     ).order_by(history.c.last_at, history.c.id)
 
 
+def _operations(asked: _Asked) -> Select[Any]:
+    """Of all environments. The last that held one stays, and what a journal, a promotion, a snapshot or a check tells of."""
+    def told(by: Table) -> ColumnElement[bool]:
+        return exists().where(by.c.tenant_id == asked.tenant_id, by.c.operation_id == operations.c.id)
+
+    return select(operations.c.id).where(
+        operations.c.tenant_id == asked.tenant_id, operations.c.created_at < asked.before,  # by the index
+        operations.c.ended_at < asked.before, operations.c.state.not_in(("queued", "running")),
+        *(~told(by) for by in (environment_leases, journal, promotions, snapshots, history)),
+    ).order_by(operations.c.created_at, operations.c.id)
+
+
 def _messages(*statuses: str) -> Callable[[_Asked], Select[Any]]:
     def found(asked: _Asked) -> Select[Any]:
         # of what was never sent, the last time that it was to be
@@ -147,11 +166,11 @@ def _deliveries(asked: _Asked) -> Select[Any]:
 _FOUND: Final[Mapping[Kept, Callable[[_Asked], Select[Any]]]] = MappingProxyType({
     Kept.JOURNAL: _journals, Kept.SNAPSHOTS: _snapshots, Kept.DRIFT_CHECKS: _checks,
     Kept.MESSAGES: _messages("sent", "dropped"), Kept.DEAD_MESSAGES: _messages("dead"),
-    Kept.DELIVERIES: _deliveries,
+    Kept.DELIVERIES: _deliveries, Kept.OPERATIONS: _operations,
 })
 _REMOVED: Final[Mapping[Kept, tuple[Table, ColumnElement[Any]]]] = MappingProxyType({
     Kept.JOURNAL: (journal, journal.c.operation_id), Kept.SNAPSHOTS: (snapshots, snapshots.c.id),
     Kept.DRIFT_CHECKS: (history, history.c.id),
     Kept.MESSAGES: (outbox, outbox.c.id), Kept.DEAD_MESSAGES: (outbox, outbox.c.id),
-    Kept.DELIVERIES: (deliveries, deliveries.c.id),
+    Kept.DELIVERIES: (deliveries, deliveries.c.id), Kept.OPERATIONS: (operations, operations.c.id),
 })

@@ -177,7 +177,9 @@ def test_a_dry_run_counts_and_removes_nothing(fleet: FleetUnderTest, prod: Envir
     assert incident(prod, number).drift_snapshot is not None
     assert "retention.removed" not in fleet.actions()
     done = retain(fleet)
-    assert counts(done) == counts(would) and done.total > 2
+    planned, gone = counts(would), counts(done)
+    assert gone.pop("operations") >= planned.pop("operations") > 0  # what went before them freed more
+    assert gone == planned and len(gone) > 2
 
 
 def test_the_history_of_checks_goes_but_for_the_newest_entry(fleet: FleetUnderTest, prod: Environment) -> None:
@@ -185,7 +187,7 @@ def test_the_history_of_checks_goes_but_for_the_newest_entry(fleet: FleetUnderTe
     assert counts(retain(fleet)) == {"drift_checks": 2}
     assert history(fleet) == {young}
     fleet.clock.pass_time(days=1000)
-    assert counts(retain(fleet)) == {}
+    assert "drift_checks" not in counts(retain(fleet))
     assert history(fleet) == {young}
     assert {old, older}.isdisjoint(history(fleet))
 
@@ -209,7 +211,7 @@ def test_the_journal_of_an_operation_goes_when_nobody_has_to_come_back_to_it(fle
             journal(fleet, prod, "settled", ended=False)}
     fleet.clock.pass_time(days=181)
     young = journal(fleet, prod, "settled")
-    assert counts(retain(fleet))["runtime_journal"] == 2
+    assert counts(retain(fleet, keep=KeepDays(operations=YEAR)))["runtime_journal"] == 2
     left = fleet.reading(lambda work: {r.operation_id for r in work.connection.execute(runtime_journal.select())})
     assert left == kept | {young} and left.isdisjoint(gone)
     assert {row.id for row in fleet.operations()} >= gone  # the operations themselves stay

@@ -45,9 +45,10 @@ def remove_old_rows(context: dg.OpExecutionContext, wfops: Wfops, config: Retent
 
 
 @dg.job(name="retention", executor_def=dg.in_process_executor, tags={**TAGS, **NEVER_AGAIN}, owners=OWNERS,
-        description="Remove what has been kept long enough: payloads of ended incidents, journals of writes, snapshots that "
-                    "nobody took by hand, the history of drift checks, messages, and contents that nothing refers to any "
-                    "more. Open incidents and audit events stay.")
+        description="Remove what has been kept long enough: payloads of ended incidents, journals of writes, snapshots "
+                    "that nobody took by hand, the history of drift checks, operations, messages, contents that nothing "
+                    "refers to any more, what belongs to deleted tenants and environments. Open incidents and audit events "
+                    "stay.")
 def retention_job() -> None:
     remove_old_rows()
 
