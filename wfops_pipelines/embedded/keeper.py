@@ -63,14 +63,19 @@ def _watch(postgres: EmbeddedPostgres, holder: Holder, over: threading.Event) ->
     while not over.wait(pause):
         pause = WATCH_SECONDS
         try:
-            # Where somebody deleted the home, or the data, nobody wants an empty database in its place.
-            if holder.stands() and holder.data.is_dir() and not postgres.status().lives:  # a busy one is left alone
+            # A busy one is left alone.
+            if _is_there(holder) and not holder.lives() and _is_there(holder):  # it may be deleted while we look
                 _say("PostgreSQL is gone: it is started again")
                 postgres.acquire().close()  # we hold it still: this does not stop it
                 _say("PostgreSQL answers again")
         except (WfopsError, OSError, psutil.Error, psycopg.Error) as error:
             pause = RETRY_SECONDS
             _say(f"{error}\nIt is tried again in {pause:.0f} s.")
+
+
+def _is_there(holder: Holder) -> bool:
+    """Where somebody deleted the home, or the data, nobody wants an empty database in its place."""
+    return holder.stands() and holder.data.is_dir()
 
 
 def _say(text: str) -> None:

@@ -158,6 +158,10 @@ class Holder:
         """Whether the home is the one whose server is held: not deleted, nor made anew since."""
         return self._stands()
 
+    def lives(self) -> bool:
+        """Whether any process of the server is left. Of a home that is being deleted nothing is made anew by asking."""
+        return self._server.lives()
+
     def interrupt(self) -> None:
         """Tell the server to end, whoever holds it, without waiting: that of a home that was deleted."""
         self._server.interrupt()

@@ -27,12 +27,12 @@ keeper.WATCH_SECONDS, keeper.PATIENCE_SECONDS = 0.2, 600.0
 
 def watched(home):
     postgres = embedded(home)
-    status, stop = postgres.status, postgres.stop_if_unheld
-    postgres.status = lambda: print("looked", flush=True) or status()
+    stop = postgres.stop_if_unheld
     postgres.stop_if_unheld = lambda: [stop(), print("asked", flush=True)][0]
     return postgres
 
-stands = Holder.stands
+stands, lives = Holder.stands, Holder.lives
+Holder.lives = lambda holder: print("looked", flush=True) or lives(holder)
 Holder.stands = lambda holder: stands(holder) or bool(print("gone", flush=True))
 keeper.EmbeddedPostgres = watched
 sys.exit(keeper.main(sys.argv[1:]))
