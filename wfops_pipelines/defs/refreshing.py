@@ -17,16 +17,8 @@ from wfops_pipelines.defs.failures import error_metadata
 from wfops_pipelines.defs.interrupts import run_interruptibly
 from wfops_pipelines.defs.partitions import Key
 from wfops_pipelines.defs.resources import Wfops
-from wfops_pipelines.domain.errors import (
-    Blocked,
-    Cancelled,
-    Paused,
-    StoreUnavailable,
-    TimedOut,
-    UnknownEnvironment,
-    UnknownTenant,
-)
-from wfops_pipelines.services.detect_drift import CheckType, DriftCheck
+from wfops_pipelines.domain.errors import Paused, StoreUnavailable, UnknownEnvironment, UnknownTenant
+from wfops_pipelines.services.detect_drift import UNSEEN, CheckType, DriftCheck
 from wfops_pipelines.services.refresh import Outcome, Part, Target, refresh
 from wfops_pipelines.services.sweep_reports import SweepReport
 from wfops_pipelines.services.sweeps import sweep
@@ -109,10 +101,10 @@ def materialization(outcome: Outcome, wfops: Wfops) -> dg.AssetMaterialization:
 
 
 def evaluations(outcomes: Sequence[Outcome]) -> Iterator[dg.AssetCheckEvaluation]:
-    """The checks that the outcomes decide, per partition. What was refused, stopped or not begun in time decides none:
-    nobody looked, and the next event of a partition that stays as it is may be a day away."""
+    """The checks that the outcomes decide, per partition. What was refused, stopped, not begun in time, or failed on our
+    side decides none: nobody looked, and the next event of a partition that stays as it is may be a day away."""
     for outcome in outcomes:
-        if isinstance(outcome.error, Blocked | Cancelled | TimedOut):
+        if outcome.error is not None and not isinstance(outcome.error, UNSEEN):
             continue
         key = key_of(outcome)
         if outcome.part is Part.ENVIRONMENT:

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 
 import psutil
 
-from wfops_pipelines.services.holder import began, boot_id
+from wfops_pipelines.services.holder import began, boot_id, pid_namespace
 
 HOST_TAG, BOOT_TAG, PID_TAG, BEGAN_TAG = "wfops/host", "wfops/boot", "wfops/pid", "wfops/began"
+NAMESPACE_TAG = "wfops/pid-namespace"
 
 
 def process_tags() -> Mapping[str, str]:
     """The tags that say: this process."""
-    return {HOST_TAG: socket.gethostname(), BOOT_TAG: boot_id(), PID_TAG: str(os.getpid()),
+    return {HOST_TAG: socket.gethostname(), BOOT_TAG: boot_id(), NAMESPACE_TAG: pid_namespace(), PID_TAG: str(os.getpid()),
             BEGAN_TAG: str(began(psutil.Process()))}

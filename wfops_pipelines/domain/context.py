@@ -32,7 +32,8 @@ class Context:
     base_url: str | None = None
     even_paused: bool = False  # a person begins this although the tenant is paused (§20)
     resumes: UUID | None = None  # the failed operation that is gone on with
-    nothing_else: bool = False  # where that one went on or ended meanwhile, no other begins in its place
+    nothing_else: bool = False  # a person does: where it went on or ended meanwhile, no other begins in its place
+    afresh: bool = False  # and it begins from its beginning
 
     def within(self, operation_id: UUID) -> Context:
         """The same context as part of an operation."""

@@ -1,7 +1,7 @@
 """Who holds a lease, and whether that process still lives.
 
-On the same host, boot and pid are looked up: a killed process is noticed at once. From another host only the heartbeat
-speaks.
+On the same host, boot and pid are looked up: a killed process is noticed at once. From another host, or from a container
+that shares the host's name and has pids of its own, only the heartbeat speaks.
 """
 
 from __future__ import annotations
@@ -27,9 +27,19 @@ def boot_id() -> str:
     return file.read_text().strip() if file.exists() else str(int(psutil.boot_time()))
 
 
+@cache
+def pid_namespace() -> str:
+    """In which namespace pids of this process are meant: containers have their own. Empty where there are none."""
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
+
+
 def this_process() -> dict[str, Any]:
-    """Host, boot, pid and start time of this process."""
-    return {"host": socket.gethostname(), "boot": boot_id(), "pid": os.getpid(), "began": began(psutil.Process())}
+    """Host, boot, PID namespace, pid and start time of this process."""
+    return {"host": socket.gethostname(), "boot": boot_id(), "namespace": pid_namespace(), "pid": os.getpid(),
+            "began": began(psutil.Process())}
 
 
 def began(process: psutil.Process) -> float:
@@ -51,11 +61,13 @@ def is_alive(holder: dict[str, Any], heartbeat_at: datetime, now: datetime, stal
         return True
     if holder.get("boot") != boot_id():
         return False
+    if holder.get("namespace", pid_namespace()) != pid_namespace():
+        return True
     return lives(int(holder["pid"]), float(holder.get("began", 0.0)))
 
 
 def lives(pid: int, began_at: float) -> bool:
-    """Whether the process with this number, of this host and boot, is still the one that :func:`began` then."""
+    """Whether the process with this number, of this host, boot and namespace, is still the one that :func:`began` then."""
     try:
         process = psutil.Process(pid)
         return process.status() != psutil.STATUS_ZOMBIE and abs(began(process) - began_at) < _SAME

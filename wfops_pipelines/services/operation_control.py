@@ -22,7 +22,7 @@ from wfops_pipelines.domain.snapshot import SnapshotKind
 from wfops_pipelines.services import recovery
 from wfops_pipelines.services.detect_drift import check_drift
 from wfops_pipelines.services.export_environment import export_environment
-from wfops_pipelines.services.operations import declare_dead, is_running, refuse_to_begin
+from wfops_pipelines.services.operations import declare_dead, is_running, refuse_to_begin, say_resumed
 from wfops_pipelines.services.promotion_recovery import recover_environment
 from wfops_pipelines.services.reconcile import reconcile
 from wfops_pipelines.services.services import Services
@@ -213,16 +213,16 @@ async def resume_operation(services: Services, context: Context, operation_id: U
         else:
             refuse_to_begin(work, kind)
             _has_checkpoint(work, row, afresh=afresh)
+            if place.deleted_at is not None:
+                raise Blocked(f"{context.tenant_slug} has no environment {place.slug} any more: it was deleted",
+                              fix="nothing is left to do; in what is declared by that name now, give the command again")
             declare_dead(work, row.id, context.now())  # if its process died, whoever goes on says so first
-            if afresh:
-                work.operations.checkpoint(row.id, None)
-            work.operations.forget_asked_to_stop(row.id)
-        work.record("operation.resumed", "operation", str(row.id), environment=place.slug, afresh=afresh,
-                    attempts=row.attempts)
+        if kind in recovery.WRITING:
+            say_resumed(work, row, place)
     if kind in recovery.WRITING:
         done = await recover_environment(services, context, place)
     else:
-        use = replace(context, resumes=operation_id, nothing_else=True)
+        use = replace(context, resumes=operation_id, nothing_else=True, afresh=afresh)
         done = await _RESUMED[kind](services, use, place, row.request or {})
     with services.store.read(context) as work:
         after = _named(work, operation_id)

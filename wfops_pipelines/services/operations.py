@@ -246,6 +246,8 @@ def _take(services: Services, context: Context, kind: OperationKind, environment
         resumed = _asked_for(work, environment, kind) or _interrupted(work, environment, kind)
         operation_id = resumed.id if resumed is not None else context.new_id()
         within = context.within(operation_id)
+        if resumed is not None and context.nothing_else:
+            resumed = _resumed_by_a_person(work, resumed, environment)
         if resumed is None:
             work.operations.create(operation_id, kind, environment_id=environment.id, actor=context.actor,
                                    run_id=context.run_id, now=now, request=request)
@@ -288,6 +290,21 @@ def _asked_for(work: UnitOfWork, environment: Row[Any], kind: OperationKind) -> 
         raise ForbiddenTransition(f"operation {row.id} is {row.state}: somebody else went on with it", before=row.state,
                                   after=OperationState.RUNNING, fix="give its command again")
     return None
+
+
+def _resumed_by_a_person(work: UnitOfWork, row: Row[Any], environment: Row[Any]) -> Row[Any]:
+    """In the transaction that takes it: of several people who resume an operation one does."""
+    if work.context.afresh:
+        work.operations.checkpoint(row.id, None)
+    work.operations.forget_asked_to_stop(row.id)
+    say_resumed(work, row, environment)
+    return work.operations.get(row.id) or row
+
+
+def say_resumed(work: UnitOfWork, row: Row[Any], environment: Row[Any]) -> None:
+    """Record that somebody goes on with an operation."""
+    work.record("operation.resumed", "operation", str(row.id), environment=environment.slug, afresh=work.context.afresh,
+                attempts=row.attempts)
 
 
 def declare_dead(work: UnitOfWork, operation_id: UUID, now: datetime) -> None:

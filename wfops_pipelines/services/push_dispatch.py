@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -23,6 +23,7 @@ from wfops_pipelines.domain.errors import OutsideError, Paused
 from wfops_pipelines.domain.pushes import Partition
 from wfops_pipelines.services.refresh import Outcome, Part
 from wfops_pipelines.services.services import Services
+from wfops_pipelines.store.unit_of_work import UnitOfWork
 
 log = logging.getLogger("wfops.pushes")
 
@@ -59,8 +60,9 @@ def dispatch(services: Services, queue: RefreshQueue, *, older_than: float = 0) 
 
     Raises what the store and the queue raise; nothing is then lost, and what was launched may be launched once more.
     """
+    began = services.now()
     left = _waiting(services, older_than)
-    if not left.rows:
+    if not left.waits:
         return Dispatched()
     runs = queue.runs()
     covered = {partition: run_id for partition in left.partitions
@@ -71,7 +73,7 @@ def dispatch(services: Services, queue: RefreshQueue, *, older_than: float = 0) 
     launched = {queue.submit(partitions, lane=lane): partitions for lane, partitions in lanes.items()}
     failpoints.reach("push.launch.after")
     by_run = covered | {partition: run_id for run_id, partitions in launched.items() for partition in partitions}
-    note_launched(services, left.rows, by_run)
+    note_launched(services, left, by_run, began)
     return Dispatched(len(left.rows), by_run, launched, more=len(left.rows) >= AT_ONCE)
 
 
@@ -83,10 +85,17 @@ def in_trouble(services: Services) -> frozenset[Partition]:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """Deliveries that a receiver kept and launched nothing for: it died, or could not."""
+    """Deliveries that a receiver kept and launched nothing for (it died, or could not), environments whose refresh was
+    refused by a pause that is over, and all that are to be refreshed for both."""
 
     rows: Sequence[Row[Any]]
+    refused: Sequence[Row[Any]]
     partitions: frozenset[Partition]
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is anything."""
+        return bool(self.rows or self.refused)
 
 
 def left_behind(services: Services, *, older_than: float = LEFT_SECONDS) -> Left:
@@ -98,8 +107,10 @@ def _waiting(services: Services, older_than: float) -> Left:
     before = services.now() - timedelta(seconds=older_than) if older_than else None
     with services.store.system() as system:
         waiting = system.pushes.waiting(before=before, limit=AT_ONCE)
+        refused = system.pushes.refused(before=before)
         there = {(row.tenant_slug, row.slug) for row in system.environments()} if waiting else set()
-    return Left(waiting, frozenset({(row.tenant_slug, slug) for row in waiting for slug in row.environments} & there))
+    pushed = {(row.tenant_slug, slug) for row in waiting for slug in row.environments} & there
+    return Left(waiting, refused, frozenset(pushed | {(row.tenant_slug, row.slug) for row in refused}))
 
 
 def note_branches(services: Services, outcomes: Sequence[Outcome]) -> None:
@@ -123,37 +134,45 @@ def note_branches(services: Services, outcomes: Sequence[Outcome]) -> None:
                     work.pushes.could_not_read(row.repository_id, branch, context.now())
 
 
-def hand_back(services: Services, outcomes: Sequence[Outcome], run_id: str) -> None:
-    """A run that a pause refused looked at nothing: what it was launched for waits for the end of that, and is launched then
+def hand_back(services: Services, outcomes: Sequence[Outcome]) -> None:
+    """What a pause refused, nobody looked at: it waits for the end of that, and is launched then, whoever had asked for it
     (§20)."""
     refused: dict[UUID, list[Outcome]] = {}
     for outcome in outcomes:
         if isinstance(outcome.error, Paused):
             refused.setdefault(outcome.target.context.tenant_id, []).append(outcome)
     for ones in refused.values():
-        with services.store.bookkeeping(ones[0].target.context, "push.handed_back") as work:
-            work.pushes.hand_back(run_id, {one.target.environment.id for one in ones})
+        context = ones[0].target.context
+        with services.store.bookkeeping(context, "push.handed_back") as work:
+            work.pushes.refused({one.target.environment.id for one in ones}, context.now())
 
 
-def note_launched(services: Services, waiting: Sequence[Row[Any]], runs: Mapping[Partition, str]) -> None:
-    """Note that runs look after deliveries, tenant by tenant."""
-    by_tenant: dict[UUID, list[Row[Any]]] = {}
-    for row in waiting:
-        by_tenant.setdefault(row.tenant_id, []).append(row)
-    for tenant_id, rows in by_tenant.items():
-        context = services.context_of(tenant_id, rows[0].tenant_slug, ACTOR)
-        asked: dict[str | None, dict[UUID, str | None]] = {}
+def note_launched(services: Services, left: Left, runs: Mapping[Partition, str], began: datetime) -> None:
+    """Note that runs look after what waited, tenant by tenant. ``began`` is before they were launched."""
+    by_tenant: dict[tuple[UUID, str], tuple[list[Row[Any]], list[Row[Any]]]] = {}
+    for row in left.rows:
+        by_tenant.setdefault((row.tenant_id, row.tenant_slug), ([], []))[0].append(row)
+    for row in left.refused:
+        by_tenant.setdefault((row.tenant_id, row.tenant_slug), ([], []))[1].append(row)
+    for (tenant_id, slug), (rows, refused) in by_tenant.items():
+        context = services.context_of(tenant_id, slug, ACTOR)
         with services.store.bookkeeping(context, "push.launched") as work:
-            ids = {row.slug: row.id for row in work.fleet.environments()}
-            done: dict[str | None, list[UUID]] = {}
-            for row in rows:
-                own = (runs.get((context.tenant_slug, slug)) for slug in row.environments)
-                done.setdefault(next(filter(None, own), None), []).append(row.id)
-                for slug in row.environments:
-                    if slug in ids:
-                        run_id = runs.get((context.tenant_slug, slug))
-                        asked.setdefault(run_id, {})[ids[slug]] = row.after_commit
-            for run_id, deliveries in done.items():
-                work.pushes.launched(deliveries, run_id, context.now())
-            for run_id, heads in asked.items():
-                work.pushes.ask(heads, by="webhook", now=context.now(), run_id=run_id)
+            _note_deliveries(work, rows, runs, began)
+            for row in refused:
+                work.pushes.asked_again([row.id], now=began, run_id=runs.get((slug, row.slug)))
+
+
+def _note_deliveries(work: UnitOfWork, rows: Sequence[Row[Any]], runs: Mapping[Partition, str], began: datetime) -> None:
+    asked: dict[str | None, dict[UUID, str | None]] = {}
+    ids = {row.slug: row.id for row in work.fleet.environments()} if rows else {}
+    done: dict[str | None, list[UUID]] = {}
+    for row in rows:
+        own = (runs.get((row.tenant_slug, slug)) for slug in row.environments)
+        done.setdefault(next(filter(None, own), None), []).append(row.id)
+        for slug in row.environments:
+            if slug in ids:
+                asked.setdefault(runs.get((row.tenant_slug, slug)), {})[ids[slug]] = row.after_commit
+    for run_id, deliveries in done.items():
+        work.pushes.launched(deliveries, run_id, work.context.now())
+    for run_id, heads in asked.items():
+        work.pushes.ask(heads, by="webhook", now=began, run_id=run_id)

@@ -13,6 +13,9 @@ _SHOWN = 5
 def check_pushes(services: Services) -> Finding:
     """No delivery waits for a run, and the poll can read every branch. Asks the store alone."""
     left = left_behind(services, older_than=LEFT_SECONDS)
+    if left.refused:
+        return Finding("pushes", False, f"{len(left.refused)} environments wait for the refresh that a pause refused",
+                       "does `wfops up`, or the daemon and the API, run?")
     with services.store.system() as system:
         signed, unreadable, unheard = system.pushes.signed(), system.pushes.unreadable(), system.pushes.unheard()
     if left.rows:

@@ -3,8 +3,9 @@
 How long: payloads of ended incidents, the journal of writes, and snapshots that nobody took by hand as the drift policy
 says, by environment; the history of drift checks, operations, messages and deliveries of webhooks as the installation's
 settings say. What belongs to tenants and environments that were deleted goes some time after that (§2.7): secrets, what was
-known of n8n and Git, contents; their own rows stay, for what tells of them. Workflow contents go last, when nothing refers
-to them any more (``payload_retention``). Never touched: open incidents, what unfinished work needs, and audit events.
+known of n8n and Git, contents, payloads of incidents; their own rows stay, for what tells of them. Workflow contents go
+last, when nothing refers to them any more (``payload_retention``). Never touched: open incidents of what lives, what
+unfinished work needs, and audit events.
 
 What a run did is not found by the next one, so one that was cut off goes on where it stopped.
 """
@@ -13,9 +14,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from sqlalchemy import Row
 
@@ -100,15 +101,16 @@ def run_retention(services: Services, tenants: Sequence[str] = (), *, actor: str
     :class:`UnknownTenant` before anything is removed, :class:`StoreUnavailable` when the database is gone.
     """
     with services.store.system() as system:
-        deleted = [] if tenants else [row for row in system.tenants(deleted=True) if row.deleted_at is not None]
-        tenants = tenants or [row.slug for row in system.tenants()]
+        rows = [] if tenants else system.tenants(deleted=True)
         pauses = system.pauses()
+    gone = {row.tenant_id for row in rows if row.deleted_at is not None}
     run = RetentionRun(dry_run)
     contexts = [services.context(slug, actor=actor, run_id=run_id) for slug in dict.fromkeys(tenants)]
-    contexts += [services.context_of(row.tenant_id, row.slug, actor, run_id=run_id) for row in deleted]
-    gone = {row.tenant_id for row in deleted}
+    contexts += [services.context_of(row.tenant_id, row.slug, actor, run_id=run_id) for row in rows]
     for context in contexts:
-        if not dry_run and not even_paused and context.tenant_id in pauses and context.tenant_id not in gone:
+        # nobody can resume a tenant that is no more: the pause of everything alone keeps what belonged to it
+        paused = context.tenant_id in (replace(pauses, tenants={}) if context.tenant_id in gone else pauses)
+        if paused and not even_paused:
             run.paused.append(context.tenant_slug)
             continue
         try:
@@ -154,21 +156,22 @@ def _remove(services: Services, context: Context, part: _Part, batch_size: int) 
 
 def _parts(work: UnitOfWork, now: datetime, keep: KeepDays) -> list[_Part]:
     policies = {row.environment_id: row.policy for row in work.fleet.policies()}
+    purged = now - timedelta(days=keep.deleted)  # what was deleted before is purged
     parts: list[_Part] = []
     for environment in work.fleet.environments(deleted=True):
         policy = effective(policies.get(None), policies.get(environment.id), environment._mapping["class"],
                            environment.drift_handling_mode)
         parts += [
-            _incident_payloads(environment, now, policy.closed_incident_retention_days),
+            _incident_payloads(environment, now - timedelta(days=policy.closed_incident_retention_days), among="ended"),
             _rows(Kept.JOURNAL, now, policy.reconciliation_artifact_retention_days, environment),
             _rows(Kept.SNAPSHOTS, now, policy.snapshot_retention_days, environment),
             _rows(Kept.DRIFT_CHECKS, now, keep.drift_checks, environment),
         ]
-        if environment.deleted_at is not None and environment.deleted_at < now - timedelta(days=keep.deleted):
-            parts.append(_inventory(environment))
-    return [_secrets(now - timedelta(days=keep.deleted)), *parts, _rows(Kept.OPERATIONS, now, keep.operations),
+        if environment.deleted_at is not None and environment.deleted_at < purged:
+            parts += [_inventory(environment, purged), _incident_payloads(environment, purged, among="all")]
+    return [*parts, _rows(Kept.OPERATIONS, now, keep.operations),
             _rows(Kept.MESSAGES, now, keep.messages), _rows(Kept.DEAD_MESSAGES, now, keep.dead_messages),
-            _rows(Kept.DELIVERIES, now, keep.deliveries)]
+            _rows(Kept.DELIVERIES, now, keep.deliveries), _secrets(purged)]
 
 
 def _rows(kind: Kept, now: datetime, days: int, environment: Row[Any] | None = None) -> _Part:
@@ -186,19 +189,20 @@ def _secrets(before: datetime) -> _Part:
     return _Part(SECRETS, before, None, lambda work: work.retention.purge.count_secrets(before), take)
 
 
-def _inventory(environment: Row[Any]) -> _Part:
-    return _Part(INVENTORY, environment.deleted_at, environment,
-                 lambda work: work.retention.purge.count_inventory(environment.id),
-                 lambda work, limit: (work.retention.purge.remove_inventory(environment.id, limit), {}))
+def _inventory(environment: Row[Any], before: datetime) -> _Part:
+    return _Part(INVENTORY, before, environment,
+                 lambda work: work.retention.purge.count_inventory(environment.id, before),
+                 lambda work, limit: (work.retention.purge.remove_inventory(environment.id, before, limit), {}))
 
 
-def _incident_payloads(environment: Row[Any], now: datetime, days: int) -> _Part:
-    before = now - timedelta(days=days)
+def _incident_payloads(environment: Row[Any], before: datetime, *, among: Literal["ended", "all"]) -> _Part:
+    """Of incidents that ended before a time; of ``all``, of those, too, that nobody can end any more."""
+    ended_before = before if among == "ended" else None
 
     def take(work: UnitOfWork, limit: int) -> tuple[int, dict[str, Any]]:
-        found = work.incidents.purgeable(environment.id, before, limit=limit)
+        found = work.incidents.purgeable(environment.id, ended_before, limit=limit)
         work.incidents.purge([row.id for row in found], work.context.now())
         return len(found), {"incidents": [row.number for row in found]}
 
     return _Part(INCIDENT_PAYLOADS, before, environment,
-                 lambda work: work.incidents.count_purgeable(environment.id, before), take)
+                 lambda work: work.incidents.count_purgeable(environment.id, ended_before), take)

@@ -112,14 +112,14 @@ class Incidents:
         if rows:
             self._connection.execute(_ESCALATE, {"tenant": self._tenant_id, "rows": rows})
 
-    def purgeable(self, environment_id: UUID, before: datetime, *, limit: int) -> list[Row[Any]]:
-        """Incidents of an environment that ended before a time and have their payload still: ``id`` and ``number``, oldest
-        first, locked. What another one holds is left to it."""
+    def purgeable(self, environment_id: UUID, before: datetime | None, *, limit: int) -> list[Row[Any]]:
+        """Incidents of an environment that ended before a time, or all, that have their payload still: ``id`` and
+        ``number``, oldest first, locked. What another one holds is left to it."""
         query = (select(incidents.c.id, incidents.c.number).where(*self._ended(environment_id, before))
                  .order_by(incidents.c.closed_at, incidents.c.id).limit(limit))
         return list(self._connection.execute(query.with_for_update(skip_locked=True)))
 
-    def count_purgeable(self, environment_id: UUID, before: datetime) -> int:
+    def count_purgeable(self, environment_id: UUID, before: datetime | None) -> int:
         """How many :meth:`purgeable` would find in all."""
         return int(self._connection.execute(
             select(func.count()).where(*self._ended(environment_id, before))).scalar_one())
@@ -160,9 +160,9 @@ class Incidents:
             update(approvals).where(approvals.c.tenant_id == self._tenant_id, approvals.c.id == approval_id)
             .values(**values))
 
-    def _ended(self, environment_id: UUID, before: datetime) -> tuple[ColumnElement[bool], ...]:
-        return (self._mine, incidents.c.environment_id == environment_id, incidents.c.closed_at < before,
-                incidents.c.payload_purged_at.is_(None))
+    def _ended(self, environment_id: UUID, before: datetime | None) -> tuple[ColumnElement[bool], ...]:
+        ended = () if before is None else (incidents.c.closed_at < before,)
+        return (self._mine, incidents.c.environment_id == environment_id, *ended, incidents.c.payload_purged_at.is_(None))
 
     @property
     def _mine(self) -> ColumnElement[bool]:

@@ -17,16 +17,19 @@ from sqlalchemy import Connection, text
 _OF_ENVIRONMENT: Final = "environment_id = :environment"
 _SNAPSHOTS: Final = """
     environment_id = :environment
-    AND EXISTS (SELECT FROM tenants t WHERE t.tenant_id = snapshots.tenant_id AND t.deleted_at IS NOT NULL)
+    AND (kind <> 'manual_backup' OR EXISTS (
+        SELECT FROM tenants t WHERE t.tenant_id = snapshots.tenant_id AND t.deleted_at < :before))
     AND NOT EXISTS (SELECT FROM promotions p WHERE p.tenant_id = snapshots.tenant_id
                     AND p.source_snapshot_id = snapshots.id)"""
 _INVENTORY: Final[Mapping[str, str]] = MappingProxyType({
     "workflow_diff_state": "source_environment_id = :environment OR target_environment_id = :environment",
     **dict.fromkeys(("workflow_drift", "workflow_env_map", "canonical_workflow_git_state", "repository_file_errors",
-                     "known_listings", "instance_circuits", "refresh_requests", "credential_map", "drift_check_history"),
+                     "known_listings", "instance_circuits", "refresh_requests", "credential_map", "drift_check_history",
+                     "promoted_workflows"),
                     _OF_ENVIRONMENT),
-    # Those of a tenant that lives go by age, but for what people took. Those that a promotion was made from are part of its
-    # record; what it took around itself is forgotten before.
+    "runtime_journal": f"{_OF_ENVIRONMENT} AND state IN ('settled', 'undone', 'abandoned')",  # others are to be finished
+    # What people took stays as long as the tenant. Those that a promotion was made from are part of its record; what it took
+    # around itself is forgotten before.
     "snapshots": _SNAPSHOTS})
 """What is known of an environment, by table: nothing refers to these rows, but for snapshots."""
 _FORGET: Final = text("""
@@ -34,6 +37,7 @@ _FORGET: Final = text("""
         pre_snapshot_id = CASE WHEN pre_snapshot_id = ANY(:gone) THEN NULL ELSE pre_snapshot_id END,
         post_snapshot_id = CASE WHEN post_snapshot_id = ANY(:gone) THEN NULL ELSE post_snapshot_id END
     WHERE tenant_id = :tenant AND (pre_snapshot_id = ANY(:gone) OR post_snapshot_id = ANY(:gone))""")
+_WAIT_A_WHILE: Final = text("SET LOCAL lock_timeout = '10s'")
 _NOBODY_DECLARES: Final = text(  # the lock of SystemReads.lock_slug, under which a tenant is declared
     "SELECT pg_advisory_xact_lock(hashtextextended(slug, 1)) FROM tenants WHERE tenant_id = :tenant")
 _UNUSED_SECRETS: Final = """
@@ -62,18 +66,19 @@ class Purge:
         self._connection = connection
         self._tenant = {"tenant": tenant_id}
 
-    def count_inventory(self, environment_id: UUID) -> int:
-        """How many rows tell what was known of an environment."""
+    def count_inventory(self, environment_id: UUID, before: datetime) -> int:
+        """How many rows tell what was known of an environment that was deleted before a time."""
+        given = {**self._tenant, "environment": environment_id, "before": before}
         return sum(int(self._connection.execute(
             text(f"SELECT count(*) FROM {table} WHERE tenant_id = :tenant AND ({condition})"),  # noqa: S608 - our own words
-            {**self._tenant, "environment": environment_id}).scalar_one()) for table, condition in _INVENTORY.items())
+            given).scalar_one()) for table, condition in _INVENTORY.items())
 
-    def remove_inventory(self, environment_id: UUID, limit: int) -> int:
+    def remove_inventory(self, environment_id: UUID, before: datetime, limit: int) -> int:
         """Remove at most so many of them; returns how many."""
         removed = 0
         for table, condition in _INVENTORY.items():
             if removed < limit:
-                given = {**self._tenant, "environment": environment_id, "limit": limit - removed}
+                given = {**self._tenant, "environment": environment_id, "before": before, "limit": limit - removed}
                 if table == "snapshots":
                     removed += self._remove_snapshots(given)
                     continue
@@ -99,7 +104,8 @@ class Purge:
 
     def remove_secrets(self, before: datetime, limit: int) -> list[str]:
         """Remove at most so many of them; returns their names. Nobody declares the tenant meanwhile: what is declared anew
-        would lose its secret."""
+        would lose its secret. :class:`StoreBusy` when somebody does for longer than a while."""
+        self._connection.execute(_WAIT_A_WHILE)
         self._connection.execute(_NOBODY_DECLARES, self._tenant)
         return list(self._connection.execute(text(
             "DELETE FROM secrets WHERE tenant_id = :tenant AND name = ANY(ARRAY("  # noqa: S608 - our own words

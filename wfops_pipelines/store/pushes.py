@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, and_, case, delete, func, literal, or_, select, text, update
+from sqlalchemy import Connection, Row, and_, case, func, literal, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from wfops_pipelines.store.any_of import any_of
@@ -50,16 +50,23 @@ class Pushes:
             deliveries.c.tenant_id == self._tenant_id, any_of(deliveries.c.id, list(ids)), deliveries.c.status == "received",
         ).values(status="launched", run_id=run_id, launched_at=now))
 
-    def hand_back(self, run_id: str, environment_ids: Collection[UUID]) -> None:
-        """A run was refused for these environments: its deliveries wait for another one, and what was asked for was not."""
-        self._connection.execute(update(deliveries).where(
-            deliveries.c.tenant_id == self._tenant_id, deliveries.c.run_id == run_id, deliveries.c.status == "launched",
-        ).values(status="received", run_id=None, launched_at=None))
-        self._connection.execute(delete(requests).where(
-            requests.c.tenant_id == self._tenant_id, any_of(requests.c.environment_id, list(environment_ids))))
+    def refused(self, environment_ids: Collection[UUID], now: datetime) -> None:
+        """A pause refused their refreshes, whoever asked for them."""
+        statement = insert(requests).values([
+            {"tenant_id": self._tenant_id, "environment_id": environment_id, "asked_by": "poll", "asked_at": now,
+             "refused_at": now} for environment_id in environment_ids])
+        self._connection.execute(statement.on_conflict_do_update(
+            index_elements=["tenant_id", "environment_id"], set_={"refused_at": statement.excluded.refused_at}))
+
+    def asked_again(self, environment_ids: Collection[UUID], *, now: datetime, run_id: str | None) -> None:
+        """What was refused until now is looked after, by a run if it is known."""
+        self._connection.execute(update(requests).where(
+            requests.c.tenant_id == self._tenant_id, any_of(requests.c.environment_id, list(environment_ids)),
+            requests.c.refused_at <= now).values(refused_at=None, asked_at=now, run_id=run_id))
 
     def ask(self, asked: Mapping[UUID, str | None], *, by: str, now: datetime, run_id: str | None) -> None:
-        """Note that refreshes of environments were asked for, each with the head its branch is to be read at."""
+        """Note that refreshes of environments were asked for, each with the head its branch is to be read at. ``now`` is
+        when that was begun: their run may have been refused already."""
         if not asked:
             return
         statement = insert(requests).values([
@@ -70,6 +77,7 @@ class Pushes:
         self._connection.execute(statement.on_conflict_do_update(
             index_elements=["tenant_id", "environment_id"],
             set_={"head": new.head, "asked_by": new.asked_by, "asked_at": new.asked_at, "run_id": new.run_id,
+                  "refused_at": case((requests.c.refused_at > new.asked_at, requests.c.refused_at), else_=None),
                   "attempts": case((again, requests.c.attempts + 1), else_=1)}))
 
     def head(self, repository_id: UUID, branch: str, *, lock: bool = False) -> Row[Any] | None:
@@ -105,6 +113,12 @@ class Pushes:
             heads.c.tenant_id == self._tenant_id, heads.c.failures > 0).values(next_look_at=now))
 
 
+_NOT_PAUSED = (
+    ~select(literal(1)).where(tenant_pauses.c.tenant_id == tenants.c.tenant_id,
+                              tenant_pauses.c.resumed_at.is_(None)).correlate(tenants).exists(),
+    ~select(literal(1)).where(installation_pause.c.resumed_at.is_(None)).select_from(installation_pause).exists())
+
+
 class PushReads:
     """The same across tenants, for whoever does not know yet whose they are."""
 
@@ -131,17 +145,25 @@ class PushReads:
         (§20)."""
         query = (select(deliveries, tenants.c.slug.label("tenant_slug"))
                  .join(tenants, tenants.c.tenant_id == deliveries.c.tenant_id)
-                 .where(text("webhook_deliveries.status = 'received'"), tenants.c.deleted_at.is_(None),
-                        ~select(literal(1)).where(tenant_pauses.c.tenant_id == deliveries.c.tenant_id,
-                                                  tenant_pauses.c.resumed_at.is_(None)).correlate(deliveries).exists(),
-                        ~select(literal(1)).where(installation_pause.c.resumed_at.is_(None))
-                        .select_from(installation_pause).exists()))
+                 .where(text("webhook_deliveries.status = 'received'"), tenants.c.deleted_at.is_(None), *_NOT_PAUSED))
         if before is not None:
             query = query.where(deliveries.c.received_at < before)
         turn = func.row_number().over(partition_by=deliveries.c.tenant_id,
                                       order_by=(deliveries.c.received_at, deliveries.c.id))
         return list(self._connection.execute(
             query.order_by(turn, deliveries.c.received_at, deliveries.c.id).limit(limit)))
+
+    def refused(self, *, before: datetime | None = None) -> list[Row[Any]]:
+        """Environments whose refresh a pause refused that is over: ``tenant_id``, ``tenant_slug``, ``id``, ``slug``."""
+        query = (select(requests.c.tenant_id, tenants.c.slug.label("tenant_slug"), environments.c.id, environments.c.slug)
+                 .join(tenants, tenants.c.tenant_id == requests.c.tenant_id)
+                 .join(environments, and_(environments.c.tenant_id == requests.c.tenant_id,
+                                          environments.c.id == requests.c.environment_id))
+                 .where(requests.c.refused_at.is_not(None), environments.c.deleted_at.is_(None),
+                        tenants.c.deleted_at.is_(None), *_NOT_PAUSED))
+        if before is not None:
+            query = query.where(requests.c.refused_at < before)
+        return list(self._connection.execute(query.order_by(tenants.c.slug, environments.c.slug)))
 
     def watched(self) -> list[Row[Any]]:
         """Every environment that has a repository, by tenant, with ``tenant_slug``: what its branch is (``repository_id``,
@@ -162,7 +184,7 @@ class PushReads:
             .outerjoin(heads, (heads.c.tenant_id == environments.c.tenant_id)
                        & (heads.c.repository_id == environments.c.repository_id) & (heads.c.branch == branch))
             .outerjoin(requests, (requests.c.tenant_id == environments.c.tenant_id)
-                       & (requests.c.environment_id == environments.c.id))
+                       & (requests.c.environment_id == environments.c.id) & requests.c.refused_at.is_(None))
             .where(environments.c.deleted_at.is_(None), tenants.c.deleted_at.is_(None))
             .order_by(tenants.c.slug, environments.c.position, environments.c.slug)))
 

@@ -14,11 +14,28 @@ from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, and_, delete, exists, func, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Table,
+    and_,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    text,
+    union_all,
+    update,
+)
 
+from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.store.any_of import any_of
 from wfops_pipelines.store.purge import Purge
 from wfops_pipelines.store.tables.drift import drift_check_history as history
+from wfops_pipelines.store.tables.fleet import tenants
+from wfops_pipelines.store.tables.incidents import drift_incidents as incidents
 from wfops_pipelines.store.tables.incidents import runtime_journal as journal
 from wfops_pipelines.store.tables.notices import outbox
 from wfops_pipelines.store.tables.operations import environment_leases, operations
@@ -39,7 +56,7 @@ class Kept(StrEnum):
     DRIFT_CHECKS = "drift_checks"  # of an environment: the history of checks, but for the newest entry
     MESSAGES = "messages"  # sent or dropped
     DEAD_MESSAGES = "dead_messages"  # that could not be sent
-    DELIVERIES = "webhook_deliveries"  # that were launched, or left alone
+    DELIVERIES = "webhook_deliveries"  # that were launched, or left alone; of a deleted tenant all
     OPERATIONS = "operations"  # that have ended, with their steps, and that nothing refers to
 
 
@@ -79,7 +96,6 @@ class Retention:
                 self._forget_snapshots(ids)
             self._connection.execute(delete(table).where(table.c.tenant_id == self._tenant_id, any_of(key, ids)))
         return len(ids)
-
 
     def _forget_snapshots(self, ids: Sequence[UUID]) -> None:
         """Promotions that are over, and cannot be rolled back any more, forget the snapshots around them."""
@@ -136,13 +152,19 @@ def _checks(asked: _Asked) -> Select[Any]:
 
 
 def _operations(asked: _Asked) -> Select[Any]:
-    """Of all environments. The last that held one stays, and what a journal, a promotion, a snapshot or a check tells of."""
+    """Of all environments. The last that held one stays, and what a journal, a promotion, a snapshot, a check or an incident
+    tells of."""
     def told(by: Table) -> ColumnElement[bool]:
         return exists().where(by.c.tenant_id == asked.tenant_id, by.c.operation_id == operations.c.id)
 
+    in_incidents = union_all(*(
+        select(column).where(incidents.c.tenant_id == asked.tenant_id, column.is_not(None))
+        for column in (incidents.c.opened_by_operation, incidents.c.resolved_by_operation)))
     return select(operations.c.id).where(
         operations.c.tenant_id == asked.tenant_id, operations.c.created_at < asked.before,  # by the index
         operations.c.ended_at < asked.before, operations.c.state.not_in(("queued", "running")),
+        operations.c.kind != OperationKind.INCIDENT_RESOLUTION,  # an incident's story is told by them
+        operations.c.id.not_in(in_incidents),
         *(~told(by) for by in (environment_leases, journal, promotions, snapshots, history)),
     ).order_by(operations.c.created_at, operations.c.id)
 
@@ -158,9 +180,10 @@ def _messages(*statuses: str) -> Callable[[_Asked], Select[Any]]:
 
 
 def _deliveries(asked: _Asked) -> Select[Any]:
+    nobody_waits = exists().where(tenants.c.tenant_id == asked.tenant_id, tenants.c.deleted_at.is_not(None))
     return select(deliveries.c.id).where(
         deliveries.c.tenant_id == asked.tenant_id, deliveries.c.received_at < asked.before,
-        deliveries.c.status != "received").order_by(deliveries.c.received_at, deliveries.c.id)
+        or_(deliveries.c.status != "received", nobody_waits)).order_by(deliveries.c.received_at, deliveries.c.id)
 
 
 _FOUND: Final[Mapping[Kept, Callable[[_Asked], Select[Any]]]] = MappingProxyType({

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from wfops_pipelines.defs.maintenance.dead_runs import CODE_SERVER_TAG, report_dead_runs
-from wfops_pipelines.defs.run_process import BEGAN_TAG, BOOT_TAG, HOST_TAG, PID_TAG, process_tags
+from wfops_pipelines.defs.run_process import BEGAN_TAG, BOOT_TAG, HOST_TAG, NAMESPACE_TAG, PID_TAG, process_tags
 from wfops_pipelines.services.holder import began, boot_id
 
 
@@ -81,14 +81,16 @@ def test_a_run_of_an_earlier_boot_is_failed(instance: dg.DagsterInstance) -> Non
 def test_runs_at_work_and_runs_elsewhere_stay(instance: dg.DagsterInstance) -> None:
     started(instance, here(os.getpid()))
     started(instance, here(ended_process(), **{HOST_TAG: "another"}))
+    started(instance, here(ended_process(), **{NAMESPACE_TAG: "pid:[1]"}))
     started(instance, {})
     started(instance, {CODE_SERVER_TAG: json.dumps({"host": "localhost", "socket": "/elsewhere.sock"})})
     assert report_dead_runs(instance, gone_code_server="/here.sock") == []
 
 
+@pytest.mark.parametrize("place", [{HOST_TAG: "another"}, {NAMESPACE_TAG: "pid:[1]"}])
 def test_a_run_elsewhere_is_failed_when_it_is_silent_and_one_that_was_being_cancelled_is_cancelled(
-        instance: dg.DagsterInstance) -> None:
-    elsewhere = here(os.getpid(), **{HOST_TAG: "another"})
+        instance: dg.DagsterInstance, place: dict[str, str]) -> None:
+    elsewhere = here(os.getpid(), **place)
     silent, speaking = started(instance, elsewhere), started(instance, elsewhere)
     stopping = instance.create_run_for_job(nothing, tags=elsewhere, status=dg.DagsterRunStatus.CANCELING).run_id
     assert set(report_dead_runs(instance, silent=[silent, stopping])) == {silent, stopping}

@@ -9,15 +9,14 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from wfops_pipelines.defs.actors import ACTOR_TAG
 from wfops_pipelines.defs.maintenance import old_runs as room
 from wfops_pipelines.defs.maintenance.old_runs import remove_old_runs
 from wfops_pipelines.defs.maintenance.sensors import old_runs
 from wfops_pipelines.defs.resources import Wfops
-from wfops_pipelines.domain.run_tags import SWEEP_TAG
 from wfops_pipelines.settings import Settings
 
-SWEEP = {SWEEP_TAG: "drift"}
-
+SWEEP = {ACTOR_TAG: "system:drift_detection"}
 
 
 @dg.op
@@ -47,7 +46,7 @@ def swept(instance: dg.DagsterInstance, told: str = "", **tags: str) -> str:
 
 
 def removed(instance: dg.DagsterInstance, *, days: float = -1, seconds: float = 60) -> int:
-    return remove_old_runs(instance, before=datetime.now(UTC) - timedelta(days=days), seconds=seconds)
+    return remove_old_runs(instance, before=datetime.now(UTC) - timedelta(days=days), seconds=seconds)[0]
 
 
 def left(instance: dg.DagsterInstance) -> set[str]:
@@ -63,15 +62,15 @@ def test_what_is_old_goes_with_its_events_and_what_is_not_stays(instance: dg.Dag
     assert removed(instance) == 0
 
 
-@pytest.mark.parametrize("lane", ["sync", "push", "push-2", "push-slow"])
-def test_runs_of_syncs_and_pushes_go_too(instance: dg.DagsterInstance, lane: str) -> None:
-    swept(instance, **{SWEEP_TAG: lane})
+@pytest.mark.parametrize("actor", ["environment_sync", "canonical_sync", "retention", "webhook", "repository_poll"])
+def test_others_that_nobody_asked_for_go_too(instance: dg.DagsterInstance, actor: str) -> None:
+    swept(instance, **{ACTOR_TAG: f"system:{actor}"})
     assert removed(instance) == 1
 
 
 def test_what_people_asked_for_and_what_has_not_ended_stays(instance: dg.DagsterInstance) -> None:
     by_hand = sweeping.execute_in_process(instance=instance).run_id
-    snapshots = swept(instance, **{SWEEP_TAG: "snapshots"})
+    snapshots = swept(instance, **{ACTOR_TAG: "system:scheduled_snapshots"})
     at_work = {instance.create_run_for_job(sweeping, tags=SWEEP, status=status).run_id for status in (
         dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED,
         dg.DagsterRunStatus.CANCELING)}
@@ -99,6 +98,31 @@ def test_it_ends_in_time_and_goes_on_at_the_next_tick(instance: dg.DagsterInstan
     swept(instance)
     assert removed(instance, seconds=-1) == 0
     assert removed(instance) == 1
+
+
+def test_those_that_stay_are_not_looked_at_again_before_the_others(instance: dg.DagsterInstance,
+                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where many stay, a tick would end before it came to one that goes."""
+    kept = [swept(instance, partition) for partition in "abc"]
+    goes = swept(instance)
+    looked: list[str] = []
+    judge = room._is_last_of_a_partition
+
+    def looking(instance: dg.DagsterInstance, run_id: str) -> bool:
+        looked.append(run_id)
+        return judge(instance, run_id)
+
+    monkeypatch.setattr(room, "_is_last_of_a_partition", looking)
+    monkeypatch.setattr(room, "time", SimpleNamespace(monotonic=lambda: len(looked)))  # each look takes a second
+
+    def tick(after: str | None) -> tuple[int, str | None]:
+        return remove_old_runs(instance, before=datetime.now(UTC) + timedelta(days=1), seconds=1, after=after)
+
+    assert tick(None) == (0, kept[1])
+    assert tick(kept[1]) == (1, None)
+    assert left(instance) == set(kept) and looked == [*kept, goes]
+    instance.delete_run(kept[0])
+    assert tick(kept[0]) == (0, None) and looked[-2:] == kept[1:]  # somebody deleted where it was: from the beginning
 
 
 def test_the_tick_goes_by_the_setting(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:

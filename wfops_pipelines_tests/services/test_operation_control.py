@@ -290,6 +290,17 @@ def test_two_who_go_on_with_it_at_once_are_one_who_does(fleet: FleetUnderTest) -
     done = run(both())
     assert sorted(type(one).__name__ for one in done) == ["ForbiddenTransition", "ResumeReport"]
     assert [(row.state, row.attempts) for row in fleet.operations() if row.kind == "environment_sync"] == [("completed", 2)]
+    assert len(fleet.events("operation.resumed")) == 1 and fleet.chain_verifies()
+
+
+def test_nothing_is_gone_on_with_in_an_environment_that_was_deleted(fleet: FleetUnderTest) -> None:
+    failed = fails_after_a_batch(fleet)
+    fleet.tenant["environments"] = [each for each in fleet.tenant["environments"] if each["slug"] != "prod"]
+    fleet.apply(prune=True)
+    for afresh in (False, True):
+        with pytest.raises(Blocked, match="no environment prod any more: it was deleted"):
+            run(resume_operation(fleet.services, fleet.context, failed, afresh=afresh))
+    assert {row.id: row.state for row in fleet.operations()}[failed] == "failed" and not fleet.events("operation.resumed")
 
 
 def test_nothing_is_gone_on_with_while_the_tenant_is_paused(fleet: FleetUnderTest) -> None:

@@ -294,11 +294,12 @@ def test_a_holder_without_a_heartbeat_is_taken_over_and_can_write_no_more(fleet:
     assert [row.state for row in fleet.operations()[1:]] == ["failed", "completed"]
 
 
-def test_a_holder_on_another_host_lives_as_long_as_its_heart_beats(fleet: FleetUnderTest) -> None:
+@pytest.mark.parametrize("holder", [{"host": "elsewhere", "boot": "b"}, {"host": "elsewhere"}, {"namespace": "pid:[1]"}])
+def test_a_holder_on_another_host_or_in_another_container_lives_as_long_as_its_heart_beats(
+        fleet: FleetUnderTest, holder: dict[str, Any]) -> None:
     prod = fleet["prod"]
     abandon_a_sync(prod)
-    holder = {"host": "elsewhere", "boot": "b", "pid": 1, "began": 0}
-    set_lease(prod, holder=holder, heartbeat_at=func.now())
+    set_lease(prod, holder={**this_process(), "pid": 2**22 + 1, "began": 0, **holder}, heartbeat_at=func.now())
     with pytest.raises(OperationRunning):
         prod.sync()
     set_lease(prod, heartbeat_at=func.now() - timedelta(seconds=61))

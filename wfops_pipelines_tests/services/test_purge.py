@@ -8,18 +8,33 @@ from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import text
 
 from wfops_pipelines import failpoints
 from wfops_pipelines.domain.retention import KeepDays
 from wfops_pipelines.failpoints import FailpointReached
+from wfops_pipelines.services.incident_reports import show_incident
+from wfops_pipelines.services.pausing import pause, resume
+from wfops_pipelines.services.promotion_recovery import recover_environment
 from wfops_pipelines.services.retention import RetentionRun, run_retention
+from wfops_pipelines.store import purge
+from wfops_pipelines.store.system import SystemReads
 from wfops_pipelines_tests.servers.processes import eventually
-from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, workflow
+from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet, run, workflow
+from wfops_pipelines_tests.services.incidents import (
+    acknowledge,
+    drifted,
+    fleet_with_incidents,
+    incident,
+    one_incident,
+    resolve,
+)
 from wfops_pipelines_tests.services.promotions import execute, promoting_fleet, request, told
 from wfops_pipelines_tests.services.snapshots import snapshot
 
 INVENTORY = ("workflow_env_map", "canonical_workflow_git_state", "workflow_drift", "drift_check_history", "known_listings",
              "snapshots")
+CONTENTS = ("snapshots", "promoted_workflows", "runtime_journal", "payloads")
 
 
 def retain(fleet: FleetUnderTest, **options: Any) -> RetentionRun:
@@ -124,6 +139,13 @@ def test_a_deleted_environment_is_purged_and_its_neighbours_are_not(fleet: Fleet
     assert rows(fleet, "snapshots", "kind = 'manual_backup'") == 2  # what people took stays as long as the tenant
     assert len(fleet["prod"].mappings()) == 2 and fleet["prod"].check().status == "IN_SYNC"
     assert fleet.chain_verifies()
+    prune(fleet)
+    fleet.clock.pass_time(days=89)
+    retain(fleet)
+    assert rows(fleet, "snapshots", "kind = 'manual_backup'") == 2  # and for its time, as whatever was its own
+    fleet.clock.pass_time(days=2)
+    retain(fleet)
+    assert rows(fleet, "snapshots") == 0
 
 
 def test_an_environment_that_was_declared_anew_keeps_its_key(fleet: FleetUnderTest) -> None:
@@ -157,8 +179,7 @@ def test_a_purge_that_is_cut_off_is_gone_on_with(fleet: FleetUnderTest) -> None:
         retain(fleet, batch_size=1)
     failpoints.disarm()
     done = gone(retain(fleet, batch_size=3))
-    # a batch of secrets that finds none is the third
-    assert done["secrets"] + done["inventory"] == planned["secrets"] + planned["inventory"] - 3
+    assert (done["secrets"], done["inventory"]) == (planned["secrets"], planned["inventory"] - 4)
     assert secrets(fleet) == set() and rows(fleet, "workflow_env_map") == 0 and fleet.chain_verifies()
 
 
@@ -172,7 +193,85 @@ def test_the_record_of_promotions_outlives_the_tenant(new_fleet: NewFleet) -> No
     assert gone(retain(fleet))["inventory"] > 0
     gone(retain(fleet))
     assert told(fleet, number).status == "completed" and fleet.chain_verifies()
-    assert rows(fleet, "snapshots") == 0
+    assert [rows(fleet, table) for table in CONTENTS] == [0] * len(CONTENTS)
+
+
+def test_the_contents_of_a_deleted_environment_go_though_it_was_promoted_to_last(new_fleet: NewFleet) -> None:
+    """Nobody rolls anything back where nothing is."""
+    fleet = promoting_fleet(new_fleet, ("dev", "prod"))
+    fleet["dev"].create_in_n8n(workflow("Orders"))
+    number = request(fleet).number
+    execute(fleet, number)
+    fleet.tenant["pipelines"] = []
+    prod = fleet["prod"].row.id
+    prune(fleet, environment="prod")
+    fleet.clock.pass_time(days=91)
+    assert gone(retain(fleet))["inventory"] > 0
+    assert [rows(fleet, table, f"environment_id = '{prod}'") for table in CONTENTS if table != "payloads"] == [0, 0, 0]
+    assert told(fleet, number).status == "completed" and fleet.chain_verifies()
+
+
+def test_what_nobody_can_end_any_more_does_not_stay_for_ever(new_fleet: NewFleet) -> None:
+    """An open incident keeps contents, and a webhook's delivery waits for a run."""
+    fleet = one_incident(new_fleet)
+    with psycopg.connect(fleet.urls.owner) as owner:
+        owner.execute("INSERT INTO webhook_deliveries (tenant_id, id, repository_id, delivery_id, event, body_digest, status,"
+                      " received_at) SELECT tenant_id, id, id, 'd', 'push', 'd', 'received', %s FROM repositories",
+                      (fleet.clock.now(),))
+    prune(fleet)
+    fleet.clock.pass_time(days=89)
+    retain(fleet, keep=KeepDays(deliveries=100))
+    assert (rows(fleet, "drift_incidents", "drift_snapshot IS NOT NULL"), rows(fleet, "webhook_deliveries")) == (1, 1)
+    fleet.clock.pass_time(days=2)
+    planned = gone(retain(fleet, dry_run=True))
+    assert (planned["incident_payloads"], planned["webhook_deliveries"]) == (1, 1)
+    assert gone(retain(fleet))["payloads"] == 2
+    assert (rows(fleet, "drift_incidents", "drift_snapshot IS NOT NULL"), rows(fleet, "webhook_deliveries")) == (0, 0)
+    assert (rows(fleet, "payloads"), fleet.chain_verifies()) == (0, True)
+    assert not gone(retain(fleet))
+
+
+def test_while_everything_is_paused_nothing_of_deleted_tenants_goes(fleet: FleetUnderTest) -> None:
+    pause(fleet.services, "acme", actor="local:ada")  # for ever: nobody resumes what is no more
+    prune(fleet)
+    fleet.clock.pass_time(days=91)
+    pause(fleet.services, None, actor="local:ada")
+    for dry_run in (True, False):
+        run = retain(fleet, dry_run=dry_run)
+        assert (run.total, run.paused) == (0, ["acme"])
+    resume(fleet.services, None, actor="local:ada")
+    assert gone(retain(fleet))["secrets"] == 2
+
+
+def test_who_declares_one_tenant_for_long_keeps_nobody_elses_waiting(fleet: FleetUnderTest,
+                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(purge, "_WAIT_A_WHILE", text("SET LOCAL lock_timeout = '200ms'"))
+    elsewhere = [{**each, "folder": f"globex/{each['slug']}"} for each in fleet.tenant["environments"]]
+    fleet.document["tenants"].append({**fleet.tenant, "slug": "globex", "name": "globex", "environments": elsewhere})
+    fleet.apply()
+    prune(fleet)
+    fleet.clock.pass_time(days=91)
+    with fleet.services.store.system() as declaring:
+        declaring.lock_slug("acme")
+        run = retain(fleet)
+    assert {slug: error.kind for slug, error in run.failed.items()} == {"acme": "store_busy"}
+    assert secrets(fleet) == {"acme environment/prod/api_key", "acme environment/eu/api_key"}
+    assert gone(retain(fleet))["secrets"] == 2 and secrets(fleet) == set()
+
+
+def test_a_tenant_that_is_deleted_meanwhile_keeps_nobody_elses_waiting(fleet: FleetUnderTest,
+                                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet.clock.pass_time(days=91)
+    listed = SystemReads.tenants
+
+    def and_then_deleted(self: SystemReads, **which: Any) -> Any:
+        rows = listed(self, **which)
+        monkeypatch.setattr(SystemReads, "tenants", listed)
+        prune(fleet)
+        return rows
+
+    monkeypatch.setattr(SystemReads, "tenants", and_then_deleted)
+    assert gone(retain(fleet))["operations"] > 0 and not fleet.document["tenants"]
 
 
 # -- operations ----------------------------------------------------------------------------------------------------------
@@ -206,3 +305,26 @@ def test_operations_that_something_tells_of_stay(new_fleet: NewFleet) -> None:
             " UNION ALL SELECT operation_id FROM drift_check_history) t WHERE operation_id IS NOT NULL"
             " AND operation_id NOT IN (SELECT id FROM operations)").fetchall()
     assert dangling == []
+
+
+def test_the_story_of_an_incident_that_is_open_for_long_stays_whole(new_fleet: NewFleet) -> None:
+    fleet = fleet_with_incidents(new_fleet)
+    prod = fleet["prod"]
+    number, _ = drifted(prod, workflow("Orders"), workflow("Invoices"))
+    acknowledge(prod, number)
+    failpoints.arm("runtime.record.after_commit=raise@1")
+    with pytest.raises(FailpointReached):
+        resolve(prod, number, "revert")
+    failpoints.disarm()
+    fleet.nobody_beats()
+    run(recover_environment(fleet.services, fleet.context, prod.row))
+    before = show_incident(fleet.services, fleet.context, number)["timeline"]
+    assert "runtime.undone" in {event["action"] for event in before}
+    for _ in range(4):
+        fleet.clock.pass_time(days=91)
+        prod.check("scheduled")
+        retain(fleet)
+    after = show_incident(fleet.services, fleet.context, number)["timeline"]
+    assert [event["action"] for event in after[:len(before)]] == [event["action"] for event in before]
+    opened = incident(prod, number).opened_by_operation
+    assert opened is not None and opened in {row.id for row in fleet.operations()}

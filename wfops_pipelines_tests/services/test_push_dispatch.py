@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 import pytest
 
 from wfops_pipelines import failpoints
 from wfops_pipelines.domain.errors import Paused, StoreUnavailable, Unreachable
+from wfops_pipelines.domain.pushes import Partition
 from wfops_pipelines.failpoints import FailpointReached
 from wfops_pipelines.services import push_dispatch
 from wfops_pipelines.services.pausing import pause, resume
 from wfops_pipelines.services.push_delivery import receive
 from wfops_pipelines.services.push_dispatch import dispatch, hand_back, left_behind, note_branches
+from wfops_pipelines.services.push_health import check_pushes
 from wfops_pipelines.services.refresh import Outcome, Part, Target
 from wfops_pipelines.services.sync_repository import RepositorySync
 from wfops_pipelines_tests.services.fleet import FleetUnderTest, NewFleet
@@ -68,14 +71,77 @@ def test_what_a_pause_refused_is_launched_when_it_is_over_once(fleet: FleetUnder
     queue.queued.clear()
     pause(fleet.services, "acme", actor="local:ada")
     refused = Outcome(Target(fleet.context, prod), Part.REPOSITORY, None, Paused("acme is paused"))
-    hand_back(fleet.services, [refused, replace(refused, part=Part.DRIFT)], "run-0")
+    hand_back(fleet.services, [refused, replace(refused, part=Part.DRIFT)])
     assert asked(fleet) == {"dev"}  # the poll does not take it for asked for
-    assert dispatch(fleet.services, queue).deliveries == 0
+    assert not dispatch(fleet.services, queue).launched
     resume(fleet.services, "acme", actor="local:ada")
-    assert dispatch(fleet.services, queue).deliveries == 2
-    assert queue.submitted[2:] == [{("acme", "prod"), ("acme", "dev")}]
-    assert dispatch(fleet.services, queue).deliveries == 0
-    assert [row.run_id for row in deliveries(fleet)] == ["run-1", "run-2", "run-2"]
+    assert dispatch(fleet.services, queue).runs == {("acme", "prod"): "run-2"}
+    assert queue.submitted[2:] == [{("acme", "prod")}]
+    assert not dispatch(fleet.services, queue).launched and asked(fleet) == {"dev", "prod"}
+
+
+def refused_by_a_pause(fleet: FleetUnderTest, *slugs: str) -> None:
+    pause(fleet.services, "acme", actor="local:ada")
+    hand_back(fleet.services, [Outcome(Target(fleet.context, fleet[slug].row), Part.DIFF, None, Paused("acme is paused"))
+                               for slug in slugs])
+
+
+def test_of_one_push_in_two_runs_what_was_refused_is_launched_again(fleet: FleetUnderTest) -> None:
+    queue = NotedQueue()
+    receive(fleet.services, delivered(push_document("prod/a.json")))
+    dispatch(fleet.services, queue)
+    receive(fleet.services, delivered(push_document("prod/a.json", "dev/a.json", after="c" * 40)))
+    dispatch(fleet.services, queue)
+    assert queue.submitted == [{("acme", "prod")}, {("acme", "dev")}]
+    queue.queued.clear()  # the first was done when the pause began
+    refused_by_a_pause(fleet, "dev")
+    resume(fleet.services, "acme", actor="local:ada")
+    assert set(dispatch(fleet.services, queue).runs) == {("acme", "dev")}
+
+
+def test_what_the_poll_had_asked_for_is_launched_again_too(fleet: FleetUnderTest) -> None:
+    refused_by_a_pause(fleet, "dev", "prod")
+    assert left_behind(fleet.services, older_than=0).partitions == frozenset()
+    pause(fleet.services, None, actor="local:ada")
+    resume(fleet.services, "acme", actor="local:ada")
+    assert left_behind(fleet.services, older_than=0).partitions == frozenset()  # everything is paused still
+    resume(fleet.services, None, actor="local:ada")
+    fleet.clock.pass_time(seconds=14)
+    assert left_behind(fleet.services).partitions == frozenset()
+    fleet.clock.pass_time(seconds=2)
+    assert left_behind(fleet.services).partitions == {("acme", "dev"), ("acme", "prod")}
+    assert check_pushes(fleet.services).ok
+    fleet.clock.pass_time(minutes=5)
+    found = check_pushes(fleet.services)
+    assert not found.ok and found.message.startswith("2 environments wait")
+    assert set(dispatch(fleet.services, NotedQueue()).runs) == {("acme", "dev"), ("acme", "prod")}
+    assert check_pushes(fleet.services).ok
+
+
+def test_a_run_that_is_refused_before_its_launch_is_noted_is_launched_again(fleet: FleetUnderTest) -> None:
+    @dataclass
+    class RefusedAtOnce(NotedQueue):
+        def submit(self, partitions: Collection[Partition], *, lane: str) -> str:
+            fleet.clock.pass_time(seconds=1)
+            refused_by_a_pause(fleet, "prod")
+            return super().submit(partitions, lane=lane)
+
+    receive(fleet.services, delivered(push_document("prod/a.json")))
+    for waits in (delivered(push_document("prod/b.json", after="c" * 40)), None):
+        assert set(dispatch(fleet.services, RefusedAtOnce()).runs) == {("acme", "prod")}
+        resume(fleet.services, "acme", actor="local:ada")
+        if waits is not None:
+            receive(fleet.services, waits)
+    assert set(dispatch(fleet.services, NotedQueue()).runs) == {("acme", "prod")}
+    assert not dispatch(fleet.services, NotedQueue()).runs
+
+
+def test_what_was_refused_in_an_environment_that_is_no_more_is_not_waited_for(fleet: FleetUnderTest) -> None:
+    refused_by_a_pause(fleet, "dev")
+    resume(fleet.services, "acme", actor="local:ada")
+    fleet.tenant["environments"] = [each for each in fleet.tenant["environments"] if each["slug"] != "dev"]
+    fleet.apply(prune=True)
+    assert not left_behind(fleet.services, older_than=0).waits
 
 
 def test_what_failed_for_another_reason_is_not_launched_again(fleet: FleetUnderTest) -> None:
@@ -83,7 +149,8 @@ def test_what_failed_for_another_reason_is_not_launched_again(fleet: FleetUnderT
     receive(fleet.services, delivered(push_document("prod/a.json")))
     dispatch(fleet.services, queue)
     failed = Outcome(Target(fleet.context, fleet["prod"].row), Part.REPOSITORY, None, Unreachable("no answer", target="there"))
-    hand_back(fleet.services, [failed], "run-0")
+    hand_back(fleet.services, [failed])
+    assert not left_behind(fleet.services, older_than=0).waits
     assert [row.status for row in deliveries(fleet)] == ["launched"]
 
 
@@ -107,19 +174,17 @@ def test_a_run_that_dies_while_it_notes_a_branch_has_noted_it_or_not_and_the_nex
     assert push_dispatch.in_trouble(fleet.services) == both
 
 
-@pytest.mark.parametrize(("point", "status"), [("push.handed_back.before_commit", "launched"),
-                                               ("push.handed_back.after_commit", "received")])
+@pytest.mark.parametrize(("point", "noted"), [("push.handed_back.before_commit", False),
+                                              ("push.handed_back.after_commit", True)])
 def test_a_run_that_dies_while_it_hands_back_has_done_so_or_not_and_its_retry_does(
-        fleet: FleetUnderTest, point: str, status: str) -> None:
-    receive(fleet.services, delivered(push_document("prod/a.json")))
-    dispatch(fleet.services, NotedQueue())
+        fleet: FleetUnderTest, point: str, noted: bool) -> None:
     refused = Outcome(Target(fleet.context, fleet["prod"].row), Part.REPOSITORY, None, Paused("acme is paused"))
     failpoints.arm(f"{point}=raise")
     with pytest.raises(FailpointReached):
-        hand_back(fleet.services, [refused], "run-0")
-    assert [row.status for row in deliveries(fleet)] == [status]
-    hand_back(fleet.services, [refused], "run-0")
-    assert [row.status for row in deliveries(fleet)] == ["received"]
+        hand_back(fleet.services, [refused])
+    assert left_behind(fleet.services, older_than=0).waits == noted
+    hand_back(fleet.services, [refused])
+    assert left_behind(fleet.services, older_than=0).partitions == {("acme", "prod")}
 
 
 def test_a_flood_of_one_tenant_puts_nobody_off_and_is_worked_off_in_parts(

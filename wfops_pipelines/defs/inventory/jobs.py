@@ -57,7 +57,7 @@ def refresh_environments(context: dg.OpExecutionContext, wfops: Wfops, config: R
     log_events(context, wfops, told)
     if by_a_push:
         note_branches(wfops.services, outcomes)
-        hand_back(wfops.services, outcomes, context.run_id)
+        hand_back(wfops.services, outcomes)
     failed = sum(o.error is not None for o in outcomes)
     context.add_output_metadata({"environments": len(targets), "absent": len(absent), "failed": failed, "events": len(told)})
     yield dg.Output([_told(outcome) for outcome in outcomes])

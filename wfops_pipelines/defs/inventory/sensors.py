@@ -71,5 +71,5 @@ def repository_poll(context: dg.SensorEvaluationContext, wfops: Wfops) -> Iterat
 def _note(looks: RepositoryPoll, services: Services, moved: list[Moved], left: Left) -> None:
     """Before the run is asked for: if that fails, it is asked for again some minutes later."""
     looks.note_asked(moved)
-    if left.rows:
-        note_launched(services, left.rows, {})
+    if left.waits:
+        note_launched(services, left, {}, services.now())

@@ -17,8 +17,8 @@ from dagster._grpc.client import DagsterGrpcClient
 from dagster._grpc.types import GetCurrentRunsResult
 from dagster._serdes import deserialize_value
 
-from wfops_pipelines.defs.run_process import BEGAN_TAG, BOOT_TAG, HOST_TAG, PID_TAG
-from wfops_pipelines.services.holder import boot_id, lives
+from wfops_pipelines.defs.run_process import BEGAN_TAG, BOOT_TAG, HOST_TAG, NAMESPACE_TAG, PID_TAG
+from wfops_pipelines.services.holder import boot_id, lives, pid_namespace
 
 CODE_SERVER_TAG = ".dagster/grpc_info"  # what Dagster's default launcher writes
 _AT_WORK = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
@@ -100,13 +100,13 @@ def _code_server(tags: Mapping[str, str]) -> dict[str, Any] | None:
 
 
 def _why_ended(tags: Mapping[str, str], *, silent: bool) -> str | None:
-    """Why the process that a run's tags name is none any more. One of this host is looked up; of another's, its silence
-    alone is known. People can write tags."""
+    """Why the process that a run's tags name is none any more. One of this host is looked up; of another's, or another
+    container's, its silence alone is known. People can write tags."""
     try:
         pid, began_at = tags[PID_TAG], float(tags.get(BEGAN_TAG, ""))
     except ValueError:
         return None
-    if tags.get(HOST_TAG) != socket.gethostname():
+    if tags.get(HOST_TAG) != socket.gethostname() or tags.get(NAMESPACE_TAG, pid_namespace()) != pid_namespace():
         return f"process {pid} of {tags.get(HOST_TAG)} has not been heard of" if silent else None
     if not pid.isdecimal():
         return None

@@ -69,5 +69,7 @@ def old_runs(context: dg.SensorEvaluationContext, wfops: Wfops) -> dg.SkipReason
     days = wfops.settings.run_retention_days
     if days == 0:
         return dg.SkipReason("runs are kept for ever (WFOPS_RUN_RETENTION_DAYS is 0)")
-    removed = remove_old_runs(context.instance, before=datetime.now(UTC) - timedelta(days=days), seconds=_REMOVING_SECONDS)
+    removed, kept = remove_old_runs(context.instance, before=datetime.now(UTC) - timedelta(days=days),
+                                    seconds=_REMOVING_SECONDS, after=context.cursor or None)
+    context.update_cursor(kept or "")
     return dg.SkipReason(f"removed {removed} runs older than {days} days")

@@ -225,25 +225,33 @@ def freeze_snapshots() -> None:
     names. Retention removes it, but never what was taken by hand, nor the newest of an environment."""
     app, _ = roles()
     op.execute(f"REVOKE UPDATE ON payloads FROM {app}")
+    check_snapshots(purging_deleted=False)
     op.execute("""
-        CREATE FUNCTION wfops_check_snapshot() RETURNS trigger LANGUAGE plpgsql AS $$
+        CREATE TRIGGER record BEFORE UPDATE OR DELETE ON snapshots
+        FOR EACH ROW EXECUTE FUNCTION wfops_check_snapshot()""")
+
+
+def check_snapshots(*, purging_deleted: bool) -> None:
+    """The function of the trigger on snapshots; with ``purging_deleted`` (since 0016) the newest of an environment that was
+    deleted goes, too."""
+    living = """EXISTS (SELECT FROM environments e WHERE e.tenant_id = OLD.tenant_id
+                        AND e.id = OLD.environment_id AND e.deleted_at IS NULL) AND """ if purging_deleted else ""
+    op.execute(f"""
+        CREATE OR REPLACE FUNCTION wfops_check_snapshot() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
             IF TG_OP = 'UPDATE' THEN
                 RAISE EXCEPTION 'a snapshot never changes'
                     USING ERRCODE = 'insufficient_privilege', CONSTRAINT = 'ck_snapshots_record';
             END IF;
             IF EXISTS (SELECT FROM tenants t WHERE t.tenant_id = OLD.tenant_id AND t.deleted_at IS NULL)
-                    AND (OLD.kind = 'manual_backup' OR NOT EXISTS (
+                    AND (OLD.kind = 'manual_backup' OR {living}NOT EXISTS (
                         SELECT FROM snapshots s WHERE s.tenant_id = OLD.tenant_id AND s.environment_id = OLD.environment_id
                         AND (s.taken_at, s.id) > (OLD.taken_at, OLD.id))) THEN
                 RAISE EXCEPTION 'a snapshot that was taken by hand, and the newest of an environment, stay'
                     USING ERRCODE = 'insufficient_privilege', CONSTRAINT = 'ck_snapshots_kept';
             END IF;
             RETURN OLD;
-        END $$""")
-    op.execute("""
-        CREATE TRIGGER record BEFORE UPDATE OR DELETE ON snapshots
-        FOR EACH ROW EXECUTE FUNCTION wfops_check_snapshot()""")
+        END $$""")  # noqa: S608 - our own words
 
 
 def thaw_snapshots() -> None:

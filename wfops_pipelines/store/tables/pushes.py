@@ -71,6 +71,7 @@ refresh_requests = Table(
     time_column("asked_at", nullable=False),
     Column("attempts", Integer, nullable=False, server_default=text("1")),  # for this head
     text_column("run_id", nullable=True),
+    time_column("refused_at"),  # when a pause refused it: launched once that is over
     refers("environment_id", "environments", ondelete="CASCADE"),
     CheckConstraint("asked_by in ('webhook', 'poll')", name="asked_by"),
 )
