@@ -130,9 +130,8 @@ async def _inventory(services: Services, target: Target, parts: Collection[Part]
         await _one(target, Part.ENVIRONMENT, lambda: with_retries(
             services, context, environment, OperationKind.ENVIRONMENT_SYNC,
             lambda use: sync_environment(services, use, environment)), tell, holder_of)
-    gone_or_back = _is_gone_or_back(environment, read)
-    if Part.DRIFT in parts and (gone_or_back or not _is_left_alone(environment, check_type)):
-        compare = check_drift if gone_or_back else compare_stored
+    if Part.DRIFT in parts and not _is_left_alone(environment, check_type):
+        compare = check_drift if _is_gone_or_back(environment, read) else compare_stored
         await _one(target, Part.DRIFT, lambda: compare(services, context, environment, check_type=check_type), tell,
                    holder_of)
 

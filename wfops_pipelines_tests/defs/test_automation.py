@@ -27,8 +27,20 @@ from wfops_pipelines.defs.inventory.refresh_queue import DagsterRefreshQueue
 from wfops_pipelines.defs.inventory.sensors import repository_poll, tick_seconds
 from wfops_pipelines.defs.location import defs
 from wfops_pipelines.defs.maintenance.sensors import partitions
+from wfops_pipelines.defs.refreshing import evaluations
 from wfops_pipelines.defs.resources import Wfops
-from wfops_pipelines.domain.errors import Unreachable
+from wfops_pipelines.domain.errors import (
+    Broken,
+    Cancelled,
+    MalformedFile,
+    Paused,
+    SecretUnreadable,
+    StoreBusy,
+    StoreUnavailable,
+    TimedOut,
+    Unreachable,
+    WfopsError,
+)
 from wfops_pipelines.domain.operation import OperationKind
 from wfops_pipelines.domain.pushes import RefreshRun
 from wfops_pipelines.git.open import open_repository
@@ -36,6 +48,7 @@ from wfops_pipelines.git.repository import Repository, RepositorySource
 from wfops_pipelines.services import operations
 from wfops_pipelines.services.operations import run_operation
 from wfops_pipelines.services.pausing import pause
+from wfops_pipelines.services.refresh import Outcome, Part, Target
 from wfops_pipelines_tests.defs.conftest import Given
 from wfops_pipelines_tests.servers.hostile import HostileServer, drop_by_drop, http
 
@@ -232,6 +245,19 @@ def test_a_run_of_pushes_that_a_pause_refuses_decides_nothing_and_is_asked_for_a
     assert not [event for event in run.all_events if event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION]
     with services.store.system() as system:
         assert {row.asked_at for row in system.pushes.watched()} == {None}
+
+
+@pytest.mark.parametrize(("error", "decides"), [
+    (Unreachable("no answer", target="there"), True), (MalformedFile("no JSON"), True), (SecretUnreadable("no key"), True),
+    (StoreBusy("busy"), False), (StoreUnavailable("away"), False), (Broken("ours"), False), (Cancelled("by ada"), False),
+    (TimedOut("late"), False), (Paused("at rest"), False)])
+def test_only_what_keeps_a_check_from_seeing_both_sides_decides_it(given: Given, error: WfopsError, decides: bool) -> None:
+    services = given.installation.services
+    context = services.context("acme", actor="local:test")
+    target = Target(context, services.environment(context, "prod"))
+    told = evaluations([Outcome(target, part, None, error) for part in Part])
+    expected = {("inventory_complete", False), ("no_drift", False)} if decides else set()
+    assert {(one.check_name, one.passed) for one in told} == expected
 
 
 def test_a_run_of_pushes_waits_for_an_environment_that_is_held(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:

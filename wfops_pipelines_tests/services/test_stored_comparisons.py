@@ -51,6 +51,21 @@ def test_a_push_leaves_the_status_of_dev_to_whoever_asks_for_it(new_fleet: NewFl
     assert fleet["dev"].check().status == "DRIFT_DETECTED"
 
 
+def test_a_branch_that_goes_and_comes_back_leaves_the_status_of_dev_as_it_was(new_fleet: NewFleet) -> None:
+    fleet = new_fleet(("dev", "prod"))
+    for slug in ("dev", "prod"):
+        fleet[slug].in_sync(workflow("Orders"))
+        fleet[slug].push_workflow("new.json", workflow("New in Git"))
+    head = fleet.repository.git("rev-parse", "refs/heads/main").strip()
+    said = []
+    for arguments in (("-d", "refs/heads/main"), ("refs/heads/main", head)):
+        fleet.repository.git("update-ref", *arguments)
+        for slug in ("dev", "prod"):
+            refreshed(fleet[slug])
+        said.append([fleet[slug].row.drift_status for slug in ("dev", "prod")])
+    assert said == [["IN_SYNC", "ERROR"], ["IN_SYNC", "DRIFT_DETECTED"]]
+
+
 def test_an_n8n_that_is_away_is_not_called_in_sync_for_a_push(new_fleet: NewFleet) -> None:
     fleet = new_fleet.as_left_by(three)
     impatient(fleet)

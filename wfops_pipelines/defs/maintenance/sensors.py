@@ -63,8 +63,9 @@ def old_files(context: dg.SensorEvaluationContext, wfops: Wfops) -> dg.SkipReaso
 @dg.sensor(name="old_runs", job=refresh_job, owners=OWNERS, tags=TAGS,
            minimum_interval_seconds=max(60, min(3600, process_settings().retention_cleanup_interval_seconds)),
            default_status=sensor_status_of(process_settings().retention_cleanup_interval_seconds),
-           description="Removes runs of sweeps and pushes, with their events, after WFOPS_RUN_RETENTION_DAYS (default 90; 0 "
-                       "keeps them), but those whose event is the last of a partition. Others stay. Launches no runs.")
+           description="Removes runs of sweeps, pushes, canonical syncs and retention, with their events, after "
+                       "WFOPS_RUN_RETENTION_DAYS (default 90; 0 keeps them), but those whose event is the last of a "
+                       "partition. Others stay. Launches no runs.")
 def old_runs(context: dg.SensorEvaluationContext, wfops: Wfops) -> dg.SkipReason:
     days = wfops.settings.run_retention_days
     if days == 0:
