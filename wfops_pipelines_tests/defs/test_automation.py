@@ -248,7 +248,7 @@ def test_a_run_of_pushes_that_a_pause_refuses_decides_nothing_and_is_asked_for_a
 
 
 @pytest.mark.parametrize(("error", "decides"), [
-    (Unreachable("no answer", target="there"), True), (MalformedFile("no JSON"), True), (SecretUnreadable("no key"), True),
+    (Unreachable("no answer", target="there"), True), (MalformedFile("no JSON", path="a.json", reason="no JSON"), True), (SecretUnreadable("no key"), True),
     (StoreBusy("busy"), False), (StoreUnavailable("away"), False), (Broken("ours"), False), (Cancelled("by ada"), False),
     (TimedOut("late"), False), (Paused("at rest"), False)])
 def test_only_what_keeps_a_check_from_seeing_both_sides_decides_it(given: Given, error: WfopsError, decides: bool) -> None:
